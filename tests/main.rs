@@ -1,1 +1,6 @@
-//! The workspace test binary.
+//! The workspace's one test binary: the repository's own rules, the command line as a user meets
+//! it, and the whole pipeline under kill and fault.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
+mod architecture;
