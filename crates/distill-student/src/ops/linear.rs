@@ -1,0 +1,199 @@
+//! Linear layers. A weight that is not a variable gets no gradient, so a frozen layer costs one
+//! product backward instead of two.
+
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::product::{Threads, View, ViewMut, product, product_into};
+use super::storage::{elements, elements_of, gradient, output};
+
+/// Returns `x @ weightᵀ`.
+///
+/// # Shapes
+/// - `x`: (T, I), `weight`: (O, I); returns (T, O)
+pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        return x.contiguous()?.apply_op2(weight, Linear);
+    }
+    x.matmul(&weight.t()?)
+}
+
+/// Returns `x @ weightᵀ + scale * (x @ downᵀ) @ upᵀ`; the weight is frozen.
+///
+/// # Shapes
+/// - `x`: (T, I), `weight`: (O, I), `down` (PEFT's A): (R, I), `up` (PEFT's B): (O, R); returns (T, O)
+pub fn low_rank_linear(
+    x: &Tensor,
+    weight: &Tensor,
+    down: &Tensor,
+    up: &Tensor,
+    scale: f64,
+) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        let operation = LowRankLinear {
+            weight: weight.clone(),
+            scale: scale as f32,
+            reduced: OnceLock::new(),
+        };
+        return x.contiguous()?.apply_op3(down, up, operation);
+    }
+    let base = x.matmul(&weight.detach().t()?)?;
+    base + (x.matmul(&down.t()?)?.matmul(&up.t()?)? * scale)?
+}
+
+/// The sizes (T, I, O) of a product of these layouts.
+fn sizes(x: &Shape, weight: &Shape) -> Result<(usize, usize, usize)> {
+    let ((tokens, input), (out, width)) = (x.dims2()?, weight.dims2()?);
+    if input != width {
+        bail!("a weight of ({out}, {width}) cannot take rows of {input}");
+    }
+    Ok((tokens, input, out))
+}
+
+struct Linear;
+
+impl CustomOp2 for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (t, i, o) = sizes(x_layout.shape(), weight_layout.shape())?;
+        let x = View::new(elements(x, x_layout)?, t, i);
+        let weight = View::new(elements(weight, weight_layout)?, o, i);
+        Ok(output(product(x, weight.transposed(), 1.0), (t, o)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _result: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (t, i, o) = sizes(x.shape(), weight.shape())?;
+        let upstream = upstream.contiguous()?;
+        let upstream = elements_of(&upstream)?;
+        let upstream = View::new(&upstream, t, o); // (T, O)
+        let input_gradient = if x.track_op() {
+            let weight = elements_of(weight)?;
+            gradient(product(upstream, View::new(&weight, o, i), 1.0), x)?
+        } else {
+            None
+        };
+        let weight_gradient = if weight.track_op() {
+            let x = elements_of(x)?;
+            let values = product(upstream.transposed(), View::new(&x, t, i), 1.0); // (O, T) @ (T, I) → (O, I)
+            gradient(values, weight)?
+        } else {
+            None
+        };
+        Ok((input_gradient, weight_gradient))
+    }
+}
+
+struct LowRankLinear {
+    weight: Tensor,
+    scale: f32,
+    /// `x @ downᵀ` of the forward pass, which the gradient of `up` needs.
+    reduced: OnceLock<Vec<f32>>,
+}
+
+impl CustomOp3 for LowRankLinear {
+    fn name(&self) -> &'static str {
+        "low-rank-linear"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        down: &CpuStorage,
+        down_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (t, i, o) = sizes(x_layout.shape(), self.weight.shape())?;
+        let (_, _, r) = sizes(x_layout.shape(), down_layout.shape())?;
+        if up_layout.shape().dims() != [o, r] {
+            bail!("expected an up projection of ({o}, {r}), got {up_layout:?}");
+        }
+        let x = View::new(elements(x, x_layout)?, t, i);
+        let down = View::new(elements(down, down_layout)?, r, i);
+        let up = View::new(elements(up, up_layout)?, o, r);
+        let weight = elements_of(&self.weight)?;
+        let mut out = product(x, View::new(&weight, o, i).transposed(), 1.0);
+        let reduced = product(x, down.transposed(), 1.0); // (T, R)
+        product_into(
+            ViewMut {
+                data: &mut out,
+                row_stride: o,
+            },
+            true,
+            View::new(&reduced, t, r),
+            up.transposed(),
+            self.scale,
+            Threads::Pool,
+        );
+        // One forward per op: a second value never arrives.
+        let _ = self.reduced.set(reduced);
+        Ok(output(out, (t, o)))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        down: &Tensor,
+        up: &Tensor,
+        _result: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (t, i, o) = sizes(x.shape(), self.weight.shape())?;
+        let r = down.dim(0)?;
+        let Some(reduced) = self.reduced.get() else {
+            bail!("a low-rank layer was asked for gradients before its forward pass");
+        };
+        let upstream = upstream.contiguous()?;
+        let upstream = elements_of(&upstream)?;
+        let upstream = View::new(&upstream, t, o);
+        let (x_values, downs, ups) = (elements_of(x)?, elements_of(down)?, elements_of(up)?);
+        let through_up = product(upstream, View::new(&ups, o, r), self.scale); // (T, R)
+        let through_up = View::new(&through_up, t, r);
+        let up_gradient = product(
+            upstream.transposed(),
+            View::new(reduced, t, r),
+            self.scale,
+        ); // (O, R)
+        let down_gradient = product(through_up.transposed(), View::new(&x_values, t, i), 1.0); // (R, I)
+        let input_gradient = if x.track_op() {
+            let weight = elements_of(&self.weight)?;
+            let mut values = product(upstream, View::new(&weight, o, i), 1.0);
+            product_into(
+                ViewMut {
+                    data: &mut values,
+                    row_stride: i,
+                },
+                true,
+                through_up,
+                View::new(&downs, r, i),
+                1.0,
+                Threads::Pool,
+            );
+            gradient(values, x)?
+        } else {
+            None
+        };
+        Ok((
+            input_gradient,
+            gradient(down_gradient, down)?,
+            gradient(up_gradient, up)?,
+        ))
+    }
+}

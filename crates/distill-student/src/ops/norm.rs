@@ -1,0 +1,158 @@
+//! Root-mean-square norm over the last axis.
+
+use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+use super::rows::{dot, rows_per_task, vectorised};
+use super::storage::{elements, elements_of, gradient, output};
+
+/// Scales each row to unit mean square, then by `weight`.
+///
+/// # Shapes
+/// - `x`: (.., W), taken as rows of the weight's width, so that a norm per head works on (T, H * E)
+/// - `weight`: (W)
+/// - returns the shape of `x`
+pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    if x.device().is_cpu() {
+        return x.apply_op2(weight, RmsNorm { epsilon });
+    }
+    composed(&x, weight, epsilon)
+}
+
+/// The same in plain differentiable operations.
+pub(super) fn composed(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let rows = x.reshape(((), weight.dim(0)?))?;
+    let mean = rows.sqr()?.mean_keepdim(D::Minus1)?;
+    rows.broadcast_div(&(mean + epsilon)?.sqrt()?)?
+        .broadcast_mul(&weight.to_dtype(DType::F32)?)?
+        .reshape(x.shape())
+}
+
+struct RmsNorm {
+    epsilon: f64,
+}
+
+impl RmsNorm {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+    fn inverse(&self, row: &[f32]) -> f32 {
+        1.0 / (dot(row, row) / row.len() as f32 + self.epsilon as f32).sqrt()
+    }
+
+    fn input_gradient(&self, x: &[f32], weight: &[f32], upstream: &[f32]) -> Vec<f32> {
+        let width = weight.len();
+        let task = rows_per_task(width) * width;
+        let mut out = vec![0.0; x.len()];
+        out.par_chunks_mut(task)
+            .zip(x.par_chunks(task).zip(upstream.par_chunks(task)))
+            .for_each(|(out, (x, upstream))| {
+                let mut scaled = vec![0.0; width];
+                vectorised(|| {
+                    for (out, (x, upstream)) in out
+                        .chunks_exact_mut(width)
+                        .zip(x.chunks_exact(width).zip(upstream.chunks_exact(width)))
+                    {
+                        let inverse = self.inverse(x);
+                        for ((s, u), w) in scaled.iter_mut().zip(upstream).zip(weight) {
+                            *s = u * w;
+                        }
+                        let pull =
+                            dot(&scaled, x) * inverse * inverse * inverse / width as f32;
+                        for ((out, s), x) in out.iter_mut().zip(&scaled).zip(x) {
+                            *out = s * inverse - x * pull;
+                        }
+                    }
+                });
+            });
+        out
+    }
+
+    fn weight_gradient(&self, x: &[f32], width: usize, upstream: &[f32]) -> Vec<f32> {
+        let task = rows_per_task(width) * width;
+        let partial: Vec<Vec<f32>> = x
+            .par_chunks(task)
+            .zip(upstream.par_chunks(task))
+            .map(|(x, upstream)| {
+                let mut sum = vec![0.0; width];
+                vectorised(|| {
+                    for (x, upstream) in x.chunks_exact(width).zip(upstream.chunks_exact(width)) {
+                        let inverse = self.inverse(x);
+                        for ((sum, x), u) in sum.iter_mut().zip(x).zip(upstream) {
+                            *sum += u * x * inverse;
+                        }
+                    }
+                });
+                sum
+            })
+            .collect();
+        let mut total = vec![0.0; width];
+        for sum in &partial {
+            for (total, value) in total.iter_mut().zip(sum) {
+                *total += value;
+            }
+        }
+        total
+    }
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
+        let width = weight.len();
+        if width == 0 || !x.len().is_multiple_of(width) {
+            candle_core::bail!("a norm of width {width} does not divide {x_layout:?}");
+        }
+        let task = rows_per_task(width) * width;
+        let mut out = vec![0.0; x.len()];
+        out.par_chunks_mut(task)
+            .zip(x.par_chunks(task))
+            .for_each(|(out, x)| {
+                vectorised(|| {
+                    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+                        let inverse = self.inverse(x);
+                        for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+                            *out = x * inverse * w;
+                        }
+                    }
+                });
+            });
+        Ok(output(out, x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _result: &Tensor,
+        upstream: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let upstream = upstream.contiguous()?;
+        let upstream = elements_of(&upstream)?;
+        let (x_values, weight_values) = (elements_of(x)?, elements_of(weight)?);
+        let dx = if x.track_op() {
+            gradient(self.input_gradient(&x_values, &weight_values, &upstream), x)?
+        } else {
+            None
+        };
+        let dw = if weight.track_op() {
+            gradient(
+                self.weight_gradient(&x_values, weight_values.len(), &upstream),
+                weight,
+            )?
+        } else {
+            None
+        };
+        Ok((dx, dw))
+    }
+}

@@ -1,0 +1,266 @@
+//! Matrix products over plain slices, through the `gemm` crate.
+//!
+//! The only unsafe code of the crate. Every entry checks that each operand's last element lies
+//! inside its slice before a pointer is made, so the wrappers are safe to call.
+
+use gemm::Parallelism;
+
+/// A read-only matrix over a slice.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> View<'a> {
+    /// A dense row-major matrix.
+    pub(crate) fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// Rows that lie `row_stride` apart; elements of a row are adjacent.
+    pub(crate) fn strided(
+        data: &'a [f32],
+        rows: usize,
+        columns: usize,
+        row_stride: usize,
+    ) -> Self {
+        let view = Self {
+            data,
+            rows,
+            columns,
+            row_stride,
+            column_stride: 1,
+        };
+        assert!(
+            last_index(rows, columns, row_stride) <= data.len(),
+            "a view of {rows} x {columns} by {row_stride} needs more than {} elements",
+            data.len()
+        );
+        view
+    }
+
+    pub(crate) fn transposed(self) -> Self {
+        Self {
+            data: self.data,
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+        }
+    }
+}
+
+/// One past the last element that a row-major matrix touches.
+fn last_index(rows: usize, columns: usize, row_stride: usize) -> usize {
+    if rows == 0 || columns == 0 {
+        0
+    } else {
+        (rows - 1) * row_stride + columns
+    }
+}
+
+/// Whether a product may use the thread pool: not from inside a parallel section.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    One,
+    Pool,
+}
+
+impl Threads {
+    fn parallelism(self) -> Parallelism {
+        let threads = rayon::current_num_threads();
+        if self == Self::Pool && threads > 1 {
+            Parallelism::Rayon(threads)
+        } else {
+            Parallelism::None
+        }
+    }
+}
+
+/// Returns `scale * left @ right` in a fresh row-major buffer.
+pub(crate) fn product(left: View<'_>, right: View<'_>, scale: f32) -> Vec<f32> {
+    let size = left.rows * right.columns;
+    if left.columns == 0 {
+        return vec![0.0; size];
+    }
+    let mut out: Vec<f32> = Vec::with_capacity(size);
+    #[expect(
+        unsafe_code,
+        reason = "the product writes straight into fresh memory: zeroing it first costs a pass"
+    )]
+    // SAFETY: `out` has room for `size` elements and is not shared; `run` writes all of them
+    // (it does not read the destination, and the inner size is not 0), after which the length
+    // covers initialised elements only.
+    unsafe {
+        run(
+            out.as_mut_ptr(),
+            right.columns,
+            false,
+            left,
+            right,
+            scale,
+            Threads::Pool,
+        );
+        out.set_len(size);
+    }
+    out
+}
+
+/// A matrix to write to, rows `row_stride` apart.
+pub(crate) struct ViewMut<'a> {
+    pub(crate) data: &'a mut [f32],
+    pub(crate) row_stride: usize,
+}
+
+/// Writes `out = scale * left @ right`, or adds to `out` when `accumulate`.
+pub(crate) fn product_into(
+    out: ViewMut<'_>,
+    accumulate: bool,
+    left: View<'_>,
+    right: View<'_>,
+    scale: f32,
+    threads: Threads,
+) {
+    assert!(
+        right.columns <= out.row_stride
+            && last_index(left.rows, right.columns, out.row_stride) <= out.data.len(),
+        "the destination is too small for {} x {}",
+        left.rows,
+        right.columns
+    );
+    #[expect(unsafe_code, reason = "the gemm crate takes raw pointers")]
+    // SAFETY: the destination is exclusively borrowed and was just checked to hold every element
+    // that is written.
+    unsafe {
+        run(
+            out.data.as_mut_ptr(),
+            out.row_stride,
+            accumulate,
+            left,
+            right,
+            scale,
+            threads,
+        );
+    }
+}
+
+/// Calls the kernel.
+///
+/// # Safety
+/// `out` must be valid for writes of `left.rows` rows of `right.columns` elements, `row_stride`
+/// apart, and for reads of them when `accumulate`.
+#[expect(unsafe_code, reason = "the gemm crate takes raw pointers")]
+unsafe fn run(
+    out: *mut f32,
+    row_stride: usize,
+    accumulate: bool,
+    left: View<'_>,
+    right: View<'_>,
+    scale: f32,
+    threads: Threads,
+) {
+    assert_eq!(left.columns, right.rows, "inner sizes of a product differ");
+    let stride = |value: usize| isize::try_from(value).expect("a stride fits an address");
+    // SAFETY: `View` checked both operands against their slices when it was made; the
+    // destination is the caller's duty.
+    unsafe {
+        gemm::gemm(
+            left.rows,
+            right.columns,
+            left.columns,
+            out,
+            1,
+            stride(row_stride),
+            accumulate,
+            left.data.as_ptr(),
+            stride(left.column_stride),
+            stride(left.row_stride),
+            right.data.as_ptr(),
+            stride(right.column_stride),
+            stride(right.row_stride),
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            threads.parallelism(),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn naive(left: &[f32], right: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
+        let mut out = vec![0.0; m * n];
+        for i in 0..m {
+            for j in 0..n {
+                out[i * n + j] = (0..k).map(|l| left[i * k + l] * right[l * n + j]).sum();
+            }
+        }
+        out
+    }
+
+    fn ramp(count: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919) % 13) as f32 - 6.0).collect()
+    }
+
+    #[test]
+    fn products_equal_the_definition() {
+        for (m, k, n) in [(1, 1, 1), (3, 5, 2), (17, 33, 9), (64, 8, 70)] {
+            let (left, right) = (ramp(m * k), ramp(k * n));
+            let expected = naive(&left, &right, m, k, n);
+            let got = product(View::new(&left, m, k), View::new(&right, k, n), 1.0);
+            assert_eq!(got, expected);
+            let mut twice = got.clone();
+            product_into(
+                ViewMut {
+                    data: &mut twice,
+                    row_stride: n,
+                },
+                true,
+                View::new(&left, m, k),
+                View::new(&right, k, n),
+                1.0,
+                Threads::One,
+            );
+            assert!(twice.iter().zip(&got).all(|(a, b)| *a == 2.0 * b));
+        }
+    }
+
+    #[test]
+    fn an_empty_inner_size_gives_zeros() {
+        assert_eq!(
+            product(View::new(&[], 2, 0), View::new(&[], 0, 3), 1.0),
+            vec![0.0; 6]
+        );
+    }
+
+    #[test]
+    #[should_panic(expected = "needs more than")]
+    fn a_view_past_its_slice_is_refused() {
+        let _ = View::new(&[0.0; 5], 2, 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "too small")]
+    fn a_destination_that_is_too_small_is_refused() {
+        let data = [1.0; 4];
+        product_into(
+            ViewMut {
+                data: &mut [0.0; 3],
+                row_stride: 2,
+            },
+            false,
+            View::new(&data, 2, 2),
+            View::new(&data, 2, 2),
+            1.0,
+            Threads::One,
+        );
+    }
+}

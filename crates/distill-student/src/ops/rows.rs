@@ -1,0 +1,149 @@
+//! Kernels over rows: plain loops that the compiler vectorises, run under the widest instruction
+//! set that the machine has.
+//!
+//! No fused multiply-add is written out: without the instruction it becomes a library call, and
+//! leaving it out makes these kernels give the same bits on every machine.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+/// Partial sums per reduction: wide enough for two of the widest registers.
+const LANES: usize = 32;
+/// Elements that one parallel task takes. Fixed, so that results never depend on the thread count.
+pub(crate) const TASK: usize = 1 << 14;
+
+/// Rows per parallel task for rows of this width.
+pub(crate) fn rows_per_task(width: usize) -> usize {
+    (TASK / width.max(1)).max(1)
+}
+
+/// Runs a kernel under the widest instruction set of this machine.
+pub(crate) fn vectorised<R>(kernel: impl FnOnce() -> R) -> R {
+    Arch::new().dispatch(kernel)
+}
+
+/// e^x with a relative error below 3e-7, free of branches; saturates outside ±87.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it rounds to an integer
+    let x = x.clamp(-87.0, 88.0);
+    let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    // ln 2 in two parts, the first exact in a product with a small integer
+    let r = (x - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_2e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.000_000_1e-1;
+    let y = p * r * r + r + 1.0;
+    y * f32::from_bits(((n as i32 + 127) << 23) as u32)
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (xs, ys) = (x.chunks_exact(LANES), y.chunks_exact(LANES));
+    let tail: f32 = xs
+        .remainder()
+        .iter()
+        .zip(ys.remainder())
+        .map(|(a, b)| a * b)
+        .sum();
+    for (a, b) in xs.zip(ys) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(crate) fn max(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let tail = chunks.remainder();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] = if chunk[i] > lanes[i] {
+                chunk[i]
+            } else {
+                lanes[i]
+            };
+        }
+    }
+    lanes
+        .iter()
+        .chain(tail)
+        .fold(f32::NEG_INFINITY, |a, b| a.max(*b))
+}
+
+/// Replaces each x by e^(x - shift); returns the sum.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(crate) fn exp_shifted(x: &mut [f32], shift: f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let mut chunks = x.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for i in 0..LANES {
+            chunk[i] = exp(chunk[i] - shift);
+            lanes[i] += chunk[i];
+        }
+    }
+    let mut tail = 0.0;
+    for value in chunks.into_remainder() {
+        *value = exp(*value - shift);
+        tail += *value;
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(crate) fn scale(x: &mut [f32], by: f32) {
+    for value in x {
+        *value *= by;
+    }
+}
+
+/// Adds `from` to `to`, in parallel.
+pub(crate) fn add_assign(to: &mut [f32], from: &[f32]) {
+    to.par_chunks_mut(TASK)
+        .zip(from.par_chunks(TASK))
+        .for_each(|(to, from)| {
+            vectorised(|| {
+                for (a, b) in to.iter_mut().zip(from) {
+                    *a += b;
+                }
+            });
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_its_stated_error() {
+        for i in -8_700..=8_700 {
+            let x = i as f32 * 0.01;
+            let exact = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - exact).abs() / exact;
+            assert!(error < 3e-7, "exp({x}) is off by {error}");
+        }
+        assert!(exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn reductions_cover_whole_and_part_chunks() {
+        for n in [0, 1, 31, 32, 33, 100] {
+            let x: Vec<f32> = (0..n).map(|i| i as f32).collect();
+            let squares: f32 = x.iter().map(|v| v * v).sum();
+            assert!((dot(&x, &x) - squares).abs() <= squares * 1e-6);
+            assert_eq!(max(&x), x.last().copied().unwrap_or(f32::NEG_INFINITY));
+        }
+    }
+}
