@@ -13,4 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod linear;
 pub mod ops;
+pub mod template;
+pub mod tokenizer;
