@@ -1,0 +1,36 @@
+//! Scores, intervals, paired tests and the verdict.
+//!
+//! **Owns** what a sample is worth under a metric, the aggregates with their intervals, the paired
+//! comparison of two models on the same rows, and the decision that follows from it.
+//!
+//! **Must not know** where a model runs, how a report looks; it reads no file and asks no clock.
+//!
+//! **Start reading** at [`Metric`] and [`METRICS`], then [`compare`] and [`decide`].
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
+)]
+
+mod aggregate;
+mod confusion;
+mod fields;
+mod metric;
+mod paired;
+mod recommend;
+mod sample;
+pub mod stats;
+mod verdict;
+
+pub use aggregate::{Aggregate, Settings, aggregate};
+pub use confusion::{ConfusedPair, Confusion, LabelScores, NO_VALID_ANSWER};
+pub use fields::{FieldScores, per_field};
+pub use metric::{Direction, METRICS, Metric, Rule, Unit, metric, primary_metric};
+pub use paired::{
+    CompareError, Comparison, CorpusComparison, PairedTable, compare, compare_corpus,
+};
+pub use recommend::{Candidate, CandidateVerdict, Recommendation, recommend};
+pub use sample::{Outcome, Sample, Score, ScoredRow};
+pub use stats::{Interval, IntervalMethod, Quantiles, Statistic};
+pub use verdict::{
+    CurvePoint, Decision, DecisionInput, LearningCurve, Limits, Reference, Verdict, decide,
+};

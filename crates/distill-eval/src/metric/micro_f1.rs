@@ -1,0 +1,36 @@
+//! F1 of the pooled label counts.
+
+use distill_chat::Task;
+
+use super::{CLASSIFY, Direction, Metric, Rule, Unit};
+use crate::{Sample, Statistic, confusion::LabelCodes};
+
+pub(super) static METRIC: Metric = Metric {
+    name: "micro_f1",
+    unit: Unit::Share,
+    direction: Direction::Higher,
+    description: "F1 of the counts pooled over labels; equals accuracy when every reply is a label",
+    kinds: CLASSIFY,
+    rule: Rule::Corpus(statistic),
+};
+
+fn statistic(samples: &[&Sample], _task: &Task) -> Box<dyn Statistic> {
+    Box::new(MicroF1(LabelCodes::of(samples)))
+}
+
+struct MicroF1(LabelCodes);
+
+impl Statistic for MicroF1 {
+    fn samples(&self) -> usize {
+        self.0.samples()
+    }
+
+    fn value(&self, weights: &[u32]) -> Option<f64> {
+        let pooled = self
+            .0
+            .tally(weights)
+            .into_iter()
+            .fold(crate::fields::Tally::default(), |sum, label| sum + label);
+        pooled.f1()
+    }
+}

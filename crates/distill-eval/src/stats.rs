@@ -1,0 +1,81 @@
+//! Intervals, tests and sizes, each from counts or plain numbers.
+
+use serde::{Deserialize, Serialize};
+
+pub mod bootstrap;
+mod holm;
+mod mcnemar;
+mod power;
+mod quantile;
+mod tango;
+#[cfg(test)]
+mod tests;
+mod wilson;
+
+pub use holm::holm;
+pub use mcnemar::{mcnemar_exact, mcnemar_mid_p};
+pub use power::{PowerPlan, required_n};
+pub use quantile::{QUANTILE_DEFINITION, Quantiles, quantile, quantiles};
+pub use tango::{noninferiority_p, tango};
+pub use wilson::wilson;
+
+/// A two-sided confidence interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Interval {
+    pub low: f64,
+    pub high: f64,
+    /// Nominal coverage, 0 to 1.
+    pub confidence: f64,
+    pub method: IntervalMethod,
+}
+
+/// How an interval was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IntervalMethod {
+    /// Wilson's score interval of a proportion.
+    Wilson,
+    /// Tango's score interval of a difference of paired proportions.
+    Tango,
+    /// Percentiles of bootstrap draws.
+    BootstrapPercentile,
+    /// Bootstrap, bias-corrected and accelerated.
+    BootstrapBca,
+}
+
+impl IntervalMethod {
+    /// As a reader of a report meets it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Wilson => "Wilson",
+            Self::Tango => "Tango",
+            Self::BootstrapPercentile => "bootstrap percentile",
+            Self::BootstrapBca => "bootstrap BCa",
+        }
+    }
+}
+
+/// A value of a set of samples that can be recomputed when each sample counts a given number of
+/// times: what a bootstrap draws.
+pub trait Statistic: Send + Sync {
+    /// How many samples there are; the length of `weights`.
+    fn samples(&self) -> usize;
+
+    /// The value with each sample counted `weights[i]` times; `None` where it is not defined.
+    fn value(&self, weights: &[u32]) -> Option<f64>;
+}
+
+/// The two-sided critical value of the standard normal distribution.
+fn critical(confidence: f64) -> f64 {
+    normal_quantile(f64::midpoint(1.0, confidence))
+}
+
+fn normal_quantile(probability: f64) -> f64 {
+    use statrs::distribution::ContinuousCDF;
+    statrs::distribution::Normal::standard().inverse_cdf(probability)
+}
+
+fn normal_cdf(value: f64) -> f64 {
+    use statrs::distribution::ContinuousCDF;
+    statrs::distribution::Normal::standard().cdf(value)
+}
