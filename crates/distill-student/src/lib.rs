@@ -13,7 +13,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod decoder;
 pub mod linear;
+pub mod lora;
 pub mod ops;
 pub mod template;
 pub mod tokenizer;
+pub mod weights;

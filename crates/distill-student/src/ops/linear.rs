@@ -166,11 +166,7 @@ impl CustomOp3 for LowRankLinear {
         let (x_values, downs, ups) = (elements_of(x)?, elements_of(down)?, elements_of(up)?);
         let through_up = product(upstream, View::new(&ups, o, r), self.scale); // (T, R)
         let through_up = View::new(&through_up, t, r);
-        let up_gradient = product(
-            upstream.transposed(),
-            View::new(reduced, t, r),
-            self.scale,
-        ); // (O, R)
+        let up_gradient = product(upstream.transposed(), View::new(reduced, t, r), self.scale); // (O, R)
         let down_gradient = product(through_up.transposed(), View::new(&x_values, t, i), 1.0); // (R, I)
         let input_gradient = if x.track_op() {
             let weight = elements_of(&self.weight)?;

@@ -153,7 +153,10 @@ impl CustomOp2 for CrossEntropy {
         if let Some(target) = self.targets.iter().find(|t| **t as usize >= vocabulary) {
             bail!("target {target} is outside a vocabulary of {vocabulary}");
         }
-        let (hidden, head) = (elements(hidden, hidden_layout)?, elements(head, head_layout)?);
+        let (hidden, head) = (
+            elements(hidden, hidden_layout)?,
+            elements(head, head_layout)?,
+        );
         let loss = self.run(hidden, head, width, vocabulary);
         Ok(output(vec![loss as f32], Shape::from(())))
     }

@@ -57,8 +57,7 @@ impl RmsNorm {
                         for ((s, u), w) in scaled.iter_mut().zip(upstream).zip(weight) {
                             *s = u * w;
                         }
-                        let pull =
-                            dot(&scaled, x) * inverse * inverse * inverse / width as f32;
+                        let pull = dot(&scaled, x) * inverse * inverse * inverse / width as f32;
                         for ((out, s), x) in out.iter_mut().zip(&scaled).zip(x) {
                             *out = s * inverse - x * pull;
                         }

@@ -22,12 +22,7 @@ impl<'a> View<'a> {
     }
 
     /// Rows that lie `row_stride` apart; elements of a row are adjacent.
-    pub(crate) fn strided(
-        data: &'a [f32],
-        rows: usize,
-        columns: usize,
-        row_stride: usize,
-    ) -> Self {
+    pub(crate) fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         let view = Self {
             data,
             rows,

@@ -105,10 +105,8 @@ impl Rope {
         let (cosines, sines) = (table(&angles.cosines)?, table(&angles.sines)?);
         let heads = x.reshape((tokens, width / self.head_dim, self.head_dim))?; // (T, H * E) → (T, H, E)
         let (first, second) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
-        let turned_first =
-            (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
-        let turned_second =
-            (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
+        let turned_first = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
+        let turned_second = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
         Tensor::cat(&[turned_first, turned_second], 2)?.reshape((tokens, width))
     }
 

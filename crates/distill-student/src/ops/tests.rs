@@ -120,7 +120,13 @@ fn attention_matches_the_composed_one() {
         (grouped, vec![1]),
         (grouped, vec![5, 1, 9]),
         (grouped, vec![150, 3]), // more than one block of queries
-        (Heads { key_value: 6, ..grouped }, vec![70, 64]),
+        (
+            Heads {
+                key_value: 6,
+                ..grouped
+            },
+            vec![70, 64],
+        ),
     ] {
         let segments = segments(&lengths);
         let tokens: usize = lengths.iter().sum();

@@ -47,7 +47,8 @@ impl Forward<'_> {
             })
             .collect();
         let gather = |width: usize, pick: fn(&Part) -> &[f32]| {
-            let mut out = Vec::with_capacity(self.q.len() / heads.query_row() * width * heads.key_value);
+            let mut out =
+                Vec::with_capacity(self.q.len() / heads.query_row() * width * heads.key_value);
             for (segment, parts) in segments.iter().zip(parts.chunks_exact(heads.key_value)) {
                 for row in 0..segment.length {
                     for part in parts {
@@ -108,7 +109,14 @@ impl Forward<'_> {
         let up = View::strided(&upstream[rows..], m, e, query_row);
         scratch.weights.resize(m * n, 0.0);
         scratch.errors.resize(m * n, 0.0);
-        write(&mut scratch.weights, n, false, q, k.transposed(), heads.scale());
+        write(
+            &mut scratch.weights,
+            n,
+            false,
+            q,
+            k.transposed(),
+            heads.scale(),
+        );
         write(&mut scratch.errors, n, false, up, v.transposed(), 1.0);
         for (r, row) in scratch.weights.chunks_exact_mut(n).enumerate() {
             let log_sum = self.log_sums[(first + r) * heads.query + head];

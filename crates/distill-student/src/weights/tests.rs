@@ -1,0 +1,66 @@
+//! Files, seeds and hashes.
+
+use super::*;
+use crate::decoder::tests::{distance, tiny};
+
+fn weights(seed: u64) -> DecoderWeights {
+    DecoderWeights::random(tiny("llama", true), seed).unwrap()
+}
+
+#[test]
+fn a_seed_gives_the_same_bytes_and_another_seed_others() {
+    let bytes = |seed| weights(seed).to_safetensors(Precision::F32).unwrap();
+    assert_eq!(bytes(1), bytes(1));
+    assert_ne!(bytes(1), bytes(2));
+    assert_ne!(weights(1).sha256().unwrap(), weights(2).sha256().unwrap());
+}
+
+#[test]
+fn a_file_gives_the_weights_back() {
+    let weights = weights(3);
+    let read = |precision| {
+        let bytes = weights.to_safetensors(precision).unwrap();
+        DecoderWeights::from_safetensors(weights.config().clone(), &bytes).unwrap()
+    };
+    let exact = read(Precision::F32);
+    assert_eq!(exact.sha256().unwrap(), weights.sha256().unwrap());
+    let rounded = read(Precision::Bf16);
+    for (name, tensor) in weights.tensors() {
+        let error = distance(tensor, rounded.get(name).unwrap());
+        assert!(error < 0.01, "{name}: {error}");
+    }
+}
+
+#[test]
+fn missing_misshapen_and_unknown_tensors_are_named() {
+    let weights = weights(1);
+    let message = |change: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let mut tensors = weights.tensors().clone();
+        change(&mut tensors);
+        let result = DecoderWeights::from_tensors(weights.config().clone(), tensors);
+        result.unwrap_err().to_string()
+    };
+    let norm = weights.get("model.norm.weight").unwrap().clone();
+    assert!(message(&|t| drop(t.remove("model.norm.weight"))).contains("model.norm.weight"));
+    assert!(
+        message(&|t| drop(t.insert("model.embed_tokens.weight".into(), norm.clone())))
+            .contains("[50, 32]")
+    );
+    assert!(message(&|t| drop(t.insert("extra".into(), norm.clone()))).contains("extra"));
+}
+
+#[test]
+fn a_cut_file_is_refused() {
+    let bytes = weights(1).to_safetensors(Precision::F32).unwrap();
+    let result = DecoderWeights::from_safetensors(tiny("llama", true), &bytes[..bytes.len() / 2]);
+    assert!(result.unwrap_err().to_string().contains("the weights"));
+}
+
+#[test]
+fn normal_draws_have_the_stated_deviation() {
+    let draws = Draw::new(5).normal(20_000, 0.5);
+    let mean = draws.iter().sum::<f32>() / 20_000.0;
+    let variance = draws.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / 20_000.0;
+    assert!(mean.abs() < 0.02, "{mean}");
+    assert!((variance.sqrt() - 0.5).abs() < 0.02, "{variance}");
+}
