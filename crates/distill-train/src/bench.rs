@@ -1,0 +1,95 @@
+//! How fast this machine trains: a few steps on random tokens, timed.
+
+use distill_student::decoder::DecoderConfig;
+use distill_student::weights::DecoderWeights;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::decoder::{
+    Method, TrainError, TrainEvent, TrainExample, TrainRequest, TrainSettings, train_decoder,
+};
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub struct BenchSettings {
+    pub batch_tokens: usize,
+    /// Tokens of each row.
+    pub row_tokens: usize,
+    /// Tokens of each row that carry loss, from its end.
+    pub target_tokens: usize,
+    /// Timed steps; one more goes before them.
+    pub steps: usize,
+    pub rank: usize,
+}
+
+/// Tokens per second of wall-clock time, prompts included, optimizer step included.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BenchFigures {
+    pub parameters: usize,
+    pub threads: usize,
+    pub full_tokens_per_second: f64,
+    pub lora_tokens_per_second: f64,
+}
+
+/// Trains a model of this shape for a few steps, all weights and then LoRA.
+pub fn bench(config: &DecoderConfig, settings: &BenchSettings) -> Result<BenchFigures, TrainError> {
+    let weights = DecoderWeights::random(config.clone(), 1)?;
+    let lora = Method::Lora {
+        rank: settings.rank,
+        alpha: 32.0,
+    };
+    Ok(BenchFigures {
+        parameters: config.parameter_count(),
+        threads: rayon::current_num_threads(),
+        full_tokens_per_second: tokens_per_second(&weights, settings, Method::Full)?,
+        lora_tokens_per_second: tokens_per_second(&weights, settings, lora)?,
+    })
+}
+
+fn tokens_per_second(
+    weights: &DecoderWeights,
+    settings: &BenchSettings,
+    method: Method,
+) -> Result<f64, TrainError> {
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let vocabulary = weights.config().vocab_size as u32;
+    let rows = (settings.steps + 1) * settings.batch_tokens / settings.row_tokens.max(2);
+    let train: Vec<TrainExample> = (0..rows.max(1))
+        .map(|_| TrainExample {
+            tokens: (0..settings.row_tokens.max(2))
+                .map(|_| random.random_range(0..vocabulary))
+                .collect(),
+            loss_from: settings.row_tokens.saturating_sub(settings.target_tokens),
+        })
+        .collect();
+    let train_settings = TrainSettings {
+        method,
+        epochs: 1,
+        batch_tokens: settings.batch_tokens,
+        learning_rate: 1e-4,
+        ..TrainSettings::default()
+    };
+    let request = TrainRequest {
+        weights,
+        settings: &train_settings,
+        train: &train,
+        validation: &[],
+        checkpointing: None,
+        cancelled: &|| false,
+    };
+    let (mut total, mut spent) = (0, 0.0);
+    train_decoder(&request, &mut |event| {
+        if let TrainEvent::Step {
+            step,
+            tokens,
+            seconds,
+            ..
+        } = event
+            && step > 1
+        {
+            total += tokens;
+            spent += seconds;
+        }
+    })?;
+    Ok(f64::from(u32::try_from(total).unwrap_or(u32::MAX)) / spent)
+}

@@ -1,0 +1,226 @@
+//! A checkpoint: values, moments, position and the best so far, in one safetensors file that is
+//! written beside and renamed, so that it is whole or not there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{AdamW, Checkpointing, Parameters, TrainError, TrainExample, TrainRequest};
+
+/// Where training stands.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Steps done.
+    pub(super) step: usize,
+    pub(super) tokens_seen: u64,
+    /// Of the last step.
+    pub(super) loss: f64,
+    pub(super) best: Option<Best>,
+    pub(super) without_gain: usize,
+    pub(super) stopped_early: bool,
+}
+
+pub(super) struct Best {
+    pub(super) step: usize,
+    pub(super) loss: f64,
+    pub(super) values: Vec<Vec<f32>>,
+}
+
+/// What the file says beside its tensors. Numbers with a fraction are kept as bits: they must
+/// come back exactly.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    format: u32,
+    run: String,
+    step: usize,
+    tokens_seen: u64,
+    loss_bits: u64,
+    best: Option<(usize, u64)>,
+    without_gain: usize,
+    stopped_early: bool,
+}
+
+const FORMAT: u32 = 1;
+const KEY: &str = "distill";
+
+pub(super) struct Store {
+    path: PathBuf,
+    /// Hash of everything that decides what training does.
+    run: String,
+}
+
+impl Store {
+    pub(super) fn new(to: &Checkpointing, request: &TrainRequest<'_>, base: &str) -> Self {
+        Self {
+            path: to.directory.join("checkpoint.safetensors"),
+            run: run_hash(request, base),
+        }
+    }
+
+    pub(super) fn save(
+        &self,
+        parameters: &Parameters,
+        optimizer: &AdamW,
+        progress: &Progress,
+    ) -> Result<(), TrainError> {
+        let header = Header {
+            format: FORMAT,
+            run: self.run.clone(),
+            step: progress.step,
+            tokens_seen: progress.tokens_seen,
+            loss_bits: progress.loss.to_bits(),
+            best: progress.best.as_ref().map(|b| (b.step, b.loss.to_bits())),
+            without_gain: progress.without_gain,
+            stopped_early: progress.stopped_early,
+        };
+        let header = serde_json::to_string(&header).map_err(|error| self.refused(&error))?;
+        let values = parameters.values()?;
+        let mut groups = vec![
+            ("value", &values),
+            ("first", &optimizer.first),
+            ("second", &optimizer.second),
+        ];
+        if let Some(best) = &progress.best {
+            groups.push(("best", &best.values));
+        }
+        let mut stored: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+        for (group, tensors) in groups {
+            for ((name, _), tensor) in parameters.iter().zip(tensors) {
+                let bytes = tensor.iter().flat_map(|v| v.to_le_bytes()).collect();
+                stored.insert(format!("{group}/{name}"), bytes);
+            }
+        }
+        let views = stored
+            .iter()
+            .map(|(name, bytes)| {
+                let view = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
+                view.map(|view| (name.as_str(), view))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.refused(&error))?;
+        let metadata = HashMap::from([(KEY.to_owned(), header)]);
+        let bytes =
+            safetensors::serialize(views, Some(metadata)).map_err(|error| self.refused(&error))?;
+        self.replace(&bytes).map_err(|error| self.refused(&error))
+    }
+
+    /// Writes beside, waits for the disk, renames.
+    fn replace(&self, bytes: &[u8]) -> std::io::Result<()> {
+        let directory = self.path.parent().expect("the path was joined to one");
+        std::fs::create_dir_all(directory)?;
+        let beside = self.path.with_extension("partial");
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, &self.path)?;
+        if cfg!(unix) {
+            // The name itself is durable only once the directory is.
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    /// Puts a run back where its checkpoint left it; does nothing where there is none.
+    pub(super) fn load(
+        &self,
+        parameters: &Parameters,
+        optimizer: &mut AdamW,
+        progress: &mut Progress,
+    ) -> Result<(), TrainError> {
+        let bytes = match std::fs::read(&self.path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.refused(&error)),
+        };
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| self.refused(&error))?;
+        let header = metadata
+            .metadata()
+            .as_ref()
+            .and_then(|map| map.get(KEY))
+            .ok_or_else(|| self.refused(&"it is not a checkpoint"))?;
+        let header: Header = serde_json::from_str(header).map_err(|error| self.refused(&error))?;
+        if header.format != FORMAT || header.run != self.run {
+            return Err(self.refused(
+                &"it belongs to a run with other weights, data or settings; \
+                  move it away to start afresh",
+            ));
+        }
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| self.refused(&error))?;
+        let group = |group: &str| -> Result<Vec<Vec<f32>>, TrainError> {
+            parameters
+                .iter()
+                .map(|(name, tensor)| {
+                    let view = file
+                        .tensor(&format!("{group}/{name}"))
+                        .map_err(|error| self.refused(&error))?;
+                    let (chunks, _) = view.data().as_chunks();
+                    if view.dtype() != Dtype::F32 || chunks.len() != tensor.elem_count() {
+                        return Err(self.refused(&format!("`{group}/{name}` has another size")));
+                    }
+                    Ok(chunks.iter().map(|b| f32::from_le_bytes(*b)).collect())
+                })
+                .collect()
+        };
+        parameters.set(&group("value")?)?;
+        optimizer.first = group("first")?;
+        optimizer.second = group("second")?;
+        optimizer.steps = header.step;
+        let best = match header.best {
+            Some((step, loss)) => Some(Best {
+                step,
+                loss: f64::from_bits(loss),
+                values: group("best")?,
+            }),
+            None => None,
+        };
+        *progress = Progress {
+            step: header.step,
+            tokens_seen: header.tokens_seen,
+            loss: f64::from_bits(header.loss_bits),
+            best,
+            without_gain: header.without_gain,
+            stopped_early: header.stopped_early,
+        };
+        Ok(())
+    }
+
+    fn refused(&self, reason: &dyn std::fmt::Display) -> TrainError {
+        TrainError::Checkpoint {
+            path: self.path.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+fn run_hash(request: &TrainRequest<'_>, base: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(base);
+    for bits in request.settings.bits() {
+        hash.update(bits.to_le_bytes());
+    }
+    for rows in [request.train, request.validation] {
+        hash.update((rows.len() as u64).to_le_bytes());
+        for row in rows {
+            add_row(&mut hash, row);
+        }
+    }
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn add_row(hash: &mut Sha256, row: &TrainExample) {
+    hash.update((row.tokens.len() as u64).to_le_bytes());
+    hash.update((row.loss_from as u64).to_le_bytes());
+    let bytes: Vec<u8> = row.tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
+    hash.update(&bytes);
+}

@@ -1,0 +1,162 @@
+//! The tensors that move, in one fixed order, and the decoders that run on them.
+
+use std::collections::BTreeMap;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+use distill_student::decoder::Decoder;
+use distill_student::lora::{LoraAdapter, LoraConfig};
+use distill_student::weights::DecoderWeights;
+use rayon::prelude::*;
+
+use super::{Method, TrainError, TrainSettings, Trained};
+
+pub(super) struct Parameters {
+    /// In order of name.
+    variables: Vec<(String, Var)>,
+    /// Frozen under LoRA; under full training only its configuration counts.
+    base: DecoderWeights,
+    lora: Option<LoraConfig>,
+}
+
+impl Parameters {
+    pub(super) fn new(base: &DecoderWeights, settings: &TrainSettings) -> Result<Self, TrainError> {
+        let (lora, start) = match settings.method {
+            Method::Lora { rank, alpha } => {
+                let config = LoraConfig { rank, alpha };
+                let adapter = LoraAdapter::init(base.config(), config, settings.seed)?;
+                (Some(config), adapter.tensors().clone())
+            }
+            Method::Full => (None, base.tensors().clone()),
+        };
+        let variables = start
+            .into_iter()
+            // A copy: a variable made from a tensor shares its storage, and the base must stay.
+            .map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor.copy()?)?)))
+            .collect::<Result<Vec<_>, TrainError>>()?;
+        Ok(Self {
+            variables,
+            base: base.clone(),
+            lora,
+        })
+    }
+
+    /// Number of trained weights.
+    pub(super) fn count(&self) -> usize {
+        self.sizes().sum()
+    }
+
+    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.variables.iter().map(|(_, v)| v.elem_count())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.variables
+            .iter()
+            .map(|(name, variable)| (name.as_str(), variable.as_tensor()))
+    }
+
+    /// The tensors that must stay as they are.
+    pub(super) fn frozen(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let base = self.lora.map(|_| self.base.tensors());
+        base.into_iter()
+            .flatten()
+            .map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
+    fn build(
+        &self,
+        of: impl Fn(&Var) -> Tensor,
+    ) -> Result<(DecoderWeights, Option<LoraAdapter>), TrainError> {
+        let tensors: BTreeMap<String, Tensor> = self
+            .variables
+            .iter()
+            .map(|(name, variable)| (name.clone(), of(variable)))
+            .collect();
+        Ok(match self.lora {
+            Some(config) => {
+                let adapter = LoraAdapter::from_tensors(config, tensors)?;
+                (self.base.clone(), Some(adapter))
+            }
+            None => {
+                let config = self.base.config().clone();
+                (DecoderWeights::from_tensors(config, tensors)?, None)
+            }
+        })
+    }
+
+    fn decoder_of(&self, of: impl Fn(&Var) -> Tensor) -> Result<Decoder, TrainError> {
+        Ok(match self.build(of)? {
+            (weights, Some(adapter)) => Decoder::with_adapter(&weights, &adapter)?,
+            (weights, None) => Decoder::new(&weights)?,
+        })
+    }
+
+    /// A decoder that records gradients.
+    pub(super) fn decoder(&self) -> Result<Decoder, TrainError> {
+        self.decoder_of(|variable| variable.as_tensor().clone())
+    }
+
+    /// A decoder on the same storage, which follows every step and records nothing.
+    pub(super) fn frozen_decoder(&self) -> Result<Decoder, TrainError> {
+        self.decoder_of(Var::as_detached_tensor)
+    }
+
+    pub(super) fn is_matrix(&self, index: usize) -> bool {
+        self.variables[index].1.rank() > 1
+    }
+
+    pub(super) fn read(&self, index: usize) -> Result<Vec<f32>, TrainError> {
+        Ok(self.variables[index].1.flatten_all()?.to_vec1()?)
+    }
+
+    pub(super) fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError> {
+        let variable = &self.variables[index].1;
+        let tensor = Tensor::from_vec(values, variable.shape().clone(), variable.device())?;
+        Ok(variable.set(&tensor)?)
+    }
+
+    /// Every value, in the order of the parameters.
+    pub(super) fn values(&self) -> Result<Vec<Vec<f32>>, TrainError> {
+        (0..self.variables.len()).map(|i| self.read(i)).collect()
+    }
+
+    pub(super) fn set(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
+        for (index, values) in values.iter().enumerate() {
+            self.write(index, values.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Adds one batch's gradients to the sums, which begin empty.
+    pub(super) fn add_gradients(
+        &self,
+        gradients: &GradStore,
+        sums: &mut Vec<Vec<f32>>,
+    ) -> Result<(), TrainError> {
+        let first = sums.is_empty();
+        for (index, (name, variable)) in self.variables.iter().enumerate() {
+            let gradient = gradients.get(variable).ok_or_else(|| TrainError::Census {
+                reason: format!("`{name}` got none"),
+            })?;
+            let values: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
+            if first {
+                sums.push(values);
+            } else {
+                sums[index]
+                    .par_iter_mut()
+                    .zip(values.par_iter())
+                    .with_min_len(1 << 14)
+                    .for_each(|(sum, value)| *sum += value);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn into_trained(self) -> Result<Trained, TrainError> {
+        Ok(match self.build(Var::as_detached_tensor)? {
+            (_, Some(adapter)) => Trained::Lora(adapter),
+            (weights, None) => Trained::Full(weights),
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! Training: losses, optimizers, loops, checkpoints.
+//!
+//! Owns: how a student's weights come from examples, and that a run that was cut off ends with the
+//! same bytes as one that was not.
+//!
+//! Must not know: vendors, executors, YAML, pipelines.
+//!
+//! Start reading at [`decoder::train_decoder`]. Shapes follow the legend in `distill-student`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
+
+pub mod bench;
+pub mod corpus;
+pub mod decoder;
+pub mod linear;
+
+pub use decoder::{
+    Checkpointing, Method, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
+    TrainSettings, TrainSummary, Trained, train_decoder,
+};
