@@ -97,7 +97,9 @@ impl LinearStudent {
         let mut quantised = Vec::with_capacity(weights.len());
         let mut scales = Vec::with_capacity(vectorizer.len());
         for row in weights.chunks_exact(classes.max(1)) {
-            let largest = row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+            let largest = row
+                .iter()
+                .fold(0.0_f32, |largest, value| largest.max(value.abs()));
             let scale = largest / QUANTA;
             scales.push(scale);
             let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };

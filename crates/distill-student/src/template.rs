@@ -150,7 +150,7 @@ impl ChatTemplate {
         messages: &[(Role, &str)],
         add_generation_prompt: bool,
     ) -> Result<String, TemplateError> {
-        let failed = |error: &minijinja::Error| TemplateError::Render(error.to_string());
+        let failed = |error: &minijinja::Error| TemplateError::Render(methods::with_causes(error));
         let messages: Vec<_> = messages
             .iter()
             .map(|(role, content)| TemplateMessage {
@@ -306,7 +306,10 @@ impl ChatEncoder {
             .map(|(role, content)| (*role, marks::marked(content)))
             .collect();
         let borrow = |parts: &[(Role, String)]| -> Result<String, TemplateError> {
-            let parts: Vec<_> = parts.iter().map(|(role, text)| (*role, text.as_str())).collect();
+            let parts: Vec<_> = parts
+                .iter()
+                .map(|(role, text)| (*role, text.as_str()))
+                .collect();
             self.template.render_parts(&parts, add_generation_prompt)
         };
         let plain = borrow(&clean)?;

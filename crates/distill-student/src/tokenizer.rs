@@ -184,7 +184,9 @@ impl Tokenizer {
             ("generation_config.json", files.generation_config),
             ("config.json", files.model_config),
         ] {
-            eos_ids.extend(listed_ids(&parse_json(origin, file, bytes)?["eos_token_id"]));
+            eos_ids.extend(listed_ids(
+                &parse_json(origin, file, bytes)?["eos_token_id"],
+            ));
         }
         eos_ids.sort_unstable();
         eos_ids.dedup();

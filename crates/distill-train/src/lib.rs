@@ -13,6 +13,7 @@ pub mod bench;
 pub mod corpus;
 pub mod decoder;
 pub mod linear;
+pub mod pretrain;
 
 pub use decoder::{
     Checkpointing, Method, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,

@@ -31,7 +31,7 @@ impl Default for FeatureSettings {
     fn default() -> Self {
         Self {
             max_words: 2,
-            characters: [2, 5],
+            characters: [2, 4],
             within_words: true,
             sublinear: true,
             min_rows: 2,
@@ -96,7 +96,11 @@ impl Vectorizer {
             .iter()
             .map(|(_, rows)| ((total / (1.0 + f64::from(*rows))).ln() + 1.0) as f32)
             .collect();
-        Self::from_parts(settings, kept.into_iter().map(|(hash, _)| hash).collect(), idf)
+        Self::from_parts(
+            settings,
+            kept.into_iter().map(|(hash, _)| hash).collect(),
+            idf,
+        )
     }
 
     /// `hashes` ascend strictly and are as many as `idf`.

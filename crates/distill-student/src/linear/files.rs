@@ -92,10 +92,7 @@ fn check_settings(settings: &LinearSettings) -> Result<(), LinearError> {
     Ok(())
 }
 
-fn tensor<'a>(
-    file: &SafeTensors<'a>,
-    name: &'static str,
-) -> Result<TensorView<'a>, LinearError> {
+fn tensor<'a>(file: &SafeTensors<'a>, name: &'static str) -> Result<TensorView<'a>, LinearError> {
     file.tensor(name)
         .map_err(|_| LinearError::Malformed(format!("tensor `{name}` is missing")))
 }

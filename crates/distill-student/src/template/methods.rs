@@ -27,11 +27,26 @@ struct PinnedDate {
 }
 
 pub(super) fn install(environment: &mut Environment<'static>) {
-    environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
-    });
+    environment.add_function(
+        "raise_exception",
+        |message: String| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        },
+    );
     environment.add_function("strftime_now", |format: &str| pinned_date(format));
     environment.set_unknown_method_callback(call_python_method);
+}
+
+/// The engine's message with what caused it: a refusal of ours stands at the end of the chain.
+pub(super) fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 /// `{% generation %}` marks the assistant's words for other trainers; here it groups and no more.

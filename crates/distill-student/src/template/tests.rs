@@ -96,7 +96,10 @@ fn a_template_that_rewrites_content_is_followed_unless_a_control_token_is_in_it(
             Message::user("and then"),
         ]
     };
-    let tokens = encoder.encode_prompt(&conversation("hello")).unwrap().tokens;
+    let tokens = encoder
+        .encode_prompt(&conversation("hello"))
+        .unwrap()
+        .tokens;
     let text = encoder.tokenizer().decode(&tokens).unwrap();
     assert_eq!(text, "hello\nrefund\nand then\n");
     assert!(matches!(
@@ -161,11 +164,18 @@ fn a_prompt_that_no_cut_can_save_is_an_error() {
 
 #[test]
 fn a_hostile_template_runs_out_of_steps_or_room() {
-    let endless =
-        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
-    assert!(render_error(endless).contains("fuel"), "{}", render_error(endless));
+    let endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+    assert!(
+        render_error(endless).contains("fuel"),
+        "{}",
+        render_error(endless)
+    );
     let endless = "{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}";
-    assert!(render_error(endless).contains("16777216 bytes"), "{}", render_error(endless));
+    assert!(
+        render_error(endless).contains("16777216 bytes"),
+        "{}",
+        render_error(endless)
+    );
     let source = "x".repeat(MAX_TEMPLATE_BYTES + 1);
     assert!(matches!(
         ChatTemplate::new(&source, None, None),
@@ -181,17 +191,28 @@ fn templates_find_the_functions_and_methods_that_they_expect() {
             .render(&[Message::user("  a,b  ")], false)
             .unwrap()
     };
-    assert_eq!(render("{{ messages[0].content.strip().split(',')[-1] }}"), "b");
+    assert_eq!(
+        render("{{ messages[0].content.strip().split(',')[-1] }}"),
+        "b"
+    );
     assert_eq!(render("{{ messages[0].content.rstrip() | length }}"), "5");
-    assert_eq!(render("{{ 'x'.startswith('x') }}{{ 'x'.upper() }}"), "trueX");
+    assert_eq!(
+        render("{{ 'x'.startswith('x') }}{{ 'x'.upper() }}"),
+        "TrueX"
+    );
     assert_eq!(
         render("{% for key, value in messages[0].items() %}{{ key }};{% endfor %}"),
         "role;content;"
     );
     assert_eq!(render("{{ messages[0].get('name', 'none') }}"), "none");
     assert_eq!(render("{{ strftime_now('%d %b %Y') }}"), "26 Jul 2024");
-    assert_eq!(render("a\n{%- generation -%}\nb\n{%- endgeneration %}"), "ab");
-    assert!(render_error("{{ raise_exception('system comes first') }}").contains("system comes first"));
+    assert_eq!(
+        render("a\n{%- generation -%}\nb\n{%- endgeneration %}"),
+        "ab"
+    );
+    assert!(
+        render_error("{{ raise_exception('system comes first') }}").contains("system comes first")
+    );
 }
 
 fn conversation() -> impl Strategy<Value = Vec<Message>> {

@@ -151,7 +151,8 @@ fn padding_truncation_and_added_begin_tokens_of_the_file_have_no_effect() {
     let mut value: Value = serde_json::from_str(&tokenizer_json()).unwrap();
     value["truncation"] = serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
     value["padding"] = serde_json::json!({"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "<bos>"});
-    value["post_processor"] = serde_json::json!({"type": "BertProcessing", "sep": ["<|end|>", 4], "cls": ["<bos>", 0]});
+    value["post_processor"] =
+        serde_json::json!({"type": "BertProcessing", "sep": ["<|end|>", 4], "cls": ["<bos>", 0]});
     let bytes = serde_json::to_vec(&value).unwrap();
     let files = TokenizerFiles {
         tokenizer_json: &bytes,
