@@ -25,7 +25,7 @@ impl Timestamp {
     }
 
     fn civil(self) -> Civil {
-        let days = (self.0 / 86_400_000) as i64;
+        let days = i64::try_from(self.0 / 86_400_000).expect("a 64-bit count of days");
         let (year, month, day) = date_of(days);
         let in_day = self.0 % 86_400_000;
         Civil {
