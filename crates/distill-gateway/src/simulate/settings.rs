@@ -1,0 +1,166 @@
+//! What a simulated provider is told to be like.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Price, vendor};
+
+/// Settings of a simulated provider; whatever a model does not set for itself holds for all.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulatorSettings {
+    /// Share of gold answers given right.
+    pub accuracy: f64,
+    pub latency: LatencySettings,
+    pub faults: FaultShares,
+    pub seed: u64,
+    /// What a 429 asks for.
+    pub retry_after: Duration,
+    /// How much chance there is in which rows are answered wrong: at 0 exactly the hardest ones, at
+    /// large values any. In units of the spread of their difficulty.
+    pub error_noise: f64,
+    pub models: Vec<ModelSettings>,
+}
+
+/// A log-normal latency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LatencySettings {
+    pub median: Duration,
+    pub p95: Duration,
+}
+
+/// Shares of requests that meet a fault. All but `truncate` end the attempt without an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FaultShares {
+    /// 429 with a retry-after.
+    pub rate_limit: f64,
+    /// 500.
+    pub server_error: f64,
+    /// No answer at all.
+    pub hang: f64,
+    /// An answer that stops in the middle and stays open.
+    pub stall: f64,
+    /// Status 200 and a body that is not whole JSON.
+    pub malformed: f64,
+    /// A whole answer with its text cut off. A function of the message alone, so that the same row
+    /// is cut at every attempt: a limit that is too low does not go away by itself.
+    pub truncate: f64,
+}
+
+/// One simulated model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSettings {
+    pub name: String,
+    #[serde(default)]
+    pub accuracy: Option<f64>,
+    #[serde(default)]
+    pub latency: Option<LatencySettings>,
+    #[serde(default)]
+    pub faults: Option<FaultShares>,
+    pub input_usd_per_million: f64,
+    pub output_usd_per_million: f64,
+}
+
+/// How much less often right the cheap model is.
+const CHEAP_PENALTY: f64 = 0.06;
+
+impl Default for SimulatorSettings {
+    fn default() -> Self {
+        Self {
+            accuracy: 0.91,
+            latency: LatencySettings {
+                median: Duration::from_millis(30),
+                p95: Duration::from_millis(80),
+            },
+            faults: FaultShares::default(),
+            seed: 7,
+            retry_after: Duration::from_millis(250),
+            error_noise: 1.0,
+            models: ["frontier", "backup", "cheap"]
+                .into_iter()
+                .map(ModelSettings::known)
+                .collect(),
+        }
+    }
+}
+
+impl ModelSettings {
+    /// A model of the price table's simulated rows.
+    fn known(name: &str) -> Self {
+        let vendor = vendor("simulated").expect("the vendor table has this row");
+        let price = Price::of(vendor, name).expect("the price table has this row");
+        Self {
+            name: name.to_owned(),
+            accuracy: None,
+            latency: None,
+            faults: None,
+            input_usd_per_million: price.input.dollars() * 1e6,
+            output_usd_per_million: price.output.dollars() * 1e6,
+        }
+    }
+}
+
+impl SimulatorSettings {
+    /// The first value that cannot be, in words.
+    pub(super) fn problem(&self) -> Option<String> {
+        let share = |name: &str, value: f64| {
+            (!(0.0..=1.0).contains(&value))
+                .then(|| format!("`{name}` is {value}, which is no share between 0 and 1"))
+        };
+        let faults = |faults: &FaultShares| {
+            share("rate_limit", faults.rate_limit)
+                .or_else(|| share("server_error", faults.server_error))
+                .or_else(|| share("hang", faults.hang))
+                .or_else(|| share("stall", faults.stall))
+                .or_else(|| share("malformed", faults.malformed))
+                .or_else(|| share("truncate", faults.truncate))
+                .or_else(|| share("the sum of the faults", faults.sum()))
+        };
+        let latency = |latency: &LatencySettings| {
+            (latency.p95 < latency.median).then(|| "`p95` is less than the median".to_owned())
+        };
+        share("accuracy", self.accuracy)
+            .or_else(|| faults(&self.faults))
+            .or_else(|| latency(&self.latency))
+            .or_else(|| {
+                (!self.error_noise.is_finite() || self.error_noise < 0.0)
+                    .then(|| "`error_noise` is not a number of 0 or more".to_owned())
+            })
+            .or_else(|| {
+                self.models.iter().find_map(|model| {
+                    share("accuracy", model.accuracy.unwrap_or_default())
+                        .or_else(|| model.faults.as_ref().and_then(&faults))
+                        .or_else(|| model.latency.as_ref().and_then(latency))
+                        .map(|problem| format!("model `{}`: {problem}", model.name))
+                })
+            })
+    }
+
+    pub(super) fn accuracy_of(&self, model: &ModelSettings) -> f64 {
+        model.accuracy.unwrap_or_else(|| {
+            if model.name == "cheap" {
+                (self.accuracy - CHEAP_PENALTY).max(0.0)
+            } else {
+                self.accuracy
+            }
+        })
+    }
+
+    pub(super) fn faults_of(&self, model: &ModelSettings) -> FaultShares {
+        model.faults.unwrap_or(self.faults)
+    }
+
+    pub(super) fn latency_of(&self, model: &ModelSettings) -> LatencySettings {
+        model.latency.unwrap_or(self.latency)
+    }
+}
+
+impl FaultShares {
+    fn sum(&self) -> f64 {
+        self.rate_limit + self.server_error + self.hang + self.stall + self.malformed
+    }
+}
