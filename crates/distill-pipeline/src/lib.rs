@@ -5,7 +5,7 @@
 //!
 //! Must not know: tokio, the file system, the clock, the network, any concrete kind of step.
 //!
-//! Start reading at [`graph::Graph`], then [`plan::plan`] and the rule at the top of [`hash`].
+//! Start reading at [`spec::load`] and [`graph::Graph`], then [`plan::plan`] and the rule at the top of [`hash`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
@@ -13,3 +13,4 @@ pub mod graph;
 pub mod hash;
 pub mod plan;
 pub mod record;
+pub mod spec;

@@ -1,0 +1,90 @@
+//! The spec: what the user wrote, and what it means.
+//!
+//! Text becomes a tree whose nodes know their places ([`tree`]), the tree becomes a [`Spec`] as
+//! written ([`written`]), and that a [`ResolvedSpec`] in which every name is known, every number
+//! in its range and every default filled in ([`resolve`]). Each stage adds to one list of
+//! [`Findings`], so that the user sees all mistakes at once.
+//!
+//! Start reading at [`load`].
+
+mod finding;
+mod nearest;
+mod read;
+mod reference;
+mod resolve;
+mod resolved;
+mod tree;
+pub mod written;
+
+#[cfg(test)]
+mod tests;
+
+pub use finding::{Code, Finding, Findings};
+pub use read::{At, Key, Section};
+pub use reference::reference;
+pub use resolved::{
+    AcceptSpec, Control, CostSpec, CurateSpec, DataSource, DataSpec, DecoderSpec, EvalsSpec,
+    FaultsSpec, Labels, LatencySpec, LinearSpec, ModelSpec, ResolvedSpec, SimulateSpec,
+    StudentTarget, Students, TeacherSpec, TrainSpec,
+};
+pub use tree::MAX_SPEC_BYTES;
+pub use written::Spec;
+
+use finding::SourceText;
+use read::{Place, Read, Reader};
+
+/// Names that a spec may use and that this crate does not know by itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Vocabulary<'a> {
+    /// Vendors of the gateway's table.
+    pub vendors: &'a [&'a str],
+}
+
+/// Reads and checks a spec. `name` is how findings name the file.
+///
+/// # Errors
+/// Everything that is wrong with the text.
+pub fn load(name: &str, text: &str, vocabulary: &Vocabulary<'_>) -> Result<ResolvedSpec, Findings> {
+    let source = SourceText::new(name, text);
+    let (spec, mut findings) = read_spec(&source);
+    let mut resolved = None;
+    if let Some(spec) = spec {
+        let (found, more) = resolve::resolve(&spec, &source, vocabulary);
+        resolved = found;
+        findings.extend(more);
+    }
+    match resolved {
+        Some(resolved) if findings.is_empty() => Ok(resolved),
+        _ => Err(Findings::new(source, findings)),
+    }
+}
+
+/// Reads a spec as written: names and types of keys only. What could not be read is in the
+/// findings and absent from the spec.
+pub fn parse(name: &str, text: &str) -> (Option<Spec>, Findings) {
+    let source = SourceText::new(name, text);
+    let (spec, findings) = read_spec(&source);
+    (spec, Findings::new(source, findings))
+}
+
+fn read_spec(source: &SourceText) -> (Option<Spec>, Vec<finding::Finding>) {
+    let tree = match tree::read(source) {
+        Ok(tree) => tree,
+        Err(finding) => return (None, vec![finding]),
+    };
+    let mut reader = Reader {
+        source: source.clone(),
+        findings: Vec::new(),
+    };
+    let place = Place {
+        path: String::new(),
+        span: 0..0,
+    };
+    let spec = Spec::read(&tree, &place, &mut reader);
+    (spec, reader.findings)
+}
+
+/// The columns that a task's templates read: what every data row must have.
+pub fn referenced_columns(task: &distill_chat::Task) -> Vec<String> {
+    task.referenced_columns()
+}

@@ -1,0 +1,45 @@
+//! The reference of the spec, made from the comments of its types.
+
+use super::{read::Section, written::Spec};
+
+/// Every section and key as Markdown.
+pub fn reference() -> String {
+    let mut text = String::from("# The pipeline file\n\n");
+    describe(&mut text, "", &Spec::section());
+    text
+}
+
+fn describe(text: &mut String, path: &str, section: &Section) {
+    if !path.is_empty() {
+        text.extend(["## `", path, "`\n\n"]);
+    }
+    text.push_str(&plain(section.documentation));
+    text.push_str("\n\n| key | | value | meaning |\n|---|---|---|---|\n");
+    for key in section.keys {
+        let need = if key.required { "required" } else { "" };
+        let meaning = plain(key.documentation).replace('|', "\\|");
+        text.extend(["| `", key.name, "` | ", need, " | ", key.expected]);
+        text.extend([
+            " | ", &meaning, " |
+",
+        ]);
+    }
+    text.push('\n');
+    for key in section.keys {
+        if let Some(below) = key.section {
+            let path = if path.is_empty() {
+                key.name.to_owned()
+            } else {
+                format!("{path}.{}", key.name)
+            };
+            describe(text, &path, &below());
+        }
+    }
+}
+
+fn plain(documentation: &str) -> String {
+    documentation
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+}

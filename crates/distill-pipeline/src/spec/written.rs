@@ -1,0 +1,391 @@
+//! The spec as written: every section, every key, its type and its documentation.
+//!
+//! The Markdown reference is made from the comments here. Nothing is checked yet but names and
+//! types; [`resolve`](super::resolve) does the rest.
+
+use distill_chat::TaskKind;
+use serde_json::Value;
+
+use super::{
+    read::{At, Key, Place, Read, Reader, Section, section},
+    resolved::{Control, Labels},
+    tree::{Node, NodeValue},
+};
+
+section! {
+    /// A pipeline: what a small model is to learn, from whom, and when it is good enough.
+    Spec {
+        /// Name of the pipeline, shown in runs and reports. It shapes no result.
+        required name: String,
+        /// What is asked of the model, and what an answer is.
+        required task: TaskSection,
+        /// The rows the student learns from.
+        required data: DataSection,
+        /// The model that does the job today, asked for labels and for the answers to compare with. May be left out when `data.labels` is `gold`.
+        optional teacher: TeacherSection,
+        /// The rows the verdict is made on. They select nothing.
+        required evals: EvalsSection,
+        /// What is to learn the job.
+        required student: StudentSection,
+        /// Settings of training.
+        optional train: TrainSection,
+        /// A command of yours that filters or mends the labelled rows.
+        optional curate: CurateSection,
+        /// The gate: when a student counts as good enough.
+        optional accept: AcceptSection,
+        /// What serving costs. Left out, stated assumptions are used and the report says so.
+        optional cost: CostSection,
+        /// Seed of everything that is drawn at random. Default 17.
+        optional seed: u64,
+    }
+}
+
+section! {
+    /// What is asked of the model, and what an answer is.
+    TaskSection {
+        /// `classify` (one label of a set) or `extract` (a flat JSON object).
+        required kind: TaskKind,
+        /// System message: a minijinja template over the row's columns and `labels`.
+        optional system: String,
+        /// User message: a minijinja template over the row's columns. `{{ text }}` is the column `text`.
+        required prompt: String,
+        /// The label set of a classification. Left out: the sorted distinct gold labels of `data.train`.
+        optional labels: Vec<At<String>>,
+        /// The JSON schema of an extraction: an object of string, number, integer, boolean or enum fields, with `required` and `additionalProperties`.
+        optional schema: JsonSchema,
+    }
+}
+
+section! {
+    /// The rows the student learns from.
+    DataSection {
+        /// A path (`.csv`, `.jsonl`, `.json`; relative to this file), or `{dataset: NAME, split: NAME}` of a card in `datasets/`.
+        required train: WrittenSource,
+        /// Column that holds the human answer.
+        optional gold: String,
+        /// Who labels the training rows: `teacher` (default when a teacher is given) or `gold`.
+        optional labels: Labels,
+        /// Share of the training rows kept apart to choose settings and to stop early. Default 0.1.
+        optional validation: f64,
+        /// Take the first so many rows of a seeded shuffle.
+        optional limit: u64,
+    }
+}
+
+section! {
+    /// The model that does the job today.
+    TeacherSection {
+        /// Models in the order they are tried: `vendor/model`, or a map with a base URL, a key variable and prices.
+        required models: Vec<At<WrittenModel>>,
+        /// Hard cap on what labelling may cost, in US dollars. It is reserved before each attempt and never exceeded.
+        required budget_usd: f64,
+        /// Requests in flight at once. Default 16.
+        optional concurrency: u64,
+        /// Sampling temperature. Default 0.
+        optional temperature: f64,
+        /// Upper bound of a reply, in tokens. Default 64 for `classify`, 256 for `extract`.
+        optional max_tokens: u64,
+        /// Settings of the embedded simulated provider, which answers for the vendors `simulated` and `simulated-anthropic`.
+        optional simulate: SimulateSection,
+    }
+}
+
+section! {
+    /// One model, spelled out.
+    ModelSection {
+        /// Who answers: a vendor of the built-in table.
+        required vendor: String,
+        /// The vendor's name for the model.
+        required model: String,
+        /// Another address that speaks the vendor's dialect.
+        optional base_url: String,
+        /// Environment variable that holds the key. Keys themselves never stand in a spec.
+        optional api_key_env: String,
+        /// Price of a million input tokens in US dollars, where the built-in table has none or another.
+        optional input_usd_per_million: f64,
+        /// Price of a million output tokens in US dollars.
+        optional output_usd_per_million: f64,
+    }
+}
+
+section! {
+    /// The embedded simulated provider. Whatever it touches is marked SIMULATED in the report.
+    SimulateSection {
+        /// Share of rows it answers as the gold column does. Default 0.91.
+        optional accuracy: f64,
+        /// How long its answers take.
+        optional latency_ms: LatencySection,
+        /// Shares of requests that go wrong, each in its own way. Default none.
+        optional faults: FaultsSection,
+        /// Seed of its errors and faults. Default 7.
+        optional seed: u64,
+    }
+}
+
+section! {
+    /// How long the simulated provider's answers take, in milliseconds.
+    LatencySection {
+        /// Half of the answers are faster. Default 30.
+        optional median: f64,
+        /// 95 in 100 answers are faster. Default 80.
+        optional p95: f64,
+    }
+}
+
+section! {
+    /// Shares of requests that the simulated provider lets go wrong. Together at most 1.
+    FaultsSection {
+        /// Answered with status 429 and a time to wait.
+        optional rate_limit: f64,
+        /// Answered with status 500.
+        optional server_error: f64,
+        /// Never answered.
+        optional hang: f64,
+        /// A stream that stops in the middle.
+        optional stall: f64,
+        /// A body that is no JSON.
+        optional malformed: f64,
+        /// A reply cut off by the token limit.
+        optional truncate: f64,
+    }
+}
+
+section! {
+    /// The rows the verdict is made on.
+    EvalsSection {
+        /// A path or `{dataset: NAME, split: NAME}`, as for `data.train`.
+        required test: WrittenSource,
+        /// Column that holds the human answer. Left out: the teacher's answers are the reference, and only agreement with the teacher can be shown.
+        optional gold: String,
+        /// Take the first so many rows of a seeded shuffle.
+        optional limit: u64,
+        /// Arms to compare with, besides the students: `untuned`, `few_shot`, `full`, `random_lora`, `random_full`. Default `untuned` where a decoder is trained.
+        optional controls: Vec<At<Control>>,
+    }
+}
+
+section! {
+    /// What is to learn the job.
+    StudentSection {
+        /// `linear`, `nano` (the embedded decoder), the directory of a model (`./my-model`), a list of these, or `auto`: every candidate that fits.
+        required target: WrittenTargets,
+    }
+}
+
+section! {
+    /// Settings of training.
+    TrainSection {
+        /// Settings of the linear student. What is left out is chosen on the validation rows.
+        optional linear: LinearSection,
+        /// Settings of the adapters (`LoRA`) of a decoder.
+        optional decoder: DecoderSection,
+    }
+}
+
+section! {
+    /// The linear student: word and character n-grams and one weight for each n-gram and label.
+    LinearSection {
+        /// Longest word n-gram; 0 for none. Default 2.
+        optional word_ngrams: u64,
+        /// Longest character n-gram; 0 for none. Default 5.
+        optional character_ngrams: u64,
+        /// Values of C to choose from on the validation rows; a larger one penalises weights less. Default: a grid.
+        optional penalties: Vec<At<f64>>,
+    }
+}
+
+section! {
+    /// Low-rank adapters (`LoRA`) on every linear layer of a decoder.
+    DecoderSection {
+        /// Rank of the adapters. Default 16.
+        optional rank: u64,
+        /// Scale of the adapters is alpha / rank. Default 32.
+        optional alpha: f64,
+        /// Passes over the examples. Default 4.
+        optional epochs: u64,
+        /// Highest learning rate. Default 0.002.
+        optional learning_rate: f64,
+        /// Tokens of one packed batch. Default 4096.
+        optional batch_tokens: u64,
+        /// Batches for each optimizer step. Default 1.
+        optional accumulation: u64,
+        /// Share of all steps in which the learning rate rises. Default 0.05.
+        optional warmup: f64,
+        /// Stop after so many steps. Default: none.
+        optional max_steps: u64,
+        /// Validations without a better loss before training stops. Default 2.
+        optional patience: u64,
+        /// Weight decay. Default 0.
+        optional weight_decay: f64,
+        /// Largest norm of the gradient. Default 1.
+        optional clip: f64,
+    }
+}
+
+section! {
+    /// A command of yours that filters or mends the labelled rows: files in, files out.
+    CurateSection {
+        /// The program and its arguments, for instance `[python3, clean.py]`.
+        required command: Vec<At<String>>,
+    }
+}
+
+section! {
+    /// The gate: when a student counts as good enough.
+    AcceptSection {
+        /// How much worse than the teacher the student may be, in absolute points of the main metric. Default 0.03.
+        optional margin: f64,
+        /// Confidence of the intervals. Default 0.95.
+        optional confidence: f64,
+        /// Slowest 95th percentile of an answer, in milliseconds. Default: no limit.
+        optional max_p95_ms: f64,
+        /// Highest cost of a thousand answers in US dollars. Default: no limit.
+        optional max_usd_per_1000: f64,
+    }
+}
+
+section! {
+    /// What serving costs.
+    CostSection {
+        /// US dollars an hour of the machine that will serve. Default 0.10, an assumption.
+        optional usd_per_hour: f64,
+        /// Requests a day that will be served. Default 10000, an assumption.
+        optional requests_per_day: f64,
+    }
+}
+
+/// Rows by path or by the name of a data set.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WrittenSource {
+    Path(String),
+    Dataset(DatasetSection),
+}
+
+section! {
+    /// A split of a data set that a card in `datasets/` describes.
+    DatasetSection {
+        /// Name of the data set: a folder of `datasets/`.
+        required dataset: String,
+        /// Name of the split, as the card gives it.
+        required split: String,
+    }
+}
+
+/// A model of the teacher's chain.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WrittenModel {
+    /// `vendor/model`.
+    Name(String),
+    Detailed(Box<ModelSection>),
+}
+
+/// What `student.target` may be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WrittenTargets {
+    One(String),
+    Several(Vec<At<String>>),
+}
+
+/// A JSON schema with the tree it came from, so that a finding can point into it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JsonSchema {
+    pub value: Value,
+    node: Node,
+}
+
+impl JsonSchema {
+    /// The place of a dotted path in the schema.
+    pub(super) fn find(&self, path: &str) -> Option<std::ops::Range<usize>> {
+        self.node.find(path)
+    }
+}
+
+impl Read for JsonSchema {
+    const EXPECTED: &'static str = "a JSON schema";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        if matches!(node.value, NodeValue::Map(_)) {
+            return Some(Self {
+                value: node.to_json(),
+                node: node.clone(),
+            });
+        }
+        reader.wrong_type(node, place, "a map: a JSON schema");
+        None
+    }
+}
+
+impl Read for WrittenSource {
+    const EXPECTED: &'static str = "a path or `{dataset: NAME, split: NAME}`";
+    const SECTION: Option<fn() -> Section> = Some(DatasetSection::section);
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            NodeValue::Text(path) => Some(Self::Path(path.clone())),
+            NodeValue::Map(_) => DatasetSection::read(node, place, reader).map(Self::Dataset),
+            _ => {
+                reader.wrong_type(node, place, Self::EXPECTED);
+                None
+            }
+        }
+    }
+}
+
+impl Read for WrittenModel {
+    const EXPECTED: &'static str = "text such as `openai/gpt-5-mini`, or a map";
+    const SECTION: Option<fn() -> Section> = Some(ModelSection::section);
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            NodeValue::Text(name) => Some(Self::Name(name.clone())),
+            NodeValue::Map(_) => ModelSection::read(node, place, reader)
+                .map(|section| Self::Detailed(Box::new(section))),
+            _ => {
+                reader.wrong_type(node, place, Self::EXPECTED);
+                None
+            }
+        }
+    }
+}
+
+impl Read for WrittenTargets {
+    const EXPECTED: &'static str = "a name, a list of names, or `auto`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            NodeValue::Text(name) => Some(Self::One(name.clone())),
+            NodeValue::List(_) => Read::read(node, place, reader).map(Self::Several),
+            _ => {
+                reader.wrong_type(node, place, Self::EXPECTED);
+                None
+            }
+        }
+    }
+}
+
+impl Read for TaskKind {
+    const EXPECTED: &'static str = "`classify` or `extract`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let names = [("classify", Self::Classify), ("extract", Self::Extract)];
+        reader.choose(node, place, &names)
+    }
+}
+
+impl Read for Labels {
+    const EXPECTED: &'static str = "`teacher` or `gold`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let names = [("teacher", Self::Teacher), ("gold", Self::Gold)];
+        reader.choose(node, place, &names)
+    }
+}
+
+impl Read for Control {
+    const EXPECTED: &'static str = "the name of a control";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let names = Self::ALL.map(|control| (control.name(), control));
+        reader.choose(node, place, &names)
+    }
+}
