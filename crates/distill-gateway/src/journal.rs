@@ -34,7 +34,8 @@ use writer::Operation;
 
 pub(crate) use query::latency_of_target;
 pub use query::{
-    AttemptCount, LatencySummary, SpendSummary, TeacherShare, UnsettledAttempt, UsageTotals,
+    AttemptCount, AttemptRecord, LatencySummary, SpendSummary, TeacherShare, UnsettledAttempt,
+    UsageTotals,
 };
 
 /// How long a writer of another process is waited for.
@@ -210,6 +211,11 @@ impl Journal {
     /// What a scope has spent and on what.
     pub fn spend(&self, scope: &str) -> Result<SpendSummary, JournalError> {
         self.read(|connection| query::of_scope(connection, scope, &self.0.holder))
+    }
+
+    /// Every attempt of a scope, oldest first.
+    pub fn attempts(&self, scope: &str) -> Result<Vec<AttemptRecord>, JournalError> {
+        self.read(|connection| query::attempts_of_scope(connection, scope, &self.0.holder))
     }
 
     /// What the answers to these requests cost, whichever scope paid for them.

@@ -37,8 +37,8 @@ pub use estimate::{Estimate, estimate};
 pub use failover::Failure;
 pub use health::BreakerSettings;
 pub use journal::{
-    AttemptCount, Journal, JournalError, LatencySummary, Recorded, SpendSummary, TeacherShare,
-    UnsettledAttempt, UsageTotals,
+    AttemptCount, AttemptRecord, Journal, JournalError, LatencySummary, Recorded, SpendSummary,
+    TeacherShare, UnsettledAttempt, UsageTotals,
 };
 pub use price::{Price, PriceSource};
 pub use request_hash::RequestHash;

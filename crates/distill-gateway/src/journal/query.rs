@@ -132,19 +132,33 @@ pub(super) fn of_requests(
     )
 }
 
-/// One attempt as the summary reads it.
-struct Attempt {
-    id: String,
-    request_hash: String,
-    target: String,
-    simulated: bool,
-    state: String,
-    outcome: String,
-    reserved: Usd,
-    usd: Option<Usd>,
-    usage: Usage,
-    latency_us: Option<i64>,
-    started_ms: i64,
+/// One attempt: a line to hold against the vendor's bill.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AttemptRecord {
+    /// The name that the vendor got with the request (`x-client-request-id`).
+    pub id: String,
+    pub request_hash: String,
+    pub target: String,
+    pub simulated: bool,
+    /// `open` (in flight), `settled`, or `unsettled`.
+    pub state: String,
+    pub outcome: String,
+    pub reserved: Usd,
+    /// `None` unless settled.
+    pub usd: Option<Usd>,
+    pub usage: Usage,
+    /// The vendor's own name for the exchange.
+    pub response_id: Option<String>,
+    pub latency_us: Option<i64>,
+    pub started_ms: i64,
+}
+
+pub(super) fn attempts_of_scope(
+    connection: &Connection,
+    scope: &str,
+    holder: &Holder,
+) -> rusqlite::Result<Vec<AttemptRecord>> {
+    attempts(connection, "scope = ?1", [scope], holder)
 }
 
 fn summary(
@@ -219,10 +233,11 @@ fn attempts(
     condition: &str,
     parameters: impl Params,
     holder: &Holder,
-) -> rusqlite::Result<Vec<Attempt>> {
+) -> rusqlite::Result<Vec<AttemptRecord>> {
     let mut statement = connection.prepare_cached(&format!(
         "SELECT id, request_hash, target, simulated, state, outcome, reserved_pico, usd_pico,
-                input, cached_input, cache_write, output, reasoning, latency_us, started_ms, holder
+                input, cached_input, cache_write, output, reasoning, latency_us, started_ms, holder,
+                response_id
          FROM attempt WHERE {condition} ORDER BY started_ms, id"
     ))?;
     let count = |tokens: Option<i64>| tokens.map(i64::unsigned_abs);
@@ -230,7 +245,7 @@ fn attempts(
         let state: String = row.get(4)?;
         let cut = state == "open" && !holder.lives(&row.get::<_, String>(15)?);
         let outcome: Option<String> = row.get(5)?;
-        Ok(Attempt {
+        Ok(AttemptRecord {
             id: row.get(0)?,
             request_hash: row.get(1)?,
             target: row.get(2)?,
@@ -247,6 +262,7 @@ fn attempts(
                 output_tokens: count(row.get(11)?),
                 reasoning_tokens: count(row.get(12)?),
             },
+            response_id: row.get(16)?,
             latency_us: row.get(13)?,
             started_ms: row.get(14)?,
         })
@@ -274,7 +290,7 @@ fn teachers(
     rows.collect()
 }
 
-fn counts(attempts: &[Attempt]) -> Vec<AttemptCount> {
+fn counts(attempts: &[AttemptRecord]) -> Vec<AttemptCount> {
     let mut groups = std::collections::BTreeMap::<(&str, &str), (u64, Usd)>::new();
     for attempt in attempts {
         let group = groups
@@ -294,7 +310,7 @@ fn counts(attempts: &[Attempt]) -> Vec<AttemptCount> {
         .collect()
 }
 
-fn totals(attempts: &[Attempt]) -> UsageTotals {
+fn totals(attempts: &[AttemptRecord]) -> UsageTotals {
     let mut totals = UsageTotals::default();
     for attempt in attempts {
         let usage = attempt.usage;
