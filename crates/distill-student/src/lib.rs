@@ -13,6 +13,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod base;
 pub mod decoder;
 pub mod linear;
 pub mod lora;
