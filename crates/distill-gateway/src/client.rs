@@ -51,8 +51,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(5),
             idle: Duration::from_secs(20),
-            attempt: Duration::from_secs(60),
-            deadline: Duration::from_secs(180),
+            attempt: Duration::from_mins(1),
+            deadline: Duration::from_mins(3),
             finish_in_flight: Duration::from_secs(10),
         }
     }

@@ -200,7 +200,7 @@ impl State {
 
 /// A header may ask for a rest longer than a clock can hold.
 fn later(now: Instant, time: Duration) -> Instant {
-    now + time.min(Duration::from_secs(86_400 * 365))
+    now + time.min(Duration::from_hours(24 * 365))
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ impl SimulatedProvider {
         self.address
     }
 
-    /// What OpenAI's SDK calls the base URL.
+    /// What the SDK of `OpenAI` calls the base URL.
     pub fn openai_base_url(&self) -> String {
         format!("http://{}/v1", self.address)
     }

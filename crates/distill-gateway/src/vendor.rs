@@ -19,7 +19,7 @@ pub struct Quirks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenLimit {
     MaxTokens,
-    /// OpenAI's own name since its reasoning models, which refuse the old one.
+    /// The name that `OpenAI` uses since its reasoning models, which refuse the old one.
     MaxCompletionTokens,
 }
 

@@ -215,9 +215,8 @@ fn invalid_output(request: &ChatRequest, completion: &distill_chat::Completion) 
     if completion.finish != distill_chat::FinishReason::Stop {
         return None;
     }
-    let value = match serde_json::from_str::<serde_json::Value>(completion.text.trim()) {
-        Ok(value) => value,
-        Err(_) => return Some("the reply is not JSON".to_owned()),
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(completion.text.trim()) else {
+        return Some("the reply is not JSON".to_owned());
     };
     // A schema beyond what this project can check was held by the vendor or by nobody.
     let schema = ObjectSchema::parse(schema).ok()?;

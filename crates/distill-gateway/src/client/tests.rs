@@ -49,7 +49,7 @@ fn settings(chain: Vec<Target>) -> GatewaySettings {
 }
 
 struct Fixture {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     journal: Journal,
     cancel: CancellationToken,
 }
@@ -59,7 +59,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         Self {
             journal: Journal::open(&folder.path().join("journal.sqlite")).unwrap(),
-            _folder: folder,
+            folder,
             cancel: CancellationToken::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! OpenAI chat completions, and what the compatible servers make of it.
+//! `OpenAI` chat completions, and what the compatible servers make of it.
 
 use distill_chat::{ChatRequest, Completion, FinishReason, Usage};
 use serde_json::{Value, json};

@@ -81,7 +81,7 @@ fn an_anthropic_body_has_the_system_prompt_apart() {
     );
 }
 
-fn openai(choice: Value, usage: Value) -> Result<super::Reply, Malformed> {
+fn openai(choice: &Value, usage: &Value) -> Result<super::Reply, Malformed> {
     let body = json!({"id": "x", "model": "m-1", "choices": [choice], "usage": usage});
     Dialect::OpenAi.parse(body.to_string().as_bytes())
 }
@@ -90,8 +90,8 @@ fn openai(choice: Value, usage: Value) -> Result<super::Reply, Malformed> {
 fn openai_usage_is_split_into_disjoint_classes() {
     let choice = json!({"message": {"content": "a"}, "finish_reason": "stop"});
     let inside = openai(
-        choice.clone(),
-        json!({
+        &choice,
+        &json!({
             "prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150,
             "prompt_tokens_details": {"cached_tokens": 60},
             "completion_tokens_details": {"reasoning_tokens": 40},
@@ -109,8 +109,8 @@ fn openai_usage_is_split_into_disjoint_classes() {
         }
     );
     let beside = openai(
-        choice.clone(),
-        json!({
+        &choice,
+        &json!({
             "prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 150,
             "completion_tokens_details": {"reasoning_tokens": 40},
         }),
@@ -118,7 +118,7 @@ fn openai_usage_is_split_into_disjoint_classes() {
     .unwrap();
     assert_eq!(beside.completion.usage.output_tokens, Some(10));
     assert_eq!(beside.completion.usage.cached_input_tokens, None);
-    let missing = openai(choice, Value::Null).unwrap();
+    let missing = openai(&choice, &Value::Null).unwrap();
     assert_eq!(missing.completion.usage, Usage::default());
 }
 
@@ -164,8 +164,8 @@ fn openai_finish_reasons_and_refusals_are_told_apart() {
         ),
     ] {
         let reply = openai(
-            json!({"message": message, "finish_reason": reason}),
-            Value::Null,
+            &json!({"message": message, "finish_reason": reason}),
+            &Value::Null,
         )
         .unwrap();
         assert_eq!(

@@ -53,9 +53,8 @@ impl Holder {
             return false;
         };
         match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => true,
             // A lock that cannot be asked for is taken as held: waiting is cheaper than paying twice.
-            Err(TryLockError::Error(_)) => true,
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
             Ok(()) => {
                 drop(std::fs::remove_file(&path));
                 false

@@ -1,7 +1,7 @@
 //! The one thread that writes, and its group commit.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
 
@@ -71,7 +71,7 @@ pub(super) fn cut_the_dead(connection: &Connection, holder: &Holder) -> rusqlite
 }
 
 /// One transaction; every waiting task hears of it after the commit, or of why there was none.
-fn write_group(connection: &Connection, path: &PathBuf, holder: &Holder, group: Vec<Operation>) {
+fn write_group(connection: &Connection, path: &Path, holder: &Holder, group: Vec<Operation>) {
     let mut wakes: Vec<Wake> = Vec::with_capacity(group.len());
     let mut result = connection.execute_batch("BEGIN IMMEDIATE");
     for operation in group {
@@ -125,7 +125,7 @@ fn write_group(connection: &Connection, path: &PathBuf, holder: &Holder, group: 
         drop(connection.execute_batch("ROLLBACK"));
     }
     let written = result.map_err(|error| JournalError::Write {
-        path: path.clone(),
+        path: path.to_owned(),
         source: Arc::new(error),
     });
     for wake in wakes {

@@ -129,7 +129,9 @@ fn weighted(entries: &[&GoldEntry]) -> (Vec<Sparse>, usize) {
                 .sum::<f64>()
                 .sqrt();
             if length > 0.0 {
-                row.iter_mut().for_each(|(_, weight)| *weight /= length);
+                for (_, weight) in &mut row {
+                    *weight /= length;
+                }
             }
             row
         })

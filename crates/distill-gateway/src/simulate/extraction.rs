@@ -10,6 +10,8 @@ use super::{
 };
 
 type Object = Map<String, Value>;
+/// Makes one kind of mistake, where the row allows it: prompt, gold, all field names, a draw.
+type Kind = fn(&str, &Object, &[&str], f64) -> Option<Object>;
 
 /// The mistake of each row. Rows with more fields are harder.
 pub(super) fn mistakes(entries: &[&GoldEntry], objects: &[Object], seed: u64) -> Vec<Mistake> {
@@ -36,8 +38,7 @@ pub(super) fn mistakes(entries: &[&GoldEntry], objects: &[Object], seed: u64) ->
 /// The first mistake, in drawn order, that is possible here and changes something.
 fn wrong(prompt: &str, object: &Object, fields: &[&str], seed: u64) -> Object {
     let draw = |name: &str| draw::uniform(seed, &[name.as_bytes(), prompt.as_bytes()]);
-    let kinds: [fn(&str, &Object, &[&str], f64) -> Option<Object>; 4] =
-        [without_field, swapped, shifted, with_wrong_field];
+    let kinds: [Kind; 4] = [without_field, swapped, shifted, with_wrong_field];
     let first = (draw("extraction.kind") * kinds.len() as f64) as usize;
     (0..kinds.len())
         .filter_map(|step| {

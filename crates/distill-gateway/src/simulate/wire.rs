@@ -16,7 +16,7 @@ pub(super) struct Asked {
     pub(super) input_bytes: usize,
     pub(super) max_tokens: Option<u64>,
     pub(super) stream: bool,
-    /// Whether a stream ends with a chunk of usage (OpenAI's `stream_options`).
+    /// Whether a stream ends with a chunk of usage (`stream_options`).
     pub(super) usage_chunk: bool,
     pub(super) hash: String,
 }

@@ -109,7 +109,7 @@ async fn an_answered_request_is_never_asked_again_by_any_gateway_of_the_journal(
 async fn equal_requests_at_once_are_asked_once() {
     let vendor = Vendor::always(Line::Slow(50)).await;
     let fixture = Fixture::new();
-    let other = Journal::open(&fixture._folder.path().join("journal.sqlite")).unwrap();
+    let other = Journal::open(&fixture.folder.path().join("journal.sqlite")).unwrap();
     let settings = settings(vec![target("gpt-4.1", vendor.url())]);
     let here = fixture.gateway(settings.clone());
     // A journal of its own stands for another process.

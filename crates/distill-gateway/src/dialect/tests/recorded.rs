@@ -16,26 +16,17 @@ fn folder(test: &str) -> Option<PathBuf> {
     folder
 }
 
-#[test]
-fn recorded_answers_are_read_whole() {
-    let Some(folder) = folder("recorded_answers_are_read_whole") else {
-        return;
-    };
-    let read = |dialect: Dialect, path: &str| -> Reply {
-        let body = std::fs::read(folder.join("vercel-ai-fixtures").join(path)).unwrap();
-        dialect
-            .parse(&body)
-            .unwrap_or_else(|error| panic!("{path}: {error}"))
-    };
-    // (file, model, finish, start of the text, input, cached, output, reasoning)
-    type Row = (
-        &'static str,
-        &'static str,
-        FinishReason,
-        &'static str,
-        [Option<u64>; 4],
-    );
-    let openai: [Row; 6] = [
+/// File, model, finish, start of the text; tokens: input, cached, output, reasoning.
+type Row = (
+    &'static str,
+    &'static str,
+    FinishReason,
+    &'static str,
+    [Option<u64>; 4],
+);
+
+fn openai() -> [Row; 6] {
+    [
         (
             "openai/openai-text.json",
             "gpt-4.1-nano-2025-04-14",
@@ -78,8 +69,11 @@ fn recorded_answers_are_read_whole() {
             "",
             [Some(124), None, Some(22), None],
         ),
-    ];
-    let anthropic: [Row; 3] = [
+    ]
+}
+
+fn anthropic() -> [Row; 3] {
+    [
         (
             "anthropic/anthropic-text.json",
             "claude-sonnet-4-5-20250929",
@@ -101,11 +95,24 @@ fn recorded_answers_are_read_whole() {
             "<thinking>",
             [Some(602), Some(0), Some(93), None],
         ),
-    ];
-    let rows = openai
+    ]
+}
+
+#[test]
+fn recorded_answers_are_read_whole() {
+    let Some(folder) = folder("recorded_answers_are_read_whole") else {
+        return;
+    };
+    let read = |dialect: Dialect, path: &str| -> Reply {
+        let body = std::fs::read(folder.join("vercel-ai-fixtures").join(path)).unwrap();
+        dialect
+            .parse(&body)
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    let rows = openai()
         .into_iter()
         .map(|row| (Dialect::OpenAi, row))
-        .chain(anthropic.into_iter().map(|row| (Dialect::Anthropic, row)));
+        .chain(anthropic().into_iter().map(|row| (Dialect::Anthropic, row)));
     for (dialect, (path, model, finish, start, tokens)) in rows {
         let reply = read(dialect, path);
         let usage = reply.completion.usage;
