@@ -55,7 +55,7 @@ pub struct DecisionInput<'a> {
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "decision", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Decision {
     /// The candidate is not worse than the teacher by the margin or more, and keeps the limits.
     Replace,
@@ -261,12 +261,29 @@ fn across(input: &DecisionInput<'_>, comparison: &Comparison, figures: &str) -> 
     let rows = rows_at_observed(input, comparison);
     let rest = match rows {
         Some(rows) => format!(
-            "; if the difference stays as observed, about {} rows would settle it",
-            count(rows)
+            "; if the difference stays as observed, about {} rows would settle it{}",
+            count(rows),
+            rows_if_equal(input, comparison)
         ),
         None => "; the observed difference lies on the margin, so no number of rows is sure to settle it".to_owned(),
     };
     (undecided(rows), format!("{figures}{rest}."))
+}
+
+/// What it would take to show that the candidate is as good, if it is: the kinder assumption.
+fn rows_if_equal(input: &DecisionInput<'_>, comparison: &Comparison) -> String {
+    comparison
+        .table
+        .discordance()
+        .and_then(|discordance| {
+            required_n(&PowerPlan::noninferiority(
+                input.margin,
+                input.confidence,
+                discordance,
+            ))
+        })
+        .map(|rows| format!(", and about {} if it is truly none", count(rows)))
+        .unwrap_or_default()
 }
 
 fn undecided(eval_rows: Option<usize>) -> Decision {

@@ -16,7 +16,7 @@ fn comparison(
     Comparison::of(table, 0, 0.95)
 }
 
-fn input<'a>(comparison: &'a Comparison) -> DecisionInput<'a> {
+fn input(comparison: &Comparison) -> DecisionInput<'_> {
     DecisionInput {
         candidate: "nano",
         comparison: Some(comparison),

@@ -1,0 +1,258 @@
+//! Data, labels, training and lineage.
+
+use super::{cell, headline, section, text};
+use crate::{
+    LabelFacts, LabelSource, RunReport,
+    document::{Block, Line, Section, Table},
+    number::{self, MISSING, or_missing},
+};
+
+pub(super) fn data(report: &RunReport) -> Section {
+    let data = &report.data;
+    let removed: usize = data.removed.iter().map(|removal| removal.rows).sum();
+    let mut blocks = vec![text(format!(
+        "Of {} training rows {} were used to train and {} to select; {} were removed. {} rows were scored.",
+        number::count(data.train_rows_read),
+        number::count(data.train_rows_used),
+        number::count(data.validation_rows),
+        number::count(removed),
+        number::count(report.task.eval_rows)
+    ))];
+    if !data.removed.is_empty() {
+        let mut table = Table::new(
+            "Removed from training",
+            &["reason", ">rows", "the first of them"],
+        );
+        for removal in &data.removed {
+            table.row(vec![
+                cell(&removal.reason),
+                cell(number::count(removal.rows)),
+                cell(removal.ids.join(", ")),
+            ]);
+        }
+        blocks.push(Block::Table(table));
+    }
+    if data.leaked.is_empty() {
+        blocks.push(text("No training row was found among the eval rows."));
+    } else {
+        let mut table = Table::new(
+            format!(
+                "Training rows that also stand among the eval rows: {} listed",
+                number::count(data.leaked.len())
+            ),
+            &["training row", "eval row", "how", "text"],
+        );
+        for row in &data.leaked {
+            table.row(vec![
+                cell(&row.train_id),
+                cell(&row.eval_id),
+                cell(&row.how),
+                cell(&row.text),
+            ]);
+        }
+        blocks.push(Block::Table(table));
+    }
+    section("data", "Data", blocks)
+}
+
+pub(super) fn labels(report: &RunReport) -> Option<Section> {
+    let labels = report.labels.as_ref()?;
+    let mark = |text: String| Line::marked(text, labels.simulated);
+    let mut items = match labels.source {
+        LabelSource::Gold => vec![cell(format!(
+            "The students were trained on the gold labels of {} rows.",
+            number::count(labels.labelled)
+        ))],
+        LabelSource::Teacher => vec![mark(format!(
+            "The teacher labelled {} of {} rows.",
+            number::count(labels.labelled),
+            number::count(labels.asked)
+        ))],
+    };
+    items.extend(labels.unlabelled.iter().map(|reason| {
+        mark(format!(
+            "without a label: {} rows, {}",
+            number::count(reason.count),
+            reason.what
+        ))
+    }));
+    items.extend(who(labels));
+    items.extend(labels.alias_changes.iter().map(cell));
+    if labels.source == LabelSource::Teacher {
+        items.push(agreement(labels));
+        items.extend(errors_cost(labels));
+    }
+    Some(headline(section(
+        "training-labels",
+        "Labels",
+        vec![Block::Items(items)],
+    )))
+}
+
+fn who(labels: &LabelFacts) -> Option<Line> {
+    if labels.teachers.is_empty() {
+        return None;
+    }
+    let teachers: Vec<String> = labels
+        .teachers
+        .iter()
+        .map(|teacher| format!("{} {}", teacher.what, number::count(teacher.count)))
+        .collect();
+    let mixed = if teachers.len() > 1 {
+        "Teachers were mixed through failover"
+    } else {
+        "One teacher answered"
+    };
+    Some(Line::marked(
+        format!("{mixed}: {}.", teachers.join(", ")),
+        labels.simulated,
+    ))
+}
+
+fn agreement(labels: &LabelFacts) -> Line {
+    let Some(agreement) = labels.agreement.as_ref().filter(|found| found.n > 0) else {
+        return cell(format!("Agreement of the labels with gold: {MISSING}."));
+    };
+    let interval = agreement
+        .interval
+        .as_ref()
+        .map(|interval| format!(", interval {}", number::percent_interval(interval)))
+        .unwrap_or_default();
+    Line::marked(
+        format!(
+            "The labels agree with gold on {} of {} training rows ({}{interval}).",
+            number::count(agreement.right),
+            number::count(agreement.n),
+            number::percent(agreement.right as f64 / agreement.n as f64)
+        ),
+        labels.simulated,
+    )
+}
+
+fn errors_cost(labels: &LabelFacts) -> Vec<Line> {
+    if labels.errors_cost.is_empty() {
+        return vec![cell(format!(
+            "What wrong labels cost the student: {MISSING} (no student was trained on gold labels beside it)."
+        ))];
+    }
+    labels
+        .errors_cost
+        .iter()
+        .map(|cost| {
+            Line::marked(
+                format!(
+                    "What wrong labels cost: {} reaches {} and {} {}, {} points ({}) on {} rows.",
+                    cost.candidate,
+                    or_missing(cost.candidate_value, number::percent),
+                    cost.baseline,
+                    or_missing(cost.baseline_value, number::percent),
+                    or_missing(cost.difference, number::points),
+                    or_missing(cost.interval.as_ref(), number::points_interval),
+                    number::count(cost.n)
+                ),
+                cost.simulated,
+            )
+        })
+        .collect()
+}
+
+pub(super) fn training(report: &RunReport) -> Option<Section> {
+    if report.training.is_empty() {
+        return None;
+    }
+    let mut table = Table::new(
+        "How each student was trained",
+        &[
+            "student",
+            "method",
+            ">examples",
+            ">steps",
+            ">time",
+            ">best validation loss",
+            ">trainable parameters",
+            ">of",
+            ">size",
+            "stop token trained",
+        ],
+    );
+    let mut items = Vec::new();
+    for facts in &report.training {
+        table.row(vec![
+            cell(&facts.student),
+            cell(&facts.method),
+            cell(number::count(facts.examples)),
+            cell(or_missing(facts.steps, number::count)),
+            cell(or_missing(facts.seconds, number::seconds)),
+            cell(or_missing(facts.best_validation_loss, |loss| {
+                format!("{loss:.4}")
+            })),
+            cell(or_missing(facts.trainable_parameters, number::count64)),
+            cell(or_missing(facts.total_parameters, number::count64)),
+            cell(or_missing(facts.artifact_bytes, number::bytes)),
+            cell(match facts.stop_token_trained {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "does not apply",
+            }),
+        ]);
+        if let Some(census) = &facts.gradient_census {
+            items.push(cell(format!("{}: {census}", facts.student)));
+        }
+        items.extend(
+            facts
+                .notes
+                .iter()
+                .map(|note| cell(format!("{}: {note}", facts.student))),
+        );
+    }
+    let mut blocks = vec![Block::Table(table)];
+    if !items.is_empty() {
+        blocks.push(Block::Items(items));
+    }
+    Some(section("training", "Training", blocks))
+}
+
+pub(super) fn lineage(report: &RunReport) -> Section {
+    let lineage = &report.lineage;
+    let mut table = Table::new(
+        "From what it was made",
+        &["what", "name", "identity", ">rows"],
+    );
+    for source in &lineage.data {
+        table.row(vec![
+            cell(format!("{} data", source.role)),
+            cell(&source.name),
+            cell(format!("sha256 {}", source.sha256)),
+            cell(number::count(source.rows)),
+        ]);
+    }
+    for model in &lineage.models {
+        table.row(vec![
+            cell(&model.role),
+            cell(&model.name),
+            cell(&model.identity),
+            cell(""),
+        ]);
+    }
+    let mut blocks = vec![text(format!(
+        "Run {}, pipeline {}, seed {}, code {}.",
+        lineage.run_id, lineage.pipeline_hash, lineage.seed, lineage.code_version
+    ))];
+    if !table.rows.is_empty() {
+        blocks.push(Block::Table(table));
+    }
+    section("lineage", "Lineage", blocks)
+}
+
+pub(super) fn commands(report: &RunReport) -> Section {
+    let lineage = &report.lineage;
+    let mut blocks = vec![
+        text(format!("Run {}. To run it again:", lineage.run_id)),
+        Block::Command(lineage.rerun_command.clone()),
+    ];
+    if let Some(next) = &lineage.next_command {
+        blocks.push(text("Next:"));
+        blocks.push(Block::Command(next.clone()));
+    }
+    headline(section("commands", "What to type", blocks))
+}

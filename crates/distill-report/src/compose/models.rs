@@ -1,0 +1,289 @@
+//! The arms side by side on the same rows, and what lies between them.
+
+use super::{cell, headline, metric_name, score, section};
+use crate::{
+    Arm, Role, RunReport,
+    document::{Align, Block, Column, Line, Section, Table},
+    figure,
+    number::{self, MISSING, or_missing},
+};
+
+pub(super) fn side_by_side(report: &RunReport) -> Option<Section> {
+    if report.arms.is_empty() {
+        return None;
+    }
+    let metric = metric_name(report, &report.task.metric);
+    let mut table = Table::new(
+        format!(
+            "Every model on the same {} rows of {}; {:.0}% intervals",
+            number::count(report.task.eval_rows),
+            report.task.eval_source,
+            report.task.confidence * 100.0
+        ),
+        &[
+            "model",
+            &format!(">{metric}"),
+            ">n",
+            ">unscored",
+            ">p50 ms",
+            ">p95 ms",
+            ">answers/s",
+            ">$ per 1,000",
+        ],
+    );
+    let main = report.main_arm().map(|arm| &arm.name);
+    for (place, arm) in report.arms.iter().enumerate() {
+        if Some(&arm.name) == main {
+            table.emphasised = Some(place);
+        }
+        table.row(arm_row(report, arm));
+    }
+    let mut blocks = vec![Block::Table(table)];
+    let unscored = unscored(report);
+    if !unscored.is_empty() {
+        blocks.push(Block::Items(unscored));
+    }
+    let described: Vec<Line> = report
+        .arms
+        .iter()
+        .filter(|arm| !arm.description.is_empty())
+        .map(|arm| {
+            cell(format!(
+                "{} ({}): {}",
+                arm.name,
+                arm.role.label(),
+                arm.description
+            ))
+        })
+        .collect();
+    let mut section = headline(section("models", "Side by side", blocks));
+    if !described.is_empty() {
+        section.blocks.push(Block::Items(described));
+    }
+    Some(section)
+}
+
+fn arm_row(report: &RunReport, arm: &Arm) -> Vec<Line> {
+    let main = primary(report, arm);
+    let mark = |text: String| Line::marked(text, arm.simulated);
+    let speed = arm.speed.as_ref();
+    let label = if arm.role.label() == arm.name {
+        arm.name.clone()
+    } else {
+        format!("{} ({})", arm.name, arm.role.label())
+    };
+    vec![
+        cell(label),
+        mark(score(main)),
+        cell(or_missing(main, |main| number::count(main.n))),
+        cell(or_missing(main, |main| number::count(main.unscored))),
+        mark(or_missing(speed, |speed| {
+            number::milliseconds(speed.per_answer_ms.p50)
+        })),
+        mark(or_missing(speed, |speed| {
+            number::milliseconds(speed.per_answer_ms.p95)
+        })),
+        mark(or_missing(
+            speed.and_then(|speed| speed.answers_per_second),
+            number::significant,
+        )),
+        mark(or_missing(arm.usd_per_1000, number::usd)),
+    ]
+}
+
+fn primary<'a>(report: &RunReport, arm: &'a Arm) -> Option<&'a distill_eval::Aggregate> {
+    arm.scores
+        .iter()
+        .find(|score| score.metric == report.task.metric)
+}
+
+/// Why rows were not scored, arm by arm.
+fn unscored(report: &RunReport) -> Vec<Line> {
+    report
+        .arms
+        .iter()
+        .filter_map(|arm| {
+            let main = primary(report, arm)?;
+            let reasons: Vec<String> = main
+                .unscored_reasons
+                .iter()
+                .map(|(reason, rows)| format!("{reason} ({})", number::count(*rows)))
+                .collect();
+            (!reasons.is_empty()).then(|| {
+                cell(format!(
+                    "{} is not scored on {} rows: {}",
+                    arm.name,
+                    number::count(main.unscored),
+                    reasons.join(", ")
+                ))
+            })
+        })
+        .collect()
+}
+
+pub(super) fn differences(report: &RunReport) -> Option<Section> {
+    if report.differences.is_empty() {
+        return None;
+    }
+    let mut table = Table::new(
+        format!(
+            "First minus second, on the rows both were scored on, in percentage points; {:.0}% paired intervals",
+            report.task.confidence * 100.0
+        ),
+        &[
+            "first − second",
+            "metric",
+            ">n",
+            ">difference",
+            ">interval",
+            ">only first right",
+            ">only second right",
+            ">McNemar p",
+        ],
+    );
+    for row in &report.differences {
+        let mark = |text: String| Line::marked(text, row.simulated);
+        let whole_set = |value: Option<String>| match (value, row.table) {
+            (Some(value), _) => mark(value),
+            // A metric of the whole set has no table of right and wrong.
+            (None, None) => cell("does not apply"),
+            (None, Some(_)) => cell(MISSING),
+        };
+        table.row(vec![
+            cell(format!("{} − {}", row.candidate, row.baseline)),
+            cell(number::metric(&row.metric)),
+            cell(number::count(row.n)),
+            mark(or_missing(row.difference, number::points)),
+            mark(or_missing(row.interval.as_ref(), number::points_interval)),
+            whole_set(row.table.map(|table| number::count(table.only_candidate))),
+            whole_set(row.table.map(|table| number::count(table.only_baseline))),
+            whole_set(row.mcnemar_p.map(number::p_value)),
+        ]);
+    }
+    let mut blocks = vec![Block::Table(table)];
+    let mut methods: Vec<&str> = report
+        .differences
+        .iter()
+        .filter_map(|row| Some(row.interval.as_ref()?.method.label()))
+        .collect();
+    methods.sort_unstable();
+    methods.dedup();
+    let left_out: Vec<Line> = report
+        .differences
+        .iter()
+        .filter(|row| row.left_out > 0)
+        .map(|row| {
+            cell(format!(
+                "{} − {} ({}) leaves out {} rows on which one of them was not scored",
+                row.candidate,
+                row.baseline,
+                number::metric(&row.metric),
+                number::count(row.left_out)
+            ))
+        })
+        .collect();
+    if !methods.is_empty() {
+        blocks.push(super::text(format!(
+            "Intervals: {}. McNemar's test is the exact one, two-sided.",
+            methods.join(", ")
+        )));
+    }
+    if !left_out.is_empty() {
+        blocks.push(Block::Items(left_out));
+    }
+    Some(headline(section("differences", "Differences", blocks)))
+}
+
+pub(super) fn figures(report: &RunReport) -> Option<Section> {
+    let metric = metric_name(report, &report.task.metric);
+    let blocks: Vec<Block> = [
+        figure::scores(report).map(|svg| Block::Figure {
+            svg,
+            caption: format!("{metric} with its interval; the marks stand for kinds of model"),
+        }),
+        figure::score_against_latency(report).map(|svg| Block::Figure {
+            svg,
+            caption: format!("{metric} against median milliseconds per answer (logarithmic)"),
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!blocks.is_empty()).then(|| section("figures", "Figures", blocks))
+}
+
+/// Every metric of every arm, and the parts of the rows.
+pub(super) fn other_metrics(report: &RunReport) -> Option<Section> {
+    let mut names: Vec<&str> = Vec::new();
+    for score in report.arms.iter().flat_map(|arm| &arm.scores) {
+        if !names.contains(&score.metric.as_str()) {
+            names.push(&score.metric);
+        }
+    }
+    let mut blocks = Vec::new();
+    if names.len() > 1 {
+        let mut table = Table::new("Every metric, with its interval", &["model"]);
+        table.columns.extend(names.iter().map(|name| Column {
+            title: number::metric(name),
+            align: Align::Right,
+        }));
+        for arm in &report.arms {
+            let mut row = vec![cell(&arm.name)];
+            row.extend(names.iter().map(|name| {
+                let found = arm.scores.iter().find(|score| score.metric == *name);
+                Line::marked(score(found), arm.simulated)
+            }));
+            table.row(row);
+        }
+        blocks.push(Block::Table(table));
+    }
+    if report.arms.iter().any(|arm| !arm.slices.is_empty()) {
+        blocks.push(Block::Table(slices(report)));
+    }
+    let blocks_are_there = !blocks.is_empty();
+    blocks_are_there.then(|| {
+        headline(section(
+            "metrics",
+            "Other metrics and parts of the rows",
+            blocks,
+        ))
+    })
+}
+
+fn slices(report: &RunReport) -> Table {
+    let mut table = Table::new(
+        format!(
+            "{} on parts of the rows",
+            metric_name(report, &report.task.metric)
+        ),
+        &["rows", "model", ">value", ">n", ">unscored"],
+    );
+    let mut names: Vec<&str> = Vec::new();
+    for slice in report.arms.iter().flat_map(|arm| &arm.slices) {
+        if !names.contains(&slice.name.as_str()) {
+            names.push(&slice.name);
+        }
+    }
+    for name in names {
+        for arm in &report.arms {
+            for slice in arm.slices.iter().filter(|slice| slice.name == name) {
+                table.row(vec![
+                    cell(name),
+                    cell(&arm.name),
+                    Line::marked(score(Some(&slice.score)), arm.simulated),
+                    cell(number::count(slice.score.n)),
+                    cell(number::count(slice.score.unscored)),
+                ]);
+            }
+        }
+    }
+    table
+}
+
+/// Arms whose answers are worth a breakdown: students, the floor, the teacher.
+pub(super) fn broken_down(report: &RunReport) -> impl Iterator<Item = &Arm> {
+    report
+        .arms
+        .iter()
+        .filter(|arm| matches!(arm.role, Role::Student | Role::Floor | Role::Teacher))
+}

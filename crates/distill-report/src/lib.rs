@@ -1,0 +1,32 @@
+//! The report of a run: its data and its renderings.
+//!
+//! **Owns** [`RunReport`], the arithmetic of the cost model, and the terminal, Markdown, JSON and
+//! HTML forms of a report, which say the same numbers.
+//!
+//! **Must not know** how anything ran; it makes no model call, reads no file and asks no clock.
+//!
+//! **Start reading** at [`RunReport`], then `compose.rs` (what a report says) and `export.rs` (how
+//! each form writes it).
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
+)]
+
+mod compose;
+mod document;
+mod export;
+mod figure;
+mod model;
+mod number;
+#[cfg(test)]
+mod sample;
+#[cfg(test)]
+mod tests;
+
+pub use export::{FORMATS, Format, ReadError, html, json, markdown, read, terminal};
+pub use model::{
+    AcceptFacts, Agreement, Arm, CandidateCost, CostInputs, CostModel, Counted, DataFacts,
+    DataSource, Difference, LabelFacts, LabelSource, LeakedRow, Lineage, ModelSource, Regression,
+    Regressions, Removal, Role, RunReport, SCHEMA, Slice, Speed, Spend, StudentCost, TaskFacts,
+    TrainingFacts, Unsettled,
+};

@@ -1,0 +1,278 @@
+//! What a report knows. Shares are 0 to 1, units stand in the names, and `None` means "not
+//! measured": no rendering turns it into a number.
+
+use distill_eval::{
+    Aggregate, Comparison, ConfusedPair, CorpusComparison, FieldScores, Interval, LabelScores,
+    PairedTable, Quantiles, Recommendation, Reference,
+};
+use serde::{Deserialize, Serialize};
+
+mod cost;
+mod facts;
+
+pub use cost::{CandidateCost, CostInputs, CostModel, StudentCost};
+pub use facts::{
+    Agreement, Counted, DataFacts, DataSource, LabelFacts, LabelSource, LeakedRow, Lineage,
+    ModelSource, Removal, Spend, TrainingFacts, Unsettled,
+};
+
+/// The version of the shape of `report.json`.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that a run's report says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunReport {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The pipeline's name.
+    pub name: String,
+    pub task: TaskFacts,
+    /// The run's verdict and each candidate's.
+    pub recommendation: Recommendation,
+    pub accept: AcceptFacts,
+    /// What a simulated provider touched, one phrase each ("teacher answers", "prices"). Empty
+    /// when nothing was simulated.
+    pub simulated: Vec<String>,
+    /// The models compared, all on the same rows, in the order shown.
+    pub arms: Vec<Arm>,
+    pub differences: Vec<Difference>,
+    pub regressions: Option<Regressions>,
+    pub data: DataFacts,
+    pub labels: Option<LabelFacts>,
+    pub spend: Option<Spend>,
+    pub cost: CostModel,
+    pub training: Vec<TrainingFacts>,
+    pub lineage: Lineage,
+    /// Sentences shown under the verdict.
+    pub notes: Vec<String>,
+}
+
+impl RunReport {
+    /// Whether a simulated provider touched any number in it.
+    pub fn touched_by_simulation(&self) -> bool {
+        !self.simulated.is_empty()
+            || self.arms.iter().any(|arm| arm.simulated)
+            || self.differences.iter().any(|row| row.simulated)
+            || self.labels.as_ref().is_some_and(|labels| labels.simulated)
+            || self.spend.as_ref().is_some_and(|spend| spend.simulated)
+            || self.cost.teacher_simulated
+    }
+
+    /// The arm that the run's verdict is about, else the first student.
+    pub(crate) fn main_arm(&self) -> Option<&Arm> {
+        let named = self.recommendation.choice.as_ref().or(self
+            .recommendation
+            .verdict
+            .candidate
+            .as_ref());
+        self.arms
+            .iter()
+            .find(|arm| Some(&arm.name) == named)
+            .or_else(|| self.arms.iter().find(|arm| arm.role == Role::Student))
+    }
+}
+
+/// What was asked of the models.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskFacts {
+    /// `classify` or `extract`.
+    pub kind: String,
+    /// The metric that the verdict rests on, by its name in `distill-eval`.
+    pub metric: String,
+    pub eval_rows: usize,
+    /// Where the eval rows came from, as a reader would name it.
+    pub eval_source: String,
+    pub reference: Reference,
+    /// Of the intervals, 0 to 1.
+    pub confidence: f64,
+}
+
+/// The gate that the user set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptFacts {
+    /// The loss that is accepted, as a share.
+    pub margin: f64,
+    pub confidence: f64,
+    pub max_p95_ms: Option<f64>,
+    pub max_usd_per_1000: Option<f64>,
+    /// Rows that a paired decision was expected to need, before any was made.
+    pub required_rows: Option<usize>,
+    /// The share of rows on which two models were assumed to differ for that number.
+    pub assumed_discordance: Option<f64>,
+}
+
+/// What an arm is there for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The linear student.
+    Floor,
+    /// An answer that costs nothing, such as always `{}`.
+    Constant,
+    Untuned,
+    FewShot,
+    Control,
+    #[default]
+    Student,
+    Teacher,
+}
+
+impl Role {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Constant => "constant",
+            Self::Untuned => "untuned",
+            Self::FewShot => "few-shot",
+            Self::Control => "control",
+            Self::Student => "student",
+            Self::Teacher => "teacher",
+        }
+    }
+}
+
+/// One model on the eval rows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Arm {
+    /// Unique; differences refer to it.
+    pub name: String,
+    pub role: Role,
+    pub description: String,
+    /// Whether a simulated provider gave the answers, the latency or the price.
+    pub simulated: bool,
+    /// The first is the task's metric.
+    pub scores: Vec<Aggregate>,
+    pub speed: Option<Speed>,
+    /// A student's at the stated request rate; a teacher's from the journal.
+    pub usd_per_1000: Option<f64>,
+    /// Classification: per label.
+    pub labels: Vec<LabelScores>,
+    /// Extraction: per field.
+    pub fields: Vec<FieldScores>,
+    /// The pairs most often confused.
+    pub confused: Vec<ConfusedPair>,
+    /// The task's metric on parts of the rows.
+    pub slices: Vec<Slice>,
+}
+
+/// A part of the rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slice {
+    /// Such as "non-empty rows".
+    pub name: String,
+    pub score: Aggregate,
+}
+
+/// How fast an arm answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Speed {
+    /// Milliseconds from question to whole answer.
+    pub per_answer_ms: Quantiles,
+    pub answers_per_second: Option<f64>,
+    /// Threads, batch, warm-up: what a reader needs to repeat it.
+    pub measured_on: String,
+    /// Answers that were not timed, such as "120 answers from the journal".
+    pub left_out: Option<String>,
+}
+
+/// Two arms on the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Difference {
+    pub candidate: String,
+    pub baseline: String,
+    pub metric: String,
+    pub simulated: bool,
+    /// Pairs with both sides scored.
+    pub n: usize,
+    pub left_out: usize,
+    pub candidate_value: Option<f64>,
+    pub baseline_value: Option<f64>,
+    /// Candidate minus baseline.
+    pub difference: Option<f64>,
+    pub interval: Option<Interval>,
+    /// Exact, two-sided; only for metrics that are shares.
+    pub mcnemar_p: Option<f64>,
+    pub table: Option<PairedTable>,
+}
+
+impl Difference {
+    pub fn from_comparison(
+        candidate: impl Into<String>,
+        baseline: impl Into<String>,
+        metric: impl Into<String>,
+        simulated: bool,
+        comparison: &Comparison,
+    ) -> Self {
+        Self {
+            candidate: candidate.into(),
+            baseline: baseline.into(),
+            metric: metric.into(),
+            simulated,
+            n: comparison.n,
+            left_out: comparison.left_out,
+            candidate_value: comparison.candidate,
+            baseline_value: comparison.baseline,
+            difference: comparison.difference,
+            interval: comparison.interval,
+            mcnemar_p: comparison.mcnemar_p,
+            table: Some(comparison.table),
+        }
+    }
+
+    pub fn from_corpus(
+        candidate: impl Into<String>,
+        baseline: impl Into<String>,
+        simulated: bool,
+        comparison: &CorpusComparison,
+    ) -> Self {
+        Self {
+            candidate: candidate.into(),
+            baseline: baseline.into(),
+            metric: comparison.metric.clone(),
+            simulated,
+            n: comparison.n,
+            left_out: comparison.left_out,
+            candidate_value: comparison.candidate,
+            baseline_value: comparison.baseline,
+            difference: comparison.difference,
+            interval: comparison.interval,
+            mcnemar_p: None,
+            table: None,
+        }
+    }
+}
+
+/// Rows that the baseline had right and the candidate has wrong.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regressions {
+    pub candidate: String,
+    pub baseline: String,
+    /// All of them.
+    pub total: usize,
+    /// The worst, at most some twenty.
+    pub rows: Vec<Regression>,
+    /// Whether the baseline's answers are simulated.
+    pub simulated: bool,
+}
+
+/// One such row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regression {
+    pub id: String,
+    /// What the models were asked about.
+    pub text: String,
+    pub gold: Option<String>,
+    pub baseline_answer: Option<String>,
+    pub candidate_answer: Option<String>,
+    /// The candidate's own probability of its answer, 0 to 1.
+    pub candidate_confidence: Option<f64>,
+}

@@ -1,0 +1,162 @@
+//! How numbers are written: one place, so that every rendering says the same.
+
+use distill_eval::Interval;
+
+/// What stands where a number would, when there is none.
+pub(crate) const MISSING: &str = "not measured";
+
+pub(crate) fn or_missing<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| MISSING.to_owned(), show)
+}
+
+/// A share as a percentage.
+pub(crate) fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// A difference of shares in percentage points, with its sign.
+pub(crate) fn points(share: f64) -> String {
+    let text = format!("{:+.1}", share * 100.0);
+    match text.as_str() {
+        "-0.0" | "+0.0" => "0.0".to_owned(),
+        _ => text.replace('-', "−"),
+    }
+}
+
+pub(crate) fn percent_interval(interval: &Interval) -> String {
+    format!(
+        "{:.1} to {:.1}%",
+        interval.low * 100.0,
+        interval.high * 100.0
+    )
+}
+
+pub(crate) fn points_interval(interval: &Interval) -> String {
+    format!("{} to {}", points(interval.low), points(interval.high))
+}
+
+/// With a comma at each thousand.
+pub(crate) fn count(number: usize) -> String {
+    grouped(&number.to_string())
+}
+
+pub(crate) fn count64(number: u64) -> String {
+    grouped(&number.to_string())
+}
+
+fn grouped(digits: &str) -> String {
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Milliseconds with about three digits that mean something.
+pub(crate) fn milliseconds(value: f64) -> String {
+    significant(value)
+}
+
+/// A rate or an amount with about three digits that mean something.
+pub(crate) fn significant(value: f64) -> String {
+    let size = value.abs();
+    if size >= 100.0 {
+        grouped(&format!("{value:.0}"))
+    } else if size >= 10.0 {
+        format!("{value:.1}")
+    } else if size >= 1.0 || size == 0.0 {
+        format!("{value:.2}")
+    } else {
+        let digits = (2.0 - size.log10().floor()).clamp(2.0, 9.0) as usize;
+        format!("{value:.digits$}")
+    }
+}
+
+pub(crate) fn usd(value: f64) -> String {
+    let size = value.abs();
+    if size >= 100.0 {
+        format!("${}", grouped(&format!("{value:.0}")))
+    } else if size >= 1.0 || size == 0.0 {
+        format!("${value:.2}")
+    } else {
+        format!("${}", significant(value))
+    }
+}
+
+pub(crate) fn seconds(value: f64) -> String {
+    if value < 120.0 {
+        format!("{} s", significant(value))
+    } else {
+        format!("{} min", significant(value / 60.0))
+    }
+}
+
+pub(crate) fn bytes(value: u64) -> String {
+    let value = value as f64;
+    if value < 1e3 {
+        format!("{value:.0} B")
+    } else if value < 1e6 {
+        format!("{} kB", significant(value / 1e3))
+    } else {
+        format!("{} MB", significant(value / 1e6))
+    }
+}
+
+pub(crate) fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "< 0.001".to_owned()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
+/// A metric's name as a reader meets it.
+pub(crate) fn metric(name: &str) -> String {
+    match name {
+        "macro_f1" => "macro F1".to_owned(),
+        "micro_f1" => "micro F1".to_owned(),
+        "field_f1" => "field F1".to_owned(),
+        "json_parses" => "JSON parses".to_owned(),
+        "json_matches_schema" => "JSON matches schema".to_owned(),
+        "json_exact_object" => "exact object".to_owned(),
+        _ => name.replace('_', " "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_about_three_digits() {
+        let shown: Vec<String> = [
+            0.0,
+            0.000_123_4,
+            0.012_34,
+            0.5,
+            3.456,
+            34.56,
+            345.6,
+            12_345.6,
+        ]
+        .into_iter()
+        .map(significant)
+        .collect();
+        assert_eq!(
+            shown,
+            [
+                "0.00", "0.000123", "0.0123", "0.500", "3.46", "34.6", "346", "12,346"
+            ]
+        );
+        assert_eq!(usd(0.24), "$0.240");
+        assert_eq!(usd(1234.5), "$1,234");
+        assert_eq!(points(-0.0263), "−2.6");
+        assert_eq!(points(0.0004), "0.0");
+        assert_eq!(bytes(1_536_000), "1.54 MB");
+        assert_eq!(or_missing(None, usd), "not measured");
+        assert_eq!(p_value(0.0004), "< 0.001");
+    }
+}
