@@ -8,9 +8,9 @@ pub use local::LocalExecutor;
 
 /// Has work done somewhere, and passes on what it says.
 pub trait Executor<A>: Send + Sync {
-    fn execute<'a>(
-        &'a self,
+    fn execute(
+        &self,
         work: Work<A>,
         context: StepContext,
-    ) -> BoxFuture<'a, Result<Outcome, StepFailure>>;
+    ) -> BoxFuture<'_, Result<Outcome, StepFailure>>;
 }

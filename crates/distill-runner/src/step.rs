@@ -26,11 +26,11 @@ pub trait StepRunner<A>: Send + Sync {
     ///
     /// After cancellation it stops at a point from which the same work can go on, and returns
     /// [`StepFailure::interrupted`]; it has the run's grace period for that.
-    fn run<'a>(
-        &'a self,
+    fn run(
+        &self,
         work: Work<A>,
         context: StepContext,
-    ) -> BoxFuture<'a, Result<Outcome, StepFailure>>;
+    ) -> BoxFuture<'_, Result<Outcome, StepFailure>>;
 }
 
 /// One step to do, as data: another process or machine could do it.

@@ -199,16 +199,17 @@ fn kinds_of_value_do_not_meet() {
     }
 }
 
+type Change = fn(&mut Ingredients);
+
 #[test]
 fn every_ingredient_changes_the_key() {
     let base = some_ingredients();
-    type Change = fn(&mut Ingredients);
     let changes: [(&str, Change); 10] = [
         ("kind", |i| i.kind = "label".to_owned()),
         ("version", |i| i.version = 2),
         ("setting", |i| i.settings["rank"] = json!(16)),
         ("order of a list", |i| {
-            i.settings["words"] = json!(["b", "a"])
+            i.settings["words"] = json!(["b", "a"]);
         }),
         ("input content", |i| {
             i.inputs

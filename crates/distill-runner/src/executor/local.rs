@@ -16,11 +16,11 @@ impl<R> LocalExecutor<R> {
 }
 
 impl<A, R: StepRunner<A>> Executor<A> for LocalExecutor<R> {
-    fn execute<'a>(
-        &'a self,
+    fn execute(
+        &self,
         work: Work<A>,
         context: StepContext,
-    ) -> BoxFuture<'a, Result<Outcome, StepFailure>> {
+    ) -> BoxFuture<'_, Result<Outcome, StepFailure>> {
         self.runner.run(work, context)
     }
 }
