@@ -387,7 +387,7 @@ impl ChatEncoder {
         let attempt = |kept: usize| -> Result<FittedPrompt, TemplateError> {
             let mut messages = messages.to_vec();
             if let Some(index) = last_user {
-                messages[index].content = content[content.len() - kept..].to_owned();
+                content[content.len() - kept..].clone_into(&mut messages[index].content);
             }
             let rendering = self.rendering(&messages, true)?;
             let tokens = self

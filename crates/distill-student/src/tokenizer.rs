@@ -106,6 +106,10 @@ struct ModelHeader {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the flags of the file format"
+)]
 struct AddedTokenRow {
     id: u32,
     content: String,

@@ -34,13 +34,13 @@ fn student() -> LinearStudent {
 }
 
 /// The student's file with one tensor replaced.
-fn with_tensor(name: &str, dtype: Dtype, shape: Vec<usize>, bytes: &[u8]) -> LinearError {
+fn with_tensor(name: &str, dtype: Dtype, shape: &[usize], bytes: &[u8]) -> LinearError {
     let student = student();
     let file = student.to_safetensors();
     let file = safetensors::SafeTensors::deserialize(&file).unwrap();
     let tensors = file.tensors().into_iter().map(|(key, view)| {
         if key == name {
-            (key, TensorView::new(dtype, shape.clone(), bytes).unwrap())
+            (key, TensorView::new(dtype, shape.to_vec(), bytes).unwrap())
         } else {
             (key, view)
         }
@@ -119,20 +119,20 @@ fn a_hostile_file_is_refused_by_name() {
     let features = vectorizer().len();
     let nan = [f32::NAN.to_le_bytes(), 0.0_f32.to_le_bytes()].concat();
     assert_eq!(
-        with_tensor("bias", Dtype::F32, vec![2], &nan).to_string(),
+        with_tensor("bias", Dtype::F32, &[2], &nan).to_string(),
         "tensor `bias` of the linear student holds a value that is not a finite number"
     );
     assert_eq!(
-        with_tensor("bias", Dtype::F32, vec![1], &[0; 4]).to_string(),
+        with_tensor("bias", Dtype::F32, &[1], &[0; 4]).to_string(),
         "tensor `bias` of the linear student is F32 [1], expected F32 [2]"
     );
     assert_eq!(
-        with_tensor("weights", Dtype::I8, vec![2, 1], &[0; 2]).to_string(),
+        with_tensor("weights", Dtype::I8, &[2, 1], &[0; 2]).to_string(),
         format!("tensor `weights` of the linear student is I8 [2, 1], expected I8 [{features}, 2]")
     );
     let unordered = vec![7; features * 4];
     assert!(
-        with_tensor("hashes", Dtype::U32, vec![features], &unordered)
+        with_tensor("hashes", Dtype::U32, &[features], &unordered)
             .to_string()
             .ends_with("the n-gram hashes do not ascend")
     );

@@ -18,7 +18,7 @@ const MAX_PASSES: usize = 300;
 /// Rows as features, ready to be solved at several costs.
 pub(super) struct Problem<'a> {
     vectorizer: Vectorizer,
-    rows: Vec<SparseRow>,
+    pub(super) rows: Vec<SparseRow>,
     targets: Vec<usize>,
     labels: &'a [String],
 }
@@ -72,7 +72,7 @@ impl<'a> Problem<'a> {
     }
 
     /// Solves one label against the rest. The bias is a weight on a feature that is always 1.
-    fn machine(&self, class: usize, cost: f64, seed: u64) -> Machine {
+    pub(super) fn machine(&self, class: usize, cost: f64, seed: u64) -> Machine {
         let mut machine = Machine {
             weights: vec![0.0; self.vectorizer.len()],
             bias: 0.0,
@@ -149,13 +149,13 @@ impl<'a> Problem<'a> {
 }
 
 /// One label against the rest.
-struct Machine {
-    weights: Vec<f32>,
+pub(super) struct Machine {
+    pub(super) weights: Vec<f32>,
     bias: f32,
 }
 
 impl Machine {
-    fn score(&self, row: &SparseRow) -> f32 {
+    pub(super) fn score(&self, row: &SparseRow) -> f32 {
         row.entries().iter().fold(self.bias, |score, (feature, x)| {
             score + self.weights[*feature as usize] * x
         })

@@ -57,7 +57,7 @@ fn it_learns_what_tells_labels_apart() {
     let chosen = report
         .grid
         .iter()
-        .find(|row| row.cost == report.chosen_cost);
+        .find(|row| row.cost.total_cmp(&report.chosen_cost).is_eq());
     let best = report.grid.iter().map(|row| row.correct).max();
     assert_eq!(chosen.map(|row| row.correct), best);
 }
@@ -102,6 +102,32 @@ fn probabilities_are_as_right_as_they_say() {
         (claimed - reached).abs() < 0.06,
         "{claimed} against {reached}"
     );
+}
+
+#[test]
+fn the_solver_stops_where_the_objective_has_no_slope() {
+    let (train, labels) = synthetic(60, 7);
+    let texts: Vec<&str> = train.iter().map(|(text, _)| text.as_str()).collect();
+    let targets = targets(&train, &labels).unwrap();
+    let all: Vec<usize> = (0..texts.len()).collect();
+    let features = FeatureSettings::default();
+    let problem = Problem::new(features, &texts, &targets, &all, &labels).unwrap();
+    let cost = 0.7;
+    for class in 0..labels.len() {
+        let machine = problem.machine(class, cost, 1);
+        // ½‖w‖² + C Σ max(0, 1 − y w·x)² has the slope w − 2 C Σ max(0, 1 − y w·x) y x.
+        let mut slope: Vec<f32> = machine.weights.clone();
+        for (row, target) in problem.rows.iter().zip(&targets) {
+            let sign = if *target == class { 1.0 } else { -1.0 };
+            let short = (1.0 - sign * machine.score(row)).max(0.0);
+            for (feature, x) in row.entries() {
+                slope[*feature as usize] -= 2.0 * cost as f32 * short * sign * x;
+            }
+        }
+        let length = |values: &[f32]| values.iter().map(|v| v * v).sum::<f32>().sqrt();
+        let slope = length(&slope) / length(&machine.weights);
+        assert!(slope < 0.15, "{slope}");
+    }
 }
 
 #[test]
@@ -205,19 +231,10 @@ fn banking77_from_gold_labels_reaches_0_905() {
     let Some((train, test, labels)) = banking77("banking77_from_gold_labels_reaches_0_905") else {
         return;
     };
-    for seed in 0..3 {
-        let config = LinearConfig {
-            seed,
-            ..LinearConfig::default()
-        };
-        let (student, report) = train_linear(&train, &labels, &config).unwrap();
-        let reached = accuracy(&student, &test);
-        println!(
-            "{seed} {reached} {report:?} {}",
-            student.to_safetensors().len()
-        );
-        assert!(reached >= 0.905, "{reached}: {report:?}");
-    }
+    let (student, report) = train_linear(&train, &labels, &LinearConfig::default()).unwrap();
+    let reached = accuracy(&student, &test);
+    assert!(reached >= 0.905, "{reached}: {report:?}");
+    assert!(student.to_safetensors().len() < 2_000_000);
 }
 
 #[test]
@@ -243,7 +260,11 @@ fn nine_wrong_labels_in_a_hundred_cost_banking77_few_points() {
             label.clone_from(&labels[second]);
         }
     }
-    let (student, report) = train_linear(&train, &labels, &LinearConfig::default()).unwrap();
+    let few_costs = LinearConfig {
+        costs: vec![0.1, 0.2, 0.4],
+        ..LinearConfig::default()
+    };
+    let (student, report) = train_linear(&train, &labels, &few_costs).unwrap();
     let reached = accuracy(&student, &test);
     assert!((0.87..0.91).contains(&reached), "{reached}: {report:?}");
 }
