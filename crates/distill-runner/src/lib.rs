@@ -34,7 +34,7 @@ pub use events::EventReader;
 pub use executor::{Executor, LocalExecutor};
 pub use explain::{Basis, Compared, ExplainError, Explanation, Made, explain, plan};
 pub use home::{Home, StoreError};
-pub use runs::{RunListing, RunReading, find_run, list_runs, read_run};
+pub use runs::{ListedRun, RunListing, RunReading, find_run, list_runs, read_run};
 pub use scheduler::{About, Budget, Observer, OnFailure, RunError, RunReport, RunRequest, run};
 pub use step::{BoxFuture, Outcome, StepContext, StepEvent, StepFailure, StepRunner, Work};
 
