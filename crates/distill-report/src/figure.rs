@@ -47,7 +47,7 @@ pub(crate) fn scores(report: &RunReport) -> Option<String> {
     if dots.is_empty() {
         return None;
     }
-    let scale = Scale::of(&dots, 14.0, WIDTH - 14.0);
+    let scale = Scale::of(&dots, 24.0, WIDTH - 24.0);
     let bottom = 8.0 + ROW * dots.len() as f64;
     let mut svg = open(bottom + 24.0, "Value of each model with its interval");
     for tick in scale.ticks() {

@@ -10,8 +10,16 @@ use crate::{
 pub(super) fn data(report: &RunReport) -> Section {
     let data = &report.data;
     let removed: usize = data.removed.iter().map(|removal| removal.rows).sum();
+    let accounted = data.train_rows_used + data.validation_rows + removed;
+    let rest = match data.train_rows_read.saturating_sub(accounted) {
+        0 => String::new(),
+        rest => format!(
+            " The other {} took no part: they lie beyond the limit or have no label.",
+            number::count(rest)
+        ),
+    };
     let mut blocks = vec![text(format!(
-        "Of {} training rows {} were used to train and {} to select; {} were removed. {} rows were scored.",
+        "Of {} training rows {} were used to train and {} to select; {} were removed.{rest} {} rows were scored.",
         number::count(data.train_rows_read),
         number::count(data.train_rows_used),
         number::count(data.validation_rows),

@@ -199,7 +199,9 @@ pub(super) fn figures(report: &RunReport) -> Option<Section> {
     let blocks: Vec<Block> = [
         figure::scores(report).map(|svg| Block::Figure {
             svg,
-            caption: format!("{metric} with its interval; the marks stand for kinds of model"),
+            caption: format!(
+                "{metric} with its interval. Square: the floor; filled circle: a student; open circle: untuned, few-shot or control; cross: a constant; diamond: the teacher"
+            ),
         }),
         figure::score_against_latency(report).map(|svg| Block::Figure {
             svg,

@@ -192,14 +192,18 @@ fn pad(text: &str, width: usize, align: Align) -> String {
 
 /// Breaks at spaces; a word longer than the width is cut.
 fn wrap(text: &str, width: usize) -> Vec<String> {
-    let indent = if text.starts_with(MAIN_ROW) {
-        " ".repeat(MAIN_ROW.len())
-    } else {
+    let spaces = |text: &str| -> String {
         text.chars()
             .take_while(|character| *character == ' ')
             .collect()
     };
-    let mut lines = vec![indent.clone()];
+    let mut lines = vec![spaces(text)];
+    let indent = spaces(text.strip_prefix('>').unwrap_or(text));
+    let indent = if text.starts_with(MAIN_ROW) {
+        format!(" {indent}")
+    } else {
+        indent
+    };
     for word in text.split_whitespace() {
         let mut word: Vec<char> = word.chars().collect();
         loop {
