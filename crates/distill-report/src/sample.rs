@@ -282,7 +282,7 @@ fn regressions() -> Regressions {
         candidate: "nano".to_owned(),
         baseline: "teacher".to_owned(),
         total: 40,
-        rows: (0..16).map(row).collect(),
+        rows: (0..21).map(row).collect(),
         simulated: true,
     }
 }

@@ -145,6 +145,7 @@ fn the_page_loads_nothing() {
         assert!(!page.contains(wrong), "{wrong}");
     }
     assert_eq!(page.matches("<svg").count(), 2);
+    assert_eq!(page.matches("<details>").count(), 1);
     assert!(page.contains("prefers-color-scheme: dark"));
 }
 

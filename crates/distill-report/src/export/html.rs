@@ -6,10 +6,9 @@ use crate::{
     document::{Align, Block, Document, Line, MARK, MARK_MEANS, Section, Table},
 };
 
-/// Tables with more rows than this are folded.
-const FOLD: usize = 14;
-/// Tables with more rows than this scroll sideways on a phone; shorter ones become cards.
-const CARDS: usize = 14;
+/// Tables with more rows than this are folded, and scroll sideways on a phone; shorter ones become
+/// cards there. The worst regressions, the longest texts of a report, are at most this many.
+const LONG: usize = 20;
 
 /// The whole report.
 pub fn html(report: &RunReport) -> String {
@@ -112,7 +111,7 @@ fn grid(table: &Table) -> String {
         .enumerate()
         .map(|(place, row)| body_row(table, row, table.emphasised == Some(place)))
         .collect();
-    let kind = if table.rows.len() > CARDS {
+    let kind = if table.rows.len() > LONG {
         "scrolls"
     } else {
         "cards"
@@ -123,7 +122,7 @@ fn grid(table: &Table) -> String {
         head.concat(),
         body.concat()
     );
-    if table.rows.len() > FOLD {
+    if table.rows.len() > LONG {
         format!(
             "<details><summary>{} ({} rows)</summary>{grid}</details>\n",
             escape(&table.caption),
