@@ -13,8 +13,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
+pub mod answer;
 pub mod base;
+pub mod bundle;
 pub mod decoder;
+pub mod generate;
 pub mod linear;
 pub mod lora;
 pub mod ops;
