@@ -31,12 +31,16 @@ impl Format {
     /// # Errors
     /// [`DatasetError::UnknownFormat`].
     pub fn of(path: &Path) -> Result<Self, DatasetError> {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+        let ending = path
+            .extension()
+            .map(|ending| ending.to_string_lossy().to_lowercase());
         match ending.as_deref() {
             Some("csv" | "tsv") => Ok(Self::Csv),
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
             Some("json") => Ok(Self::Json),
-            _ => Err(DatasetError::UnknownFormat { path: path.to_owned() }),
+            _ => Err(DatasetError::UnknownFormat {
+                path: path.to_owned(),
+            }),
         }
     }
 }
@@ -89,23 +93,39 @@ impl Card {
     /// # Errors
     /// [`DatasetError::Card`] says what is wrong with it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, DatasetError> {
-        let wrong = |problem: String| DatasetError::Card { path: path.to_owned(), problem };
+        let wrong = |problem: String| DatasetError::Card {
+            path: path.to_owned(),
+            problem,
+        };
         let card: Self = serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))?;
         for (name, split) in &card.splits {
             // The file's name is joined to folders, so it must not lead out of them.
             let plain = !split.file.is_empty()
-                && Path::new(&split.file).file_name().is_some_and(|file| file == split.file.as_str());
+                && Path::new(&split.file)
+                    .file_name()
+                    .is_some_and(|file| file == split.file.as_str());
             if !plain {
-                return Err(wrong(format!("split `{name}` has the file `{}`, and a file is a plain name", split.file)));
+                return Err(wrong(format!(
+                    "split `{name}` has the file `{}`, and a file is a plain name",
+                    split.file
+                )));
             }
             let hexadecimal = split.sha256.len() == 64
-                && split.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                && split
+                    .sha256
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             if !hexadecimal {
-                return Err(wrong(format!("split `{name}` has a sha256 that is not 64 small hexadecimal digits")));
+                return Err(wrong(format!(
+                    "split `{name}` has a sha256 that is not 64 small hexadecimal digits"
+                )));
             }
         }
         if !card.columns.contains_key(&card.gold) {
-            return Err(wrong(format!("`gold` is `{}`, which is not one of `columns`", card.gold)));
+            return Err(wrong(format!(
+                "`gold` is `{}`, which is not one of `columns`",
+                card.gold
+            )));
         }
         Ok(card)
     }
@@ -115,21 +135,31 @@ impl Card {
     /// # Errors
     /// [`DatasetError::UnknownSplit`] lists those there are.
     pub fn split(&self, name: &str) -> Result<&Split, DatasetError> {
-        self.splits.get(name).ok_or_else(|| DatasetError::UnknownSplit {
-            name: self.name.clone(),
-            split: name.to_owned(),
-            known: self.splits.keys().cloned().collect(),
-        })
+        self.splits
+            .get(name)
+            .ok_or_else(|| DatasetError::UnknownSplit {
+                name: self.name.clone(),
+                split: name.to_owned(),
+                known: self.splits.keys().cloned().collect(),
+            })
     }
 
     fn read(folder: &Path) -> Result<Self, DatasetError> {
         let path = folder.join("card.yaml");
-        let text = fs::read_to_string(&path)
-            .map_err(|source| DatasetError::Unreadable { path: path.clone(), source })?;
+        let text = fs::read_to_string(&path).map_err(|source| DatasetError::Unreadable {
+            path: path.clone(),
+            source,
+        })?;
         let mut card = Self::parse(&path, &text)?;
-        if folder.file_name().is_none_or(|name| name != card.name.as_str()) {
+        if folder
+            .file_name()
+            .is_none_or(|name| name != card.name.as_str())
+        {
             return Err(DatasetError::Card {
-                problem: format!("its name is `{}`, which is not that of its folder", card.name),
+                problem: format!(
+                    "its name is `{}`, which is not that of its folder",
+                    card.name
+                ),
                 path,
             });
         }
@@ -165,7 +195,10 @@ pub fn find_card(name: &str, places: &Places) -> Result<Card, DatasetError> {
         return Ok(card);
     }
     let known = cards(places)?.into_iter().map(|card| card.name).collect();
-    Err(DatasetError::UnknownDataset { name: name.to_owned(), known })
+    Err(DatasetError::UnknownDataset {
+        name: name.to_owned(),
+        known,
+    })
 }
 
 /// Every card there is, by name.
@@ -175,8 +208,10 @@ pub fn find_card(name: &str, places: &Places) -> Result<Card, DatasetError> {
 pub fn cards(places: &Places) -> Result<Vec<Card>, DatasetError> {
     let mut found: BTreeMap<String, Card> = BTreeMap::new();
     for shelf in shelves(places) {
-        let entries = fs::read_dir(&shelf)
-            .map_err(|source| DatasetError::Unreadable { path: shelf.clone(), source })?;
+        let entries = fs::read_dir(&shelf).map_err(|source| DatasetError::Unreadable {
+            path: shelf.clone(),
+            source,
+        })?;
         for entry in entries.filter_map(Result::ok) {
             if entry.path().join("card.yaml").is_file() {
                 let card = Card::read(&entry.path())?;

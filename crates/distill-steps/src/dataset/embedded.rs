@@ -5,15 +5,35 @@ use std::path::Path;
 use super::{Card, Split};
 
 const CARDS: [(&str, &str); 4] = [
-    ("banking77", include_str!("../../../../datasets/banking77/card.yaml")),
-    ("gsm8k", include_str!("../../../../datasets/gsm8k/card.yaml")),
-    ("restaurant8k", include_str!("../../../../datasets/restaurant8k/card.yaml")),
-    ("support-intents", include_str!("../../../../datasets/support-intents/card.yaml")),
+    (
+        "banking77",
+        include_str!("../../../../datasets/banking77/card.yaml"),
+    ),
+    (
+        "gsm8k",
+        include_str!("../../../../datasets/gsm8k/card.yaml"),
+    ),
+    (
+        "restaurant8k",
+        include_str!("../../../../datasets/restaurant8k/card.yaml"),
+    ),
+    (
+        "support-intents",
+        include_str!("../../../../datasets/support-intents/card.yaml"),
+    ),
 ];
 
 const FILES: [(&str, &str, &[u8]); 2] = [
-    ("support-intents", "train.csv", include_bytes!("../../../../datasets/support-intents/train.csv")),
-    ("support-intents", "test.csv", include_bytes!("../../../../datasets/support-intents/test.csv")),
+    (
+        "support-intents",
+        "train.csv",
+        include_bytes!("../../../../datasets/support-intents/train.csv"),
+    ),
+    (
+        "support-intents",
+        "test.csv",
+        include_bytes!("../../../../datasets/support-intents/test.csv"),
+    ),
 ];
 
 /// The quickstart's data set: its card and the bytes of its files.

@@ -15,11 +15,24 @@ pub enum DatasetError {
     #[error("the format of `{}` is not known", path.display())]
     UnknownFormat { path: PathBuf },
     #[error("{}, line {line}: {what} is not UTF-8", path.display())]
-    NotUtf8 { path: PathBuf, line: u64, what: String },
+    NotUtf8 {
+        path: PathBuf,
+        line: u64,
+        what: String,
+    },
     #[error("{}, line {line}: the row has {found} columns and the header {expected}", path.display())]
-    Ragged { path: PathBuf, line: u64, expected: u64, found: u64 },
+    Ragged {
+        path: PathBuf,
+        line: u64,
+        expected: u64,
+        found: u64,
+    },
     #[error("{}: {problem}", place(path, *line))]
-    Malformed { path: PathBuf, line: Option<u64>, problem: String },
+    Malformed {
+        path: PathBuf,
+        line: Option<u64>,
+        problem: String,
+    },
     #[error("`{}` has no rows", path.display())]
     Empty { path: PathBuf },
     #[error("{}: there is no column `{column}`, {purpose}", place(path, *line))]
@@ -47,7 +60,11 @@ pub enum DatasetError {
     #[error("there is no data set `{name}`")]
     UnknownDataset { name: String, known: Vec<String> },
     #[error("data set `{name}` has no split `{split}`")]
-    UnknownSplit { name: String, split: String, known: Vec<String> },
+    UnknownSplit {
+        name: String,
+        split: String,
+        known: Vec<String>,
+    },
     #[error("the file `{file}` of data set `{name}` is not here")]
     Absent {
         name: String,
@@ -57,7 +74,11 @@ pub enum DatasetError {
         downloadable: bool,
     },
     #[error("`{}` is not the file that the card of `{name}` describes: {difference}", path.display())]
-    Differs { path: PathBuf, name: String, difference: String },
+    Differs {
+        path: PathBuf,
+        name: String,
+        difference: String,
+    },
     #[error("{url} cannot be downloaded: {problem}")]
     Download { url: String, problem: String },
 }
@@ -70,26 +91,53 @@ impl DatasetError {
                 "look at the path: it counts from the folder of the pipeline file".to_owned()
             }
             Self::Unreadable { .. } => "make the file readable for this user".to_owned(),
-            Self::Unwritable { .. } => "make room or choose a folder that can be written".to_owned(),
-            Self::UnknownFormat { .. } => "give a file that ends in .csv, .jsonl or .json".to_owned(),
-            Self::NotUtf8 { .. } => "save the file as UTF-8, for instance `iconv -f latin1 -t utf-8`".to_owned(),
-            Self::Ragged { .. } => "put text that holds commas or line breaks into quotes, or mend the row".to_owned(),
+            Self::Unwritable { .. } => {
+                "make room or choose a folder that can be written".to_owned()
+            }
+            Self::UnknownFormat { .. } => {
+                "give a file that ends in .csv, .jsonl or .json".to_owned()
+            }
+            Self::NotUtf8 { .. } => {
+                "save the file as UTF-8, for instance `iconv -f latin1 -t utf-8`".to_owned()
+            }
+            Self::Ragged { .. } => {
+                "put text that holds commas or line breaks into quotes, or mend the row".to_owned()
+            }
             Self::Malformed { .. } => "mend the line, or remove it".to_owned(),
             Self::Empty { .. } => "give a file with rows below its header".to_owned(),
-            Self::MissingColumn { available, .. } => format!("the columns are: {}", available.join(", ")),
-            Self::UnknownLabel { nearest: Some(name), .. } => {
+            Self::MissingColumn { available, .. } => {
+                format!("the columns are: {}", available.join(", "))
+            }
+            Self::UnknownLabel {
+                nearest: Some(name),
+                ..
+            } => {
                 format!("did you mean `{name}`? Mend the row, or add the label to `task.labels`")
             }
-            Self::UnknownLabel { .. } => "mend the row, or add the label to `task.labels`".to_owned(),
+            Self::UnknownLabel { .. } => {
+                "mend the row, or add the label to `task.labels`".to_owned()
+            }
             Self::Card { .. } => "datasets/README.md says what a card holds".to_owned(),
             Self::UnknownDataset { known, .. } => format!("known data sets: {}", known.join(", ")),
             Self::UnknownSplit { known, .. } => format!("its splits are: {}", known.join(", ")),
-            Self::Absent { name, looked, downloadable, .. } => {
-                let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
+            Self::Absent {
+                name,
+                looked,
+                downloadable,
+                ..
+            } => {
+                let looked: Vec<String> = looked
+                    .iter()
+                    .map(|path| path.display().to_string())
+                    .collect();
                 let get = if *downloadable {
-                    format!("`distill data pull {name}` fetches it, or set DISTILL_DATA_DIR to a folder that has {name}/")
+                    format!(
+                        "`distill data pull {name}` fetches it, or set DISTILL_DATA_DIR to a folder that has {name}/"
+                    )
                 } else {
-                    format!("put it beside the card, or set DISTILL_DATA_DIR to a folder that has {name}/")
+                    format!(
+                        "put it beside the card, or set DISTILL_DATA_DIR to a folder that has {name}/"
+                    )
                 };
                 format!("{get} (looked at: {})", looked.join(", "))
             }

@@ -35,7 +35,11 @@ pub struct Resolved {
 impl Resolved {
     /// A file that was resolved before.
     pub fn from_parts(path: &Path, format: Format) -> Self {
-        Self { path: path.to_owned(), format, dataset: None }
+        Self {
+            path: path.to_owned(),
+            format,
+            dataset: None,
+        }
     }
 }
 
@@ -49,13 +53,24 @@ pub fn resolve(source: &DataSource, places: &Places) -> Result<Resolved, Dataset
             let path = places.beside.join(path);
             let format = Format::of(&path)?;
             // Opening it now finds a wrong path before any step runs.
-            File::open(&path).map_err(|source| DatasetError::Unreadable { path: path.clone(), source })?;
-            Ok(Resolved { path, format, dataset: None })
+            File::open(&path).map_err(|source| DatasetError::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+            Ok(Resolved {
+                path,
+                format,
+                dataset: None,
+            })
         }
         DataSource::Dataset { dataset, split } => {
             let card = find_card(dataset, places)?;
             let path = locate(&card, card.split(split)?, places)?;
-            Ok(Resolved { path, format: card.format, dataset: Some(card.name) })
+            Ok(Resolved {
+                path,
+                format: card.format,
+                dataset: Some(card.name),
+            })
         }
     }
 }
@@ -82,7 +97,8 @@ fn locate(card: &Card, split: &Split, places: &Places) -> Result<PathBuf, Datase
     for path in &candidates {
         match verify(path, card, split) {
             Ok(()) => return Ok(path.clone()),
-            Err(DatasetError::Unreadable { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            Err(DatasetError::Unreadable { source, .. })
+                if source.kind() == io::ErrorKind::NotFound => {}
             Err(error) => wrong = wrong.or(Some(error)),
         }
     }
@@ -103,7 +119,10 @@ fn locate(card: &Card, split: &Split, places: &Places) -> Result<PathBuf, Datase
 
 /// Holds a file to its card.
 pub(super) fn verify(path: &Path, card: &Card, split: &Split) -> Result<(), DatasetError> {
-    let unreadable = |source| DatasetError::Unreadable { path: path.to_owned(), source };
+    let unreadable = |source| DatasetError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
     let mut file = File::open(path).map_err(unreadable)?;
     let differs = |difference: String| DatasetError::Differs {
         path: path.to_owned(),
@@ -112,7 +131,10 @@ pub(super) fn verify(path: &Path, card: &Card, split: &Split) -> Result<(), Data
     };
     let bytes = file.metadata().map_err(unreadable)?.len();
     if bytes != split.bytes {
-        return Err(differs(format!("it has {bytes} bytes, and should have {}", split.bytes)));
+        return Err(differs(format!(
+            "it has {bytes} bytes, and should have {}",
+            split.bytes
+        )));
     }
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 16];
@@ -126,13 +148,19 @@ pub(super) fn verify(path: &Path, card: &Card, split: &Split) -> Result<(), Data
     if found == split.sha256 {
         Ok(())
     } else {
-        Err(differs(format!("its sha256 is {found}, and should be {}", split.sha256)))
+        Err(differs(format!(
+            "its sha256 is {found}, and should be {}",
+            split.sha256
+        )))
     }
 }
 
 /// Writes a whole file or none.
 pub(super) fn write_beside_and_rename(path: &Path, bytes: &[u8]) -> Result<(), DatasetError> {
-    let unwritable = |source| DatasetError::Unwritable { path: path.to_owned(), source };
+    let unwritable = |source| DatasetError::Unwritable {
+        path: path.to_owned(),
+        source,
+    };
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(unwritable)?;
     }

@@ -59,7 +59,12 @@ pub async fn pull(
     let mut pulled = Vec::new();
     for (name, split) in &card.splits {
         let (path, from) = fetch(card, split, places, progress).await?;
-        pulled.push(Pulled { split: name.clone(), path, bytes: split.bytes, from });
+        pulled.push(Pulled {
+            split: name.clone(),
+            path,
+            bytes: split.bytes,
+            from,
+        });
     }
     Ok(pulled)
 }
@@ -71,7 +76,10 @@ async fn fetch(
     progress: &mut (dyn FnMut(PullProgress<'_>) + Send),
 ) -> Result<(PathBuf, PulledFrom), DatasetError> {
     let candidates = candidates(card, split, places);
-    if let Some(path) = candidates.iter().find(|path| verify(path, card, split).is_ok()) {
+    if let Some(path) = candidates
+        .iter()
+        .find(|path| verify(path, card, split).is_ok())
+    {
         return Ok((path.clone(), PulledFrom::Present));
     }
     let path = cache_path(card, split, places);
@@ -91,9 +99,14 @@ async fn fetch(
     let part = part_path(&path);
     let downloaded = download(url, split, &part, progress).await;
     let placed = match downloaded {
-        Ok(()) => tokio::fs::rename(&part, &path)
-            .await
-            .map_err(|source| DatasetError::Unwritable { path: path.clone(), source }),
+        Ok(()) => {
+            tokio::fs::rename(&part, &path)
+                .await
+                .map_err(|source| DatasetError::Unwritable {
+                    path: path.clone(),
+                    source,
+                })
+        }
         Err(error) => Err(error),
     };
     if placed.is_err() {
@@ -108,8 +121,14 @@ async fn download(
     part: &std::path::Path,
     progress: &mut (dyn FnMut(PullProgress<'_>) + Send),
 ) -> Result<(), DatasetError> {
-    let failed = |problem: String| DatasetError::Download { url: url.to_owned(), problem };
-    let unwritable = |source| DatasetError::Unwritable { path: part.to_owned(), source };
+    let failed = |problem: String| DatasetError::Download {
+        url: url.to_owned(),
+        problem,
+    };
+    let unwritable = |source| DatasetError::Unwritable {
+        path: part.to_owned(),
+        source,
+    };
     let mut response = client(url)
         .map_err(failed)?
         .get(url)
@@ -120,20 +139,33 @@ async fn download(
         return Err(failed(format!("the server answered {}", response.status())));
     }
     if let Some(folder) = part.parent() {
-        tokio::fs::create_dir_all(folder).await.map_err(unwritable)?;
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(unwritable)?;
     }
     let mut file = File::create(part).await.map_err(unwritable)?;
     let mut hasher = Sha256::new();
     let mut bytes = 0;
-    while let Some(chunk) = response.chunk().await.map_err(|error| failed(chain_of(&error)))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| failed(chain_of(&error)))?
+    {
         bytes += chunk.len() as u64;
         if bytes > split.bytes {
             // No more is read than the card promises: the rest could be endless.
-            return Err(failed(format!("it has more than the {} bytes of the card", split.bytes)));
+            return Err(failed(format!(
+                "it has more than the {} bytes of the card",
+                split.bytes
+            )));
         }
         hasher.update(&chunk);
         file.write_all(&chunk).await.map_err(unwritable)?;
-        progress(PullProgress { file: &split.file, bytes, total: split.bytes });
+        progress(PullProgress {
+            file: &split.file,
+            bytes,
+            total: split.bytes,
+        });
     }
     file.sync_all().await.map_err(unwritable)?;
     if bytes != split.bytes {
@@ -141,7 +173,10 @@ async fn download(
     }
     let found = ContentHash::from_digest(hasher.finalize().into()).to_string();
     if found != split.sha256 {
-        return Err(failed(format!("its sha256 is {found}, and the card says {}", split.sha256)));
+        return Err(failed(format!(
+            "its sha256 is {found}, and the card says {}",
+            split.sha256
+        )));
     }
     Ok(())
 }

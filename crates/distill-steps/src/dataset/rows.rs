@@ -26,10 +26,20 @@ pub fn read_rows(resolved: &Resolved, gold: Option<&str>) -> Result<Vec<Row>, Da
             available: table.columns,
         });
     }
-    let rows = table.records.into_iter().enumerate().map(|(index, mut record)| {
-        let answer = gold.and_then(|gold| record.fields.shift_remove(gold)).and_then(answer_text);
-        Row { id: format!("{index:06}"), fields: record.fields, gold: answer }
-    });
+    let rows = table
+        .records
+        .into_iter()
+        .enumerate()
+        .map(|(index, mut record)| {
+            let answer = gold
+                .and_then(|gold| record.fields.shift_remove(gold))
+                .and_then(answer_text);
+            Row {
+                id: format!("{index:06}"),
+                fields: record.fields,
+                gold: answer,
+            }
+        });
     Ok(rows.collect())
 }
 
@@ -62,11 +72,16 @@ fn answer_text(value: Value) -> Option<String> {
 /// [`DatasetError::MissingColumn`] for the first row that has not.
 pub fn check_columns(rows: &[Row], task: &Task, path: &Path) -> Result<(), DatasetError> {
     for column in task.referenced_columns() {
-        let Some(index) = rows.iter().position(|row| !row.fields.contains_key(&column)) else {
+        let Some(index) = rows
+            .iter()
+            .position(|row| !row.fields.contains_key(&column))
+        else {
             continue;
         };
         let table = reread(path);
-        let is_gold = table.as_ref().is_some_and(|table| table.columns.contains(&column))
+        let is_gold = table
+            .as_ref()
+            .is_some_and(|table| table.columns.contains(&column))
             && rows.iter().all(|row| !row.fields.contains_key(&column));
         let purpose = if is_gold {
             "which the task's template reads: it holds the answer, and a prompt must not".to_owned()
@@ -109,7 +124,10 @@ pub fn check_labels(rows: &[Row], labels: &[String], path: &Path) -> Result<(), 
         label: label.to_owned(),
         count: 1 + outside.count(),
         known: labels.len(),
-        nearest: labels.iter().find(|known| folded(known) == folded(label)).cloned(),
+        nearest: labels
+            .iter()
+            .find(|known| folded(known) == folded(label))
+            .cloned(),
     })
 }
 

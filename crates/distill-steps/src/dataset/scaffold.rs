@@ -64,11 +64,16 @@ impl ScaffoldError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Data(error) => error.hint(),
-            Self::TooFew { .. } => Some("collect more rows; some hundred are a good beginning".to_owned()),
-            Self::NoText { columns, .. } => {
-                Some(format!("name it: `--text COLUMN`; the columns are: {}", columns.join(", ")))
+            Self::TooFew { .. } => {
+                Some("collect more rows; some hundred are a good beginning".to_owned())
             }
-            Self::Exists { .. } => Some("choose another folder with `--out DIR`, or overwrite with `--force`".to_owned()),
+            Self::NoText { columns, .. } => Some(format!(
+                "name it: `--text COLUMN`; the columns are: {}",
+                columns.join(", ")
+            )),
+            Self::Exists { .. } => Some(
+                "choose another folder with `--out DIR`, or overwrite with `--force`".to_owned(),
+            ),
         }
     }
 }
@@ -83,7 +88,10 @@ impl Scaffold {
         let mut table = read_table(path, format)?;
         let mut notes = rename_columns(&mut table);
         let renamed = |name: &Option<String>| name.as_deref().map(identifier);
-        let wishes = Wishes { text: renamed(&wishes.text), label: renamed(&wishes.label) };
+        let wishes = Wishes {
+            text: renamed(&wishes.text),
+            label: renamed(&wishes.label),
+        };
         for column in [&wishes.text, &wishes.label].into_iter().flatten() {
             if !table.columns.contains(column) {
                 return Err(ScaffoldError::Data(DatasetError::MissingColumn {
@@ -103,7 +111,10 @@ impl Scaffold {
         let (mut train, mut test) = split(usable(&table, &guess, &mut notes), &guess);
         let rows = train.len() + test.len();
         if rows < FEWEST_ROWS {
-            return Err(ScaffoldError::TooFew { path: path.to_owned(), rows });
+            return Err(ScaffoldError::TooFew {
+                path: path.to_owned(),
+                rows,
+            });
         }
         train.sort_unstable();
         test.sort_unstable();
@@ -113,18 +124,35 @@ impl Scaffold {
             test.len()
         ));
         let warnings = warnings(&guess, test.len());
-        let ending = if format == Format::Csv { "csv" } else { "jsonl" };
+        let ending = if format == Format::Csv {
+            "csv"
+        } else {
+            "jsonl"
+        };
         let (train_name, test_name) = match ending {
             "csv" => ("train.csv", "test.csv"),
             _ => ("train.jsonl", "test.jsonl"),
         };
-        let name = path.file_stem().map_or_else(|| "pipeline".to_owned(), |stem| stem.to_string_lossy().into_owned());
+        let name = path.file_stem().map_or_else(
+            || "pipeline".to_owned(),
+            |stem| stem.to_string_lossy().into_owned(),
+        );
         let files = vec![
             (train_name, render(&table, &train, ending)),
             (test_name, render(&table, &test, ending)),
-            ("pipeline.yaml", pipeline::write(&name, &guess, train_name, test_name)),
+            (
+                "pipeline.yaml",
+                pipeline::write(&name, &guess, train_name, test_name),
+            ),
         ];
-        Ok(Self { guess, notes, warnings, train_rows: train.len(), test_rows: test.len(), files })
+        Ok(Self {
+            guess,
+            notes,
+            warnings,
+            train_rows: train.len(),
+            test_rows: test.len(),
+            files,
+        })
     }
 
     /// Writes the files into a folder, the pipeline last. Gives their paths, the pipeline's last.
@@ -132,7 +160,11 @@ impl Scaffold {
     /// # Errors
     /// [`ScaffoldError::Exists`] without `force`, before anything is written.
     pub fn write(&self, folder: &Path, force: bool) -> Result<Vec<PathBuf>, ScaffoldError> {
-        let paths: Vec<PathBuf> = self.files.iter().map(|(name, _)| folder.join(name)).collect();
+        let paths: Vec<PathBuf> = self
+            .files
+            .iter()
+            .map(|(name, _)| folder.join(name))
+            .collect();
         if let Some(path) = paths.iter().find(|path| !force && path.exists()) {
             return Err(ScaffoldError::Exists { path: path.clone() });
         }
@@ -168,10 +200,16 @@ fn rename_columns(table: &mut Table) -> Vec<String> {
         return notes;
     }
     let new_name = |old: &str| {
-        renames.iter().find(|(from, _)| from == old).map_or_else(|| old.to_owned(), |(_, to)| to.clone())
+        renames
+            .iter()
+            .find(|(from, _)| from == old)
+            .map_or_else(|| old.to_owned(), |(_, to)| to.clone())
     };
     for Record { fields, .. } in &mut table.records {
-        *fields = std::mem::take(fields).into_iter().map(|(name, value)| (new_name(&name), value)).collect();
+        *fields = std::mem::take(fields)
+            .into_iter()
+            .map(|(name, value)| (new_name(&name), value))
+            .collect();
     }
     table.columns = taken;
     notes
@@ -181,29 +219,53 @@ fn rename_columns(table: &mut Table) -> Vec<String> {
 fn identifier(column: &str) -> String {
     let name: String = column
         .chars()
-        .map(|character| if character.is_alphanumeric() { character } else { '_' })
+        .map(|character| {
+            if character.is_alphanumeric() {
+                character
+            } else {
+                '_'
+            }
+        })
         .collect();
     // Templates have the label set under this name.
-    let reserved = ["labels", "true", "false", "none", "not", "and", "or", "in", "is", "if", "else"];
-    if name.starts_with(|character: char| character.is_numeric()) || reserved.contains(&name.as_str()) {
+    let reserved = [
+        "labels", "true", "false", "none", "not", "and", "or", "in", "is", "if", "else",
+    ];
+    if name.starts_with(|character: char| character.is_numeric())
+        || reserved.contains(&name.as_str())
+    {
         return format!("column_{name}");
     }
     name
 }
 
 /// Indices of the rows that have a text and, where there is a label column, a label.
-fn usable<'a>(table: &'a Table, guess: &Guess, notes: &mut Vec<String>) -> Vec<(usize, &'a Record)> {
+fn usable<'a>(
+    table: &'a Table,
+    guess: &Guess,
+    notes: &mut Vec<String>,
+) -> Vec<(usize, &'a Record)> {
     let filled = |record: &Record, column: &str| {
-        record.fields.get(column).is_some_and(|value| !guess::text_of(value).trim().is_empty())
+        record
+            .fields
+            .get(column)
+            .is_some_and(|value| !guess::text_of(value).trim().is_empty())
     };
     let all = table.records.iter().enumerate();
     let rows: Vec<(usize, &Record)> = all
         .filter(|(_, record)| filled(record, &guess.text))
-        .filter(|(_, record)| guess.label.as_ref().is_none_or(|label| filled(record, label)))
+        .filter(|(_, record)| {
+            guess
+                .label
+                .as_ref()
+                .is_none_or(|label| filled(record, label))
+        })
         .collect();
     let left_out = table.records.len() - rows.len();
     if left_out > 0 {
-        notes.push(format!("{left_out} rows have no text or no label and are left out"));
+        notes.push(format!(
+            "{left_out} rows have no text or no label and are left out"
+        ));
     }
     rows
 }
@@ -213,16 +275,27 @@ fn usable<'a>(table: &'a Table, guess: &Guess, notes: &mut Vec<String>) -> Vec<(
 fn split(rows: Vec<(usize, &Record)>, guess: &Guess) -> (Vec<usize>, Vec<usize>) {
     let total = rows.len();
     let wanted = ((total as f64 * TEST_SHARE).round() as usize).min(MOST_TEST_ROWS);
-    let mut groups: std::collections::BTreeMap<String, (String, Vec<usize>)> = std::collections::BTreeMap::new();
+    let mut groups: std::collections::BTreeMap<String, (String, Vec<usize>)> =
+        std::collections::BTreeMap::new();
     for (index, record) in rows {
-        let field = |column: &str| record.fields.get(column).map(guess::text_of).unwrap_or_default();
+        let field = |column: &str| {
+            record
+                .fields
+                .get(column)
+                .map(guess::text_of)
+                .unwrap_or_default()
+        };
         let label = match (&guess.answer, &guess.label) {
             (Answer::Label { .. }, Some(label)) => field(label),
             _ => String::new(),
         };
         let text = field(&guess.text).to_lowercase();
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-        groups.entry(text).or_insert_with(|| (label, Vec::new())).1.push(index);
+        groups
+            .entry(text)
+            .or_insert_with(|| (label, Vec::new()))
+            .1
+            .push(index);
     }
     let mut groups: Vec<(String, Vec<usize>)> = groups.into_values().collect();
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(SEED));
@@ -264,15 +337,23 @@ fn render(table: &Table, rows: &[usize], ending: &str) -> String {
     if ending == "jsonl" {
         let mut text = String::new();
         for fields in records {
-            writeln!(text, "{}", serde_json::Value::Object(fields.clone())).expect("a String takes every write");
+            writeln!(text, "{}", serde_json::Value::Object(fields.clone()))
+                .expect("a String takes every write");
         }
         return text;
     }
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(&table.columns).expect("memory takes every write");
+    writer
+        .write_record(&table.columns)
+        .expect("memory takes every write");
     for fields in records {
-        let values = table.columns.iter().map(|column| fields.get(column).map(guess::text_of).unwrap_or_default());
-        writer.write_record(values).expect("memory takes every write, and each row has every column");
+        let values = table
+            .columns
+            .iter()
+            .map(|column| fields.get(column).map(guess::text_of).unwrap_or_default());
+        writer
+            .write_record(values)
+            .expect("memory takes every write, and each row has every column");
     }
     let bytes = writer.into_inner().expect("memory takes every write");
     String::from_utf8(bytes).expect("the columns were UTF-8")

@@ -64,9 +64,12 @@ pub(super) fn read(path: &Path, index: usize, item: &Fields) -> Result<Fields, D
     let mut slots = Fields::new();
     for label in labels {
         let span = label.value_span.start_index..label.value_span.end_index;
-        let words = characters
-            .get(span.clone())
-            .ok_or_else(|| malformed(format!("span {span:?} of slot `{}` leaves the text", label.slot)))?;
+        let words = characters.get(span.clone()).ok_or_else(|| {
+            malformed(format!(
+                "span {span:?} of slot `{}` leaves the text",
+                label.slot
+            ))
+        })?;
         let words = Value::String(words.iter().collect());
         if slots.insert(label.slot.clone(), words).is_some() {
             // An object holds one value a slot; dropping the other would change the answer.

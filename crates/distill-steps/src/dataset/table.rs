@@ -1,9 +1,6 @@
 //! Files as tables: named columns, and records that know their line.
 
-use std::{
-    fs,
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use distill_chat::Fields;
 use serde_json::Value;
@@ -31,8 +28,10 @@ pub struct Record {
 /// # Errors
 /// [`DatasetError`] at the first record that cannot be read; [`DatasetError::Empty`] without one.
 pub fn read_table(path: &Path, format: Format) -> Result<Table, DatasetError> {
-    let bytes = fs::read(path)
-        .map_err(|source| DatasetError::Unreadable { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| DatasetError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
     // Spreadsheets put a byte order mark before UTF-8.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let table = match format {
@@ -50,13 +49,17 @@ pub fn read_table(path: &Path, format: Format) -> Result<Table, DatasetError> {
         }
     }?;
     if table.records.is_empty() {
-        return Err(DatasetError::Empty { path: path.to_owned() });
+        return Err(DatasetError::Empty {
+            path: path.to_owned(),
+        });
     }
     Ok(table)
 }
 
 fn read_csv(path: &Path, bytes: &[u8]) -> Result<Table, DatasetError> {
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter(bytes)).from_reader(bytes);
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter(bytes))
+        .from_reader(bytes);
     let broken = |error: csv::Error| csv_error(path, &error);
     let header = reader.byte_headers().map_err(broken)?.clone();
     let mut columns: Vec<String> = Vec::with_capacity(header.len());
@@ -100,7 +103,10 @@ fn read_csv(path: &Path, bytes: &[u8]) -> Result<Table, DatasetError> {
 
 /// The separator of the header: a comma, unless the header has none and another one.
 pub(super) fn delimiter(bytes: &[u8]) -> u8 {
-    let header = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let header = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
     let has = |separator: u8| header.contains(&separator);
     match (has(b','), has(b'\t'), has(b';')) {
         (false, true, _) => b'\t',
@@ -112,13 +118,19 @@ pub(super) fn delimiter(bytes: &[u8]) -> u8 {
 fn csv_error(path: &Path, error: &csv::Error) -> DatasetError {
     let line = error.position().map(csv::Position::line);
     match error.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => DatasetError::Ragged {
+        csv::ErrorKind::UnequalLengths {
+            expected_len, len, ..
+        } => DatasetError::Ragged {
             path: path.to_owned(),
             line: line.unwrap_or(1),
             expected: *expected_len,
             found: *len,
         },
-        _ => DatasetError::Malformed { path: path.to_owned(), line, problem: error.to_string() },
+        _ => DatasetError::Malformed {
+            path: path.to_owned(),
+            line,
+            problem: error.to_string(),
+        },
     }
 }
 
@@ -161,21 +173,38 @@ fn read_array(path: &Path, bytes: &[u8]) -> Result<Vec<Fields>, DatasetError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let line = before.split(|byte| *byte == b'\n').count();
-        DatasetError::NotUtf8 { path: path.to_owned(), line: line as u64, what: "the line".to_owned() }
+        DatasetError::NotUtf8 {
+            path: path.to_owned(),
+            line: line as u64,
+            what: "the line".to_owned(),
+        }
     })?;
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        let hint = if text.trim_start().starts_with('{') { "; JSON lines go into a .jsonl file" } else { "" };
-        malformed(Some(error.line() as u64), format!("the file is not JSON at column {}{hint}", error.column()))
+        let hint = if text.trim_start().starts_with('{') {
+            "; JSON lines go into a .jsonl file"
+        } else {
+            ""
+        };
+        malformed(
+            Some(error.line() as u64),
+            format!("the file is not JSON at column {}{hint}", error.column()),
+        )
     })?;
     let Value::Array(values) = value else {
-        return Err(malformed(Some(1), "the file is not a JSON array of objects".to_owned()));
+        return Err(malformed(
+            Some(1),
+            "the file is not a JSON array of objects".to_owned(),
+        ));
     };
     values
         .into_iter()
         .enumerate()
         .map(|(index, value)| match value {
             Value::Object(fields) => Ok(fields),
-            _ => Err(malformed(None, format!("item {index} of the array is not an object"))),
+            _ => Err(malformed(
+                None,
+                format!("item {index} of the array is not an object"),
+            )),
         })
         .collect()
 }
@@ -192,7 +221,10 @@ fn table_of(rows: Vec<Fields>, line: impl Fn(usize) -> Option<u64>) -> Table {
     let records = rows
         .into_iter()
         .enumerate()
-        .map(|(index, fields)| Record { line: line(index), fields })
+        .map(|(index, fields)| Record {
+            line: line(index),
+            fields,
+        })
         .collect();
     Table { columns, records }
 }

@@ -8,13 +8,43 @@ use super::{Table, Wishes};
 
 /// Names that people give to the column with the text, best first.
 const TEXT_NAMES: [&str; 16] = [
-    "text", "message", "question", "query", "utterance", "prompt", "input", "body", "content", "description",
-    "comment", "review", "email", "ticket", "sentence", "title",
+    "text",
+    "message",
+    "question",
+    "query",
+    "utterance",
+    "prompt",
+    "input",
+    "body",
+    "content",
+    "description",
+    "comment",
+    "review",
+    "email",
+    "ticket",
+    "sentence",
+    "title",
 ];
 /// Names that people give to the column with the answer, best first.
 const LABEL_NAMES: [&str; 18] = [
-    "label", "gold", "category", "intent", "class", "target", "answer", "slots", "entities", "output", "expected",
-    "topic", "tag", "queue", "sentiment", "department", "team", "type",
+    "label",
+    "gold",
+    "category",
+    "intent",
+    "class",
+    "target",
+    "answer",
+    "slots",
+    "entities",
+    "output",
+    "expected",
+    "topic",
+    "tag",
+    "queue",
+    "sentiment",
+    "department",
+    "team",
+    "type",
 ];
 /// More distinct values than this are no label set.
 const MOST_LABELS: usize = 500;
@@ -62,13 +92,19 @@ impl<'a> Column<'a> {
             name,
             values: texts.len(),
             characters: texts.iter().map(|text| text.chars().count()).sum::<usize>() as f64 / count,
-            words: texts.iter().map(|text| text.split_whitespace().count()).sum::<usize>() as f64 / count,
+            words: texts
+                .iter()
+                .map(|text| text.split_whitespace().count())
+                .sum::<usize>() as f64
+                / count,
             distinct: texts.into_iter().collect(),
         }
     }
 
     fn is_number(&self) -> bool {
-        self.distinct.iter().all(|text| text.trim().parse::<f64>().is_ok())
+        self.distinct
+            .iter()
+            .all(|text| text.trim().parse::<f64>().is_ok())
     }
 
     /// Few values, often repeated, short.
@@ -80,37 +116,64 @@ impl<'a> Column<'a> {
 
 /// Guesses the columns; `None` when no column looks like text.
 pub(super) fn guess(table: &Table, wishes: &Wishes) -> Option<Guess> {
-    let columns: Vec<Column<'_>> = table.columns.iter().map(|name| Column::new(table, name)).collect();
+    let columns: Vec<Column<'_>> = table
+        .columns
+        .iter()
+        .map(|name| Column::new(table, name))
+        .collect();
     let mut reasons = Vec::new();
     let text = text_column(&columns, wishes, &mut reasons)?;
     let label = label_column(table, &columns, text, wishes, &mut reasons);
     let answer = answer_of(table, &columns, label.as_deref());
     if let Answer::Object { fields } = &answer {
         let names: Vec<&str> = fields.iter().map(|(name, _)| name.as_str()).collect();
-        reasons.push(format!("its answers are JSON objects with the fields {}", names.join(", ")));
+        reasons.push(format!(
+            "its answers are JSON objects with the fields {}",
+            names.join(", ")
+        ));
     }
-    Some(Guess { text: text.to_owned(), label, answer, reasons })
+    Some(Guess {
+        text: text.to_owned(),
+        label,
+        answer,
+        reasons,
+    })
 }
 
-fn text_column<'a>(columns: &'a [Column<'_>], wishes: &Wishes, reasons: &mut Vec<String>) -> Option<&'a str> {
+fn text_column<'a>(
+    columns: &'a [Column<'_>],
+    wishes: &Wishes,
+    reasons: &mut Vec<String>,
+) -> Option<&'a str> {
     if let Some(name) = &wishes.text {
         reasons.push(format!("text: column `{name}`, as you said"));
-        return columns.iter().map(|column| column.name).find(|column| column == name);
+        return columns
+            .iter()
+            .map(|column| column.name)
+            .find(|column| column == name);
     }
     let candidates = || {
         columns.iter().filter(|column| {
             column.values > 0 && !column.is_number() && wishes.label.as_deref() != Some(column.name)
         })
     };
-    let named = TEXT_NAMES.iter().find_map(|name| candidates().find(|column| column.name.eq_ignore_ascii_case(name)));
+    let named = TEXT_NAMES
+        .iter()
+        .find_map(|name| candidates().find(|column| column.name.eq_ignore_ascii_case(name)));
     if let Some(column) = named {
-        reasons.push(format!("text: column `{}`, by its name ({:.0} characters on average)", column.name, column.characters));
+        reasons.push(format!(
+            "text: column `{}`, by its name ({:.0} characters on average)",
+            column.name, column.characters
+        ));
         return Some(column.name);
     }
     let longest = candidates()
         .filter(|column| !column.could_be_label())
         .max_by(|left, right| left.characters.total_cmp(&right.characters))?;
-    reasons.push(format!("text: column `{}`, the longest ({:.0} characters on average)", longest.name, longest.characters));
+    reasons.push(format!(
+        "text: column `{}`, the longest ({:.0} characters on average)",
+        longest.name, longest.characters
+    ));
     Some(longest.name)
 }
 
@@ -125,19 +188,36 @@ fn label_column(
         reasons.push(format!("answer: column `{name}`, as you said"));
         return Some(name.clone());
     }
-    let candidates = || columns.iter().filter(|column| column.name != text && column.values > 0);
-    let fits = |column: &&Column<'_>| column.could_be_label() || object_fields(table, column.name).is_some();
+    let candidates = || {
+        columns
+            .iter()
+            .filter(|column| column.name != text && column.values > 0)
+    };
+    let fits = |column: &&Column<'_>| {
+        column.could_be_label() || object_fields(table, column.name).is_some()
+    };
     let named = LABEL_NAMES.iter().find_map(|name| {
-        candidates().filter(fits).find(|column| column.name.eq_ignore_ascii_case(name))
+        candidates()
+            .filter(fits)
+            .find(|column| column.name.eq_ignore_ascii_case(name))
     });
     if let Some(column) = named {
-        reasons.push(format!("answer: column `{}`, by its name ({} distinct values)", column.name, column.distinct.len()));
+        reasons.push(format!(
+            "answer: column `{}`, by its name ({} distinct values)",
+            column.name,
+            column.distinct.len()
+        ));
         return Some(column.name.to_owned());
     }
-    let mut fitting: Vec<&Column<'_>> = candidates().filter(fits).filter(|column| !column.is_number()).collect();
+    let mut fitting: Vec<&Column<'_>> = candidates()
+        .filter(fits)
+        .filter(|column| !column.is_number())
+        .collect();
     fitting.sort_by_key(|column| column.distinct.len());
     let Some(column) = fitting.first() else {
-        reasons.push("answer: no column has few values that are often repeated, or JSON objects".to_owned());
+        reasons.push(
+            "answer: no column has few values that are often repeated, or JSON objects".to_owned(),
+        );
         return None;
     };
     let mut reason = format!(
@@ -147,8 +227,17 @@ fn label_column(
         column.values
     );
     if fitting.len() > 1 {
-        let others: Vec<String> = fitting[1..].iter().map(|column| format!("`{}`", column.name)).collect();
-        reason.push_str(&format_args!(" (could also be {}: say so with `--label`)", others.join(", ")).to_string());
+        let others: Vec<String> = fitting[1..]
+            .iter()
+            .map(|column| format!("`{}`", column.name))
+            .collect();
+        reason.push_str(
+            &format_args!(
+                " (could also be {}: say so with `--label`)",
+                others.join(", ")
+            )
+            .to_string(),
+        );
     }
     reasons.push(reason);
     Some(column.name.to_owned())
@@ -167,7 +256,9 @@ fn answer_of(table: &Table, columns: &[Column<'_>], label: Option<&str>) -> Answ
         .flat_map(|column| &column.distinct)
         .map(|text| text.trim().to_owned())
         .collect();
-    Answer::Label { labels: labels.into_iter().collect() }
+    Answer::Label {
+        labels: labels.into_iter().collect(),
+    }
 }
 
 /// The fields of a column whose every value is a flat JSON object, with their types.
@@ -180,7 +271,9 @@ fn object_fields(table: &Table, column: &str) -> Option<Vec<(String, &'static st
             Some(Value::String(text)) => serde_json::from_str(text).ok()?,
             Some(value) => value.clone(),
         };
-        let Value::Object(object) = object else { return None };
+        let Value::Object(object) = object else {
+            return None;
+        };
         for (name, value) in object {
             let kind = match value {
                 Value::String(_) => "string",

@@ -8,7 +8,12 @@ const MOST_LISTED: usize = 30;
 /// The pipeline file for a guess.
 pub(super) fn write(name: &str, guess: &Guess, train: &str, test: &str) -> String {
     let task = task(guess);
-    let gold = guess.label.as_ref().map(|label| format!("  gold: {}          # the column with the human answer\n", quoted(label)));
+    let gold = guess.label.as_ref().map(|label| {
+        format!(
+            "  gold: {}          # the column with the human answer\n",
+            quoted(label)
+        )
+    });
     let data_gold = gold.clone().unwrap_or_default();
     let evals_gold = gold.unwrap_or_else(|| {
         "  # No human answers: the teacher's are the reference, and only agreement with it can be shown.\n  # gold: label\n".to_owned()
@@ -52,7 +57,10 @@ seed: {SEED}
 }
 
 fn task(guess: &Guess) -> String {
-    let prompt = format!("  prompt: \"{{{{ {} }}}}\"    # a template over the columns\n", guess.text);
+    let prompt = format!(
+        "  prompt: \"{{{{ {} }}}}\"    # a template over the columns\n",
+        guess.text
+    );
     match &guess.answer {
         Answer::Label { labels } => {
             let system = "  system: \"Choose the label of the text. Answer with one of: {{ labels | join(', ') }}.\"\n";
@@ -62,13 +70,19 @@ fn task(guess: &Guess) -> String {
                 let labels: Vec<String> = labels.iter().map(|label| quoted(label)).collect();
                 format!("  labels: [{}]\n", labels.join(", "))
             } else {
-                format!("  # The {} labels are those of the gold column.\n", labels.len())
+                format!(
+                    "  # The {} labels are those of the gold column.\n",
+                    labels.len()
+                )
             };
             format!("  kind: classify          # one label of a set\n{system}{prompt}{list}")
         }
         Answer::Object { fields } => {
             let system = "  system: \"Answer with a JSON object of what the text says; leave out what it does not say.\"\n";
-            let properties: Vec<String> = fields.iter().map(|(name, kind)| format!("      {}: {{type: {kind}}}\n", quoted(name))).collect();
+            let properties: Vec<String> = fields
+                .iter()
+                .map(|(name, kind)| format!("      {}: {{type: {kind}}}\n", quoted(name)))
+                .collect();
             format!(
                 "  kind: extract           # a flat JSON object\n{system}{prompt}  schema:\n    type: object\n    properties:\n{}    additionalProperties: false\n",
                 properties.concat()

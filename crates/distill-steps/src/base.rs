@@ -1,0 +1,128 @@
+//! Base models by reference: what a step's key says of them, and how they are loaded.
+
+use std::path::{Path, PathBuf};
+
+use distill_pipeline::spec::StudentTarget;
+use distill_runner::StepFailure;
+use distill_student::{
+    base::{BaseModel, BaseResolver as _},
+    decoder::DecoderError,
+    embedded,
+    template::{ChatEncoder, ChatLimits},
+};
+use serde::{Deserialize, Serialize};
+
+/// Tokens that a reply may have.
+const MAX_REPLY_TOKENS: usize = 128;
+
+/// Files of a model folder whose content is part of a step's key.
+const BASE_FILES: &[&str] = &[
+    "config.json",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+    "chat_template.jinja",
+];
+
+/// A base model by reference.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BaseReference {
+    /// The model inside the binary; the hash is over its files.
+    Embedded { name: String, sha256: String },
+    /// A folder with Hugging Face files; their content enters keys as file inputs.
+    Directory(PathBuf),
+}
+
+impl BaseReference {
+    /// Finds the base of a student target. A relative folder is relative to the pipeline file's.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when the folder is not there.
+    pub fn of_target(target: &StudentTarget, folder: &Path) -> Result<Self, StepFailure> {
+        match target {
+            StudentTarget::Linear | StudentTarget::Nano => Ok(Self::Embedded {
+                name: "nano".to_owned(),
+                sha256: embedded::nano_sha256(),
+            }),
+            StudentTarget::Directory(path) => {
+                let path = folder.join(path);
+                if path.join("config.json").is_file() {
+                    return Ok(Self::Directory(path));
+                }
+                Err(StepFailure::bad_input(format!("`{}` holds no model: it has no config.json", path.display()))
+                    .hint("give a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json, or `nano`"))
+            }
+        }
+    }
+
+    /// What a key says of it: the embedded model's hash. A folder's files are inputs of their own.
+    pub fn identity(&self) -> Option<String> {
+        match self {
+            Self::Embedded { name, sha256 } => Some(format!("embedded:{name}@{sha256}")),
+            Self::Directory(_) => None,
+        }
+    }
+
+    /// How a bundle names it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Embedded { name, .. } => format!("embedded:{name}"),
+            Self::Directory(path) => path.display().to_string(),
+        }
+    }
+
+    /// The files whose content enters keys.
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Embedded { .. } => Vec::new(),
+            Self::Directory(path) => BASE_FILES
+                .iter()
+                .map(|file| path.join(file))
+                .filter(|file| file.is_file())
+                .collect(),
+        }
+    }
+
+    /// Loads weights, tokenizer and template.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that names what is wrong with which file.
+    pub fn load(&self) -> Result<BaseModel, StepFailure> {
+        embedded::bases().resolve(&self.name()).map_err(|error| {
+            StepFailure::bad_input(format!("the base model `{}` cannot be loaded", self.name()))
+                .caused_by(error)
+        })
+    }
+}
+
+/// How long prompts and replies may be: the base's context, less room for the reply.
+pub(crate) fn limits(base: &BaseModel) -> ChatLimits {
+    let context = base.weights.config().max_position_embeddings;
+    let max_reply_tokens = MAX_REPLY_TOKENS.min(context / 2);
+    ChatLimits {
+        max_prompt_tokens: context.saturating_sub(max_reply_tokens).max(1),
+        max_reply_tokens,
+    }
+}
+
+/// The encoder that training, evaluation and serving share.
+///
+/// # Errors
+/// A [`StepFailure`] when the chat template cannot be used for training.
+pub(crate) fn encoder(base: &BaseModel) -> Result<ChatEncoder, StepFailure> {
+    ChatEncoder::new(base.tokenizer.clone(), base.template.clone(), limits(base)).map_err(|error| {
+        StepFailure::bad_input(format!(
+            "the chat template of `{}` cannot be used",
+            base.name
+        ))
+        .caused_by(error)
+    })
+}
+
+/// A failure of the decoder, its weights or its generation.
+pub(crate) fn decoder_failure(error: DecoderError) -> StepFailure {
+    StepFailure::failed("the decoder cannot be used").caused_by(error)
+}

@@ -1,0 +1,220 @@
+//! `evaluate`: one arm answers all test rows, and its speed is measured.
+
+use std::{path::Path, time::Instant};
+
+use distill_chat::{TaskDefinition, TaskKind};
+use distill_runner::{StepContext, StepFailure};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    Arm,
+    base::BaseReference,
+    rows::{Example, Prediction, Row},
+};
+
+/// Rows answered one at a time for the latency of a single answer.
+const LATENCY_ROWS: usize = 100;
+/// Rows answered before the clock starts.
+const WARM_UP_ROWS: usize = 5;
+/// Rows handed to the engine at once; between two such parts the step can be interrupted.
+const PART_ROWS: usize = 256;
+/// Examples in the prompt of the few-shot arm.
+pub const SHOTS: usize = 8;
+
+/// One arm on the test rows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluate {
+    pub arm: Arm,
+    pub task: TaskDefinition,
+    /// The base model that this arm needs; none for the linear student and the constant.
+    pub base: Option<BaseReference>,
+    /// Draws the few-shot examples.
+    pub shot_seed: u64,
+}
+
+/// How fast the arm was, for the report. Varies from run to run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Milliseconds of single answers, one at a time after warm-up, in row order.
+    pub single_ms: Vec<f64>,
+    /// Rows of the whole evaluation and the seconds it took, in batches.
+    pub batch_rows: usize,
+    pub batch_seconds: f64,
+    pub threads: usize,
+    /// Tokens read and written per answer, on average.
+    pub input_tokens: Option<f64>,
+    pub output_tokens: Option<f64>,
+    /// Prompts that did not fit and were cut.
+    pub cut_prompts: usize,
+    /// Bytes of what would be deployed.
+    pub bytes: Option<u64>,
+}
+
+/// Something that answers rows, loaded and ready.
+pub trait Answerer {
+    /// Answers rows in order.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that ends the evaluation.
+    fn answer(&self, rows: &[Row]) -> Result<Vec<Reply>, StepFailure>;
+}
+
+/// One answer of an [`Answerer`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reply {
+    pub text: String,
+    pub logprob: Option<f64>,
+    pub input_tokens: Option<usize>,
+    pub output_tokens: Option<usize>,
+    pub cut_prompt: bool,
+}
+
+impl Evaluate {
+    pub fn settings(&self) -> Value {
+        json!({
+            "arm": match &self.arm {
+                // The student's artifact says which one it is; its name must not enter the key.
+                Arm::Student(_) | Arm::Control(_) => json!("student"),
+                arm => json!(arm),
+            },
+            "task": self.task,
+        })
+    }
+
+    pub fn base_identity(&self) -> Option<String> {
+        self.base.as_ref().and_then(BaseReference::identity)
+    }
+
+    pub fn seed(&self) -> Option<u64> {
+        (self.arm == Arm::FewShot).then_some(self.shot_seed)
+    }
+}
+
+/// Answers all rows in batches, then some one at a time for their latency.
+///
+/// # Errors
+/// A [`StepFailure`] of the answerer, or an interruption.
+pub fn measure(
+    answerer: &dyn Answerer,
+    rows: &[Row],
+    context: &StepContext,
+) -> Result<(Vec<Prediction>, Timing), StepFailure> {
+    answerer.answer(&rows[..rows.len().min(WARM_UP_ROWS)])?;
+    let mut replies = Vec::with_capacity(rows.len());
+    let started = Instant::now();
+    for part in rows.chunks(PART_ROWS) {
+        if context.is_cancelled() {
+            return Err(StepFailure::interrupted());
+        }
+        replies.extend(answerer.answer(part)?);
+        context.progress(replies.len() as u64, Some(rows.len() as u64), "answers");
+    }
+    let mut timing = Timing {
+        batch_rows: rows.len(),
+        batch_seconds: started.elapsed().as_secs_f64(),
+        threads: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        cut_prompts: replies.iter().filter(|reply| reply.cut_prompt).count(),
+        input_tokens: mean(replies.iter().map(|reply| reply.input_tokens)),
+        output_tokens: mean(replies.iter().map(|reply| reply.output_tokens)),
+        ..Timing::default()
+    };
+    for row in rows.iter().take(LATENCY_ROWS) {
+        if context.is_cancelled() {
+            return Err(StepFailure::interrupted());
+        }
+        let started = Instant::now();
+        answerer.answer(std::slice::from_ref(row))?;
+        timing
+            .single_ms
+            .push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    let predictions = rows
+        .iter()
+        .zip(replies)
+        .map(|(row, reply)| Prediction {
+            id: row.id.clone(),
+            reply: Some(reply.text),
+            logprob: reply.logprob,
+            reason: None,
+        })
+        .collect();
+    Ok((predictions, timing))
+}
+
+fn mean(counts: impl Iterator<Item = Option<usize>>) -> Option<f64> {
+    let counts: Option<Vec<usize>> = counts.collect();
+    counts
+        .filter(|counts| !counts.is_empty())
+        .map(|counts| counts.iter().sum::<usize>() as f64 / counts.len() as f64)
+}
+
+/// The answer that costs nothing.
+pub struct ConstantAnswerer {
+    answer: String,
+}
+
+impl ConstantAnswerer {
+    /// `{}` for an extraction; the most frequent label of the examples (the first in the alphabet
+    /// among equals) for a classification.
+    pub fn new(task: &TaskDefinition, examples: &[Example]) -> Self {
+        let answer = match task.kind {
+            TaskKind::Extract => "{}".to_owned(),
+            TaskKind::Classify => {
+                let mut counts = std::collections::BTreeMap::<&str, usize>::new();
+                for example in examples {
+                    *counts.entry(&example.answer).or_default() += 1;
+                }
+                let most = counts.values().max().copied().unwrap_or(0);
+                counts
+                    .into_iter()
+                    .find(|(_, count)| *count == most)
+                    .map(|(label, _)| label.to_owned())
+                    .unwrap_or_default()
+            }
+        };
+        Self { answer }
+    }
+}
+
+impl Answerer for ConstantAnswerer {
+    fn answer(&self, rows: &[Row]) -> Result<Vec<Reply>, StepFailure> {
+        let reply = Reply {
+            text: self.answer.clone(),
+            logprob: None,
+            input_tokens: None,
+            output_tokens: None,
+            cut_prompt: false,
+        };
+        Ok(vec![reply; rows.len()])
+    }
+}
+
+/// Draws few-shot examples: one of as many different answers as there are shots.
+pub fn draw_shots(examples: &[Example], seed: u64) -> Vec<Example> {
+    let mut order: Vec<&Example> = examples.iter().collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    // Shots cost prompt: of each answer, the shortest of a few drawn.
+    let mut shots: Vec<Example> = Vec::new();
+    for example in &order {
+        if shots.len() < SHOTS && shots.iter().all(|shot| shot.answer != example.answer) {
+            shots.push((*example).clone());
+        }
+    }
+    shots
+}
+
+/// Writes what an evaluation found.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file.
+pub fn write(
+    predictions: &[Prediction],
+    timing: &Timing,
+    to: (&Path, &Path),
+) -> Result<(), StepFailure> {
+    crate::rows::write_lines(to.0, predictions)?;
+    crate::rows::write_json(to.1, timing)
+}

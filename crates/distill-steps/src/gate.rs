@@ -1,0 +1,155 @@
+//! The gate of a release: the run's own rule, applied to the student as it will be served.
+
+use std::path::PathBuf;
+
+use distill_chat::{ChatModel, ChatRequest, Task};
+use distill_eval::{Decision, Verdict};
+use distill_pipeline::record::RunView;
+use distill_runner::{Home, StepFailure};
+
+use crate::{
+    Arm,
+    action::Compare,
+    compare::{Evidence, compare},
+    compile::step_name,
+    evaluate::Timing,
+    rows::{Prediction, Row, read_json, read_lines},
+};
+
+/// What a run left behind of one student, ready to be judged again.
+pub struct Gate {
+    pub student: String,
+    /// The student's directory.
+    pub bundle: PathBuf,
+    /// Content hash of the bundle.
+    pub bundle_hash: String,
+    settings: Compare,
+    evidence: Evidence,
+}
+
+impl Gate {
+    /// Gathers the artifacts of `student` in a finished run.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when the run has no such student or did not come so far.
+    pub fn of_run(home: &Home, view: &RunView, student: &str) -> Result<Self, StepFailure> {
+        let arm = Arm::Student(student.to_owned());
+        let name = step_name(&arm);
+        let artifact = |step: &str, port: &str| {
+            let output = view
+                .steps
+                .iter()
+                .find(|found| found.name == step)
+                .and_then(|found| found.outputs.get(port));
+            output
+                .map(|output| (home.artifact(&output.hash), output.hash.to_string()))
+                .ok_or_else(|| {
+                    StepFailure::bad_input(format!("the run has no `{port}` of step `{step}`"))
+                        .hint(format!("its students are {}", students(view).join(", ")))
+                })
+        };
+        let (bundle, bundle_hash) = artifact(&format!("train:{name}"), "student")?;
+        let mut settings: Compare = read_json(&artifact("compare", "gate")?.0)?;
+        settings
+            .arms
+            .retain(|found| *found == arm || *found == Arm::Teacher);
+        let mut evidence = Evidence {
+            rows: read_lines(&artifact("ingest:test", "rows")?.0)?,
+            predictions: std::collections::BTreeMap::new(),
+            teacher: None,
+            training: std::collections::BTreeMap::new(),
+        };
+        if settings.arms.contains(&Arm::Teacher) {
+            let answers = artifact("evaluate:teacher", "answers")?.0;
+            let usage = artifact("evaluate:teacher", "usage")?.0;
+            evidence.teacher = Some((read_lines(&answers)?, read_json(&usage)?));
+        }
+        evidence.training.insert(
+            name.clone(),
+            read_json(&artifact(&format!("train:{name}"), "training")?.0)?,
+        );
+        Ok(Self {
+            student: student.to_owned(),
+            bundle,
+            bundle_hash,
+            settings,
+            evidence,
+        })
+    }
+
+    /// How many rows the gate asks about.
+    pub fn rows(&self) -> usize {
+        self.evidence.rows.len()
+    }
+
+    /// Asks `model` about every test row, in the words of the task, and decides again.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when a row cannot be rendered or answered.
+    pub async fn judge(
+        mut self,
+        model: &dyn ChatModel,
+        progress: &mut (dyn FnMut(usize) + Send),
+    ) -> Result<Verdict, StepFailure> {
+        let task = Task::new(self.settings.task.clone())
+            .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
+        let (mut predictions, mut timing) = (Vec::new(), Timing::default());
+        let started = std::time::Instant::now();
+        for (index, row) in self.evidence.rows.iter().enumerate() {
+            let asked = std::time::Instant::now();
+            predictions.push(ask(model, &task, row, &self.student).await?);
+            timing
+                .single_ms
+                .push(asked.elapsed().as_secs_f64() * 1000.0);
+            progress(index + 1);
+        }
+        timing.batch_rows = predictions.len();
+        timing.batch_seconds = started.elapsed().as_secs_f64();
+        timing.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let name = step_name(&Arm::Student(self.student.clone()));
+        self.evidence
+            .predictions
+            .insert(name, (predictions, timing));
+        Ok(compare(&self.settings, &self.evidence)?
+            .recommendation
+            .verdict)
+    }
+}
+
+/// Whether a verdict lets a student replace the teacher.
+pub fn is_met(verdict: &Verdict) -> bool {
+    verdict.decision == Decision::Replace
+}
+
+/// The students of a run, by the names of their training steps.
+pub fn students(view: &RunView) -> Vec<String> {
+    view.steps
+        .iter()
+        .filter_map(|step| step.name.strip_prefix("train:"))
+        .map(str::to_owned)
+        .collect()
+}
+
+async fn ask(
+    model: &dyn ChatModel,
+    task: &Task,
+    row: &Row,
+    student: &str,
+) -> Result<Prediction, StepFailure> {
+    let messages = task.messages(&row.fields).map_err(|error| {
+        StepFailure::bad_input(format!("row `{}` cannot be rendered", row.id)).caused_by(error)
+    })?;
+    let completion = model
+        .chat(&ChatRequest::new(student, messages))
+        .await
+        .map_err(|error| {
+            StepFailure::failed(format!("the student did not answer row `{}`", row.id))
+                .caused_by(error)
+        })?;
+    Ok(Prediction {
+        id: row.id.clone(),
+        reply: Some(completion.text),
+        logprob: completion.logprob,
+        reason: None,
+    })
+}

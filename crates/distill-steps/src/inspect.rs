@@ -1,0 +1,154 @@
+//! What `check` and `plan` say of a pipeline without spending anything.
+
+use std::path::Path;
+
+use distill_chat::{Task, TaskKind};
+use distill_eval::stats;
+use distill_gateway::simulate::{GoldEntry, SimulatorSettings};
+use distill_runner::StepFailure;
+use serde::Serialize;
+
+use crate::{
+    compile::Compiled,
+    rows::Row,
+    teacher::{Environment, Teachers, gold_entries},
+    write_report::ASSUMED_DISCORDANCE,
+};
+
+/// Facts of a pipeline's data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Inspection {
+    pub train_rows: usize,
+    pub test_rows: usize,
+    /// Whether the test rows have human answers.
+    pub gold: bool,
+    /// Size of a classification's label set.
+    pub labels: Option<usize>,
+    pub arms: Vec<String>,
+    /// Pairs of answers that the margin needs, at 80% power.
+    pub required_rows: Option<usize>,
+    pub advice: Vec<String>,
+}
+
+/// What asking the teacher would cost.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SpendEstimate {
+    pub requests: u64,
+    pub in_journal: u64,
+    pub expected_usd: distill_gateway::Usd,
+    pub worst_usd: distill_gateway::Usd,
+    pub budget_usd: f64,
+    pub seconds: f64,
+    pub simulated: bool,
+    pub price_as_of: Option<String>,
+}
+
+impl Compiled {
+    /// Reads and checks the data.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] for the first thing that is wrong with it.
+    pub fn inspect(&self) -> Result<Inspection, StepFailure> {
+        let train = self.train.read(&self.train_path)?;
+        let test = self.test.read(&self.test_path)?;
+        let plan = stats::PowerPlan::noninferiority(
+            self.accept.margin,
+            self.accept.confidence,
+            ASSUMED_DISCORDANCE,
+        );
+        let required_rows = stats::required_n(&plan);
+        let gold = self.test.gold.is_some();
+        let mut advice = Vec::new();
+        if let Some(needed) = required_rows {
+            let judged = if needed <= test.len() {
+                "is enough for"
+            } else {
+                "may leave undecided"
+            };
+            advice.push(format!(
+                "a margin of {} at {:.0}% confidence needs about {needed} test rows (80% power, if student and teacher differ on {:.0}% of rows); {} {judged} that",
+                self.accept.margin,
+                self.accept.confidence * 100.0,
+                ASSUMED_DISCORDANCE * 100.0,
+                test.len(),
+            ));
+        }
+        if !gold {
+            advice.push("the test rows have no human answers: the run can measure agreement with the teacher only, and cannot say REPLACE".to_owned());
+        }
+        if let Some(teacher) = &self.teacher {
+            for model in &teacher.chain {
+                if let Some(terms) =
+                    distill_gateway::vendor(&model.vendor).and_then(|vendor| vendor.terms)
+                {
+                    advice.push(format!("{}: {terms}", model.name()));
+                }
+            }
+        }
+        Ok(Inspection {
+            train_rows: train.len(),
+            test_rows: test.len(),
+            gold,
+            labels: (self.task.kind == TaskKind::Classify).then_some(self.task.labels.len()),
+            arms: self.arms.iter().map(crate::Arm::name).collect(),
+            required_rows,
+            advice,
+        })
+    }
+
+    /// Estimates what asking the teacher costs; none without a teacher.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when the data or the journal cannot be read.
+    pub async fn estimate(
+        &self,
+        home: &Path,
+        environment: Environment,
+    ) -> Result<Option<SpendEstimate>, StepFailure> {
+        let Some(teacher) = &self.teacher else {
+            return Ok(None);
+        };
+        let task = self.made_task()?;
+        let rows = self.all_rows()?;
+        let estimate = Teachers::new(home, environment)
+            .estimate(teacher, &task, &rows, &rows)
+            .await?;
+        Ok(Some(SpendEstimate {
+            requests: estimate.requests,
+            in_journal: estimate.in_journal,
+            expected_usd: estimate.expected_usd,
+            worst_usd: estimate.worst_usd,
+            budget_usd: teacher.budget_usd,
+            seconds: estimate.seconds,
+            simulated: estimate.simulated,
+            price_as_of: estimate.price_as_of,
+        }))
+    }
+
+    /// The gold table and settings of this pipeline's simulated provider.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when a row has no gold answer.
+    pub fn simulated(&self) -> Result<(Vec<GoldEntry>, SimulatorSettings), StepFailure> {
+        let settings = self
+            .teacher
+            .as_ref()
+            .and_then(|teacher| teacher.simulator.clone())
+            .unwrap_or_default();
+        Ok((
+            gold_entries(&self.made_task()?, &self.all_rows()?)?,
+            settings,
+        ))
+    }
+
+    fn made_task(&self) -> Result<Task, StepFailure> {
+        Task::new(self.task.clone())
+            .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))
+    }
+
+    fn all_rows(&self) -> Result<Vec<Row>, StepFailure> {
+        let mut rows = self.train.read(&self.train_path)?;
+        rows.extend(self.test.read(&self.test_path)?);
+        Ok(rows)
+    }
+}

@@ -1,0 +1,174 @@
+//! The rows that travel between steps, and their files: JSON lines, one row a line.
+//!
+//! Everything here is deterministic: what varies from run to run (seconds, dollars, attempts)
+//! travels in files of its own, so that it enters no key downstream.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, BufWriter, Write},
+    path::Path,
+};
+
+use distill_chat::Fields;
+use distill_pipeline::graph::ArtifactKind;
+use distill_runner::StepFailure;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+/// Rows as ingested: [`Row`].
+pub const ROWS: ArtifactKind = ArtifactKind::new("rows");
+/// A teacher's answers to rows: [`AnswerRow`].
+pub const ANSWERS: ArtifactKind = ArtifactKind::new("answers");
+/// Training examples: [`Example`].
+pub const EXAMPLES: ArtifactKind = ArtifactKind::new("examples");
+/// What an arm said to each test row: [`Prediction`].
+pub const PREDICTIONS: ArtifactKind = ArtifactKind::new("predictions");
+/// One JSON document of facts for the report.
+pub const FACTS: ArtifactKind = ArtifactKind::new("facts");
+/// A trained student's directory.
+pub const STUDENT: ArtifactKind = ArtifactKind::new("student");
+/// The report's directory.
+pub const REPORT: ArtifactKind = ArtifactKind::new("report");
+/// A file of the user's.
+pub const SOURCE_FILE: ArtifactKind = ArtifactKind::new("source-file");
+
+/// One data row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Stable within its file.
+    pub id: String,
+    pub fields: Fields,
+    /// The human answer in canonical text, where there is one.
+    pub gold: Option<String>,
+}
+
+/// What became of one question to the teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerStatus {
+    Answered,
+    /// The reply is no answer to this task: not a label of the set, not JSON, against the schema.
+    Invalid,
+    Truncated,
+    Refused,
+    /// No model of the chain gave a reply.
+    Failed,
+}
+
+/// The teacher's answer to one row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnswerRow {
+    pub id: String,
+    pub status: AnswerStatus,
+    /// The canonical answer; present exactly when `status` is `answered`.
+    pub answer: Option<String>,
+    /// The raw reply, where one came.
+    pub reply: Option<String>,
+    /// The model that answered, by the name it gave itself.
+    pub model: Option<String>,
+    /// Why there is no answer.
+    pub reason: Option<String>,
+}
+
+/// A curated training example.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    pub id: String,
+    pub fields: Fields,
+    pub answer: String,
+}
+
+/// What one arm said to one test row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prediction {
+    pub id: String,
+    /// The raw reply; absent where none came.
+    pub reply: Option<String>,
+    /// Natural-log probability of the reply, where the arm tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logprob: Option<f64>,
+    /// Why there is no reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// Reads a JSON-lines file.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file and the line.
+pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StepFailure> {
+    let file = File::open(path).map_err(|error| {
+        StepFailure::failed(format!("cannot open `{}`", path.display())).caused_by(error)
+    })?;
+    let mut values = Vec::new();
+    for (index, line) in BufReader::new(file).lines().enumerate() {
+        let number = index as u64 + 1;
+        let line = line.map_err(|error| {
+            StepFailure::failed(format!("cannot read `{}`", path.display()))
+                .caused_by(error)
+                .at(path, Some(number))
+        })?;
+        values.push(serde_json::from_str(&line).map_err(|error| {
+            StepFailure::bad_input(format!(
+                "line {number} of `{}` is not a row of the expected shape",
+                path.display()
+            ))
+            .caused_by(error)
+            .at(path, Some(number))
+        })?);
+    }
+    Ok(values)
+}
+
+/// Writes a JSON-lines file and waits until it is on disk.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file.
+pub fn write_lines<T: Serialize>(path: &Path, values: &[T]) -> Result<(), StepFailure> {
+    let write = || -> std::io::Result<()> {
+        let mut writer = BufWriter::new(File::create(path)?);
+        for value in values {
+            serde_json::to_writer(&mut writer, value)?;
+            writer.write_all(b"\n")?;
+        }
+        writer.into_inner()?.sync_all()
+    };
+    write().map_err(|error| cannot_write(path, error))
+}
+
+/// Writes one JSON document.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file.
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), StepFailure> {
+    let write = || -> std::io::Result<()> {
+        let mut writer = BufWriter::new(File::create(path)?);
+        serde_json::to_writer_pretty(&mut writer, value)?;
+        writer.write_all(b"\n")?;
+        writer.into_inner()?.sync_all()
+    };
+    write().map_err(|error| cannot_write(path, error))
+}
+
+/// Reads one JSON document.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StepFailure> {
+    let bytes = std::fs::read(path).map_err(|error| {
+        StepFailure::failed(format!("cannot read `{}`", path.display())).caused_by(error)
+    })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        StepFailure::bad_input(format!(
+            "`{}` is not a document of the expected shape",
+            path.display()
+        ))
+        .caused_by(error)
+    })
+}
+
+/// A write that failed, most often for want of space.
+pub(crate) fn cannot_write(path: &Path, error: std::io::Error) -> StepFailure {
+    StepFailure::failed(format!("cannot write `{}`", path.display()))
+        .caused_by(error)
+        .hint("free some space or point DISTILL_HOME at another disk, then run the same command: what was finished is kept")
+}

@@ -1,0 +1,69 @@
+//! `split`: keeps a share of the examples for choosing settings and stopping early.
+
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::rows::Example;
+
+/// Cuts off `share` of the examples (at least one of each part where there are two), drawn without
+/// replacement from a seeded shuffle. Both parts keep the order of the file.
+///
+/// Returns `(train, validation)`.
+pub fn split(examples: Vec<Example>, share: f64, seed: u64) -> (Vec<Example>, Vec<Example>) {
+    let count = examples.len();
+    if count < 2 || share <= 0.0 {
+        return (examples, Vec::new());
+    }
+    let wanted = ((count as f64 * share).round() as usize).clamp(1, count - 1);
+    let mut order: Vec<usize> = (0..count).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut chosen = vec![false; count];
+    for index in &order[..wanted] {
+        chosen[*index] = true;
+    }
+    let (mut train, mut validation) = (Vec::new(), Vec::new());
+    for (example, chosen) in examples.into_iter().zip(chosen) {
+        if chosen {
+            validation.push(example)
+        } else {
+            train.push(example)
+        }
+    }
+    (train, validation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examples(count: usize) -> Vec<Example> {
+        (0..count)
+            .map(|index| Example {
+                id: index.to_string(),
+                fields: distill_chat::Fields::new(),
+                answer: String::new(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_parts_are_disjoint_complete_and_of_the_asked_size() {
+        let (train, validation) = split(examples(100), 0.1, 3);
+        assert_eq!((train.len(), validation.len()), (90, 10));
+        let mut ids: Vec<usize> = train
+            .iter()
+            .chain(&validation)
+            .map(|example| example.id.parse().unwrap())
+            .collect();
+        ids.sort_unstable();
+        assert_eq!(ids, (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_seed_decides_and_neither_part_is_ever_empty() {
+        assert_eq!(split(examples(50), 0.2, 1), split(examples(50), 0.2, 1));
+        assert_ne!(split(examples(50), 0.2, 1).1, split(examples(50), 0.2, 2).1);
+        assert_eq!(split(examples(2), 0.01, 1).1.len(), 1);
+        assert_eq!(split(examples(1), 0.5, 1).1.len(), 0);
+    }
+}

@@ -1,0 +1,496 @@
+//! `train`: examples to a student's directory.
+
+use std::{path::Path, time::Instant};
+
+use distill_chat::{Task, TaskDefinition};
+use distill_pipeline::{
+    record::Level,
+    spec::{DecoderSpec, LinearSpec},
+};
+use distill_runner::{StepContext, StepFailure};
+use distill_student::{
+    base::BaseModel,
+    bundle::{BundleStudent, Tuned},
+    template::ChatEncoder,
+    weights::DecoderWeights,
+};
+use distill_train::{
+    Checkpointing, Method, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
+    TrainSettings, Trained,
+    linear::{LinearConfig, train_linear},
+    train_decoder,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{
+    base::{BaseReference, decoder_failure, encoder, limits},
+    rows::Example,
+    student,
+};
+
+/// Steps between two checkpoints.
+const CHECKPOINT_STEPS: usize = 10;
+/// Every weight moves at once in full training, so it takes smaller steps than LoRA: Biderman et
+/// al. 2024 (arXiv:2405.09673) find the best LoRA rate about ten times the best full one at 7B; at
+/// the width of the embedded model a quarter was best on its validation rows.
+const FULL_LEARNING_RATE_SHARE: f64 = 0.25;
+
+/// One training.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Train {
+    pub task: TaskDefinition,
+    pub recipe: Recipe,
+    pub seed: u64,
+}
+
+/// Which class is trained, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recipe {
+    Linear(LinearSpec),
+    Decoder {
+        base: BaseReference,
+        initial: Initial,
+        /// Every weight is trained instead of an adapter.
+        full: bool,
+        settings: DecoderSpec,
+    },
+}
+
+/// Where a decoder's weights start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initial {
+    Pretrained,
+    Random,
+}
+
+/// What training took and showed, for the report. Seconds vary from run to run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Training {
+    pub method: String,
+    pub examples: usize,
+    pub validation: usize,
+    pub steps: Option<usize>,
+    pub best_validation_loss: Option<f64>,
+    pub trainable_parameters: Option<u64>,
+    pub total_parameters: Option<u64>,
+    /// Bytes of the files that this training made.
+    pub bytes: u64,
+    pub census: Option<String>,
+    pub stop_token_trained: Option<bool>,
+    /// The base model's reference and the hash over its weights.
+    pub base: Option<String>,
+    pub base_identity: Option<String>,
+    pub seconds: f64,
+    pub notes: Vec<String>,
+}
+
+impl Train {
+    pub fn settings(&self) -> Value {
+        let recipe = match &self.recipe {
+            Recipe::Linear(settings) => json!({ "linear": settings }),
+            Recipe::Decoder {
+                initial,
+                full,
+                settings,
+                ..
+            } => json!({ "decoder": settings, "initial": initial, "full": full }),
+        };
+        json!({ "task": self.task, "recipe": recipe })
+    }
+
+    pub fn base(&self) -> Option<&BaseReference> {
+        match &self.recipe {
+            Recipe::Linear(_) => None,
+            Recipe::Decoder { base, .. } => Some(base),
+        }
+    }
+
+    pub fn base_identity(&self) -> Option<String> {
+        self.base().and_then(BaseReference::identity)
+    }
+
+    /// Trains and writes the student's directory. Checkpoints go to `work_dir`; a checkpoint of the
+    /// same training that lies there is resumed.
+    ///
+    /// # Errors
+    /// A [`StepFailure`]; an interruption leaves a checkpoint to go on from.
+    pub fn run(
+        &self,
+        examples: &[Example],
+        validation: &[Example],
+        folders: &Folders<'_>,
+        context: &StepContext,
+    ) -> Result<Training, StepFailure> {
+        if examples.is_empty() {
+            return Err(StepFailure::bad_input("no training example is left")
+                .hint("the report of `curate` says what was removed and why"));
+        }
+        let task = Task::new(self.task.clone())
+            .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
+        let started = Instant::now();
+        let mut training = match &self.recipe {
+            Recipe::Linear(settings) => {
+                self.linear(&task, settings, examples, validation, folders)?
+            }
+            Recipe::Decoder {
+                base,
+                initial,
+                full,
+                settings,
+            } => {
+                let decoder = DecoderRun {
+                    train: self,
+                    task: &task,
+                    base,
+                    initial: *initial,
+                    full: *full,
+                    settings,
+                };
+                decoder.run(examples, validation, folders, context)?
+            }
+        };
+        training.seconds = started.elapsed().as_secs_f64();
+        training.bytes = folder_bytes(folders.student);
+        Ok(training)
+    }
+
+    fn linear(
+        &self,
+        task: &Task,
+        settings: &LinearSpec,
+        examples: &[Example],
+        validation: &[Example],
+        folders: &Folders<'_>,
+    ) -> Result<Training, StepFailure> {
+        // The solver keeps a validation part of its own for the penalty, then trains on everything.
+        let rows = examples
+            .iter()
+            .chain(validation)
+            .map(|example| Ok((user_text(task, example)?, example.answer.clone())))
+            .collect::<Result<Vec<_>, StepFailure>>()?;
+        let (linear, report) = train_linear(
+            &rows,
+            &self.task.labels,
+            &linear_config(settings, self.seed),
+        )
+        .map_err(|error| {
+            StepFailure::failed("the linear student cannot be trained").caused_by(error)
+        })?;
+        let features = linear.feature_count();
+        student::write(
+            folders.student,
+            "linear",
+            &self.task,
+            BundleStudent::Linear(&linear),
+            &shown(examples),
+        )?;
+        Ok(Training {
+            method: format!("linear, C = {}", report.chosen_cost),
+            examples: rows.len(),
+            validation: report.validation_rows,
+            trainable_parameters: Some((features * self.task.labels.len()) as u64),
+            notes: vec![format!(
+                "settings chosen on {} held-out training rows",
+                report.validation_rows
+            )],
+            ..Training::default()
+        })
+    }
+}
+
+/// Where a training reads and writes.
+pub struct Folders<'a> {
+    pub student: &'a Path,
+    pub work: &'a Path,
+}
+
+struct DecoderRun<'a> {
+    train: &'a Train,
+    task: &'a Task,
+    base: &'a BaseReference,
+    initial: Initial,
+    full: bool,
+    settings: &'a DecoderSpec,
+}
+
+impl DecoderRun<'_> {
+    fn run(
+        &self,
+        examples: &[Example],
+        validation: &[Example],
+        folders: &Folders<'_>,
+        context: &StepContext,
+    ) -> Result<Training, StepFailure> {
+        let base = self.base.load()?;
+        let start = match self.initial {
+            Initial::Pretrained => base.weights.clone(),
+            Initial::Random => {
+                DecoderWeights::random(base.weights.config().clone(), self.train.seed)
+                    .map_err(decoder_failure)?
+            }
+        };
+        let encoder = encoder(&base)?;
+        let (train_rows, dropped) = encode(self.task, &encoder, examples)?;
+        let (validation_rows, _) = encode(self.task, &encoder, validation)?;
+        let settings = self.train_settings();
+        let request = TrainRequest {
+            weights: &start,
+            settings: &settings,
+            train: &train_rows,
+            validation: &validation_rows,
+            checkpointing: Some(Checkpointing {
+                directory: folders.work.join("checkpoint"),
+                every_steps: CHECKPOINT_STEPS,
+            }),
+            cancelled: &|| context.is_cancelled(),
+        };
+        let mut trainable = None;
+        let outcome = train_decoder(&request, &mut |event| {
+            if let TrainEvent::Started {
+                trainable_parameters,
+                ..
+            } = &event
+            {
+                trainable = Some(*trainable_parameters as u64);
+            }
+            tell(context, &event);
+        })
+        .map_err(train_failure)?;
+        self.write(&base, &start, &outcome, examples, folders)?;
+        let mut notes = Vec::new();
+        if dropped > 0 {
+            notes.push(format!(
+                "{dropped} examples did not fit the context and were left out"
+            ));
+        }
+        Ok(Training {
+            method: self.method(),
+            examples: train_rows.len(),
+            validation: validation_rows.len(),
+            steps: Some(outcome.summary.steps),
+            best_validation_loss: outcome.summary.best_validation_loss,
+            trainable_parameters: trainable,
+            total_parameters: Some(start.config().parameter_count() as u64),
+            census: Some("every trainable tensor got a gradient and no frozen one did".to_owned()),
+            stop_token_trained: Some(stops(&train_rows, &encoder)),
+            base: (self.initial == Initial::Pretrained).then(|| self.base.name()),
+            base_identity: match self.initial {
+                Initial::Pretrained => Some(base.weights.sha256().map_err(decoder_failure)?),
+                Initial::Random => None,
+            },
+            notes,
+            ..Training::default()
+        })
+    }
+
+    fn method(&self) -> String {
+        let start = match self.initial {
+            Initial::Pretrained => "",
+            Initial::Random => " from random weights",
+        };
+        if self.full {
+            format!("all weights{start}")
+        } else {
+            format!(
+                "LoRA rank {}, alpha {}{start}",
+                self.settings.rank, self.settings.alpha
+            )
+        }
+    }
+
+    fn train_settings(&self) -> TrainSettings {
+        let spec = self.settings;
+        TrainSettings {
+            method: if self.full {
+                Method::Full
+            } else {
+                Method::Lora {
+                    rank: spec.rank,
+                    alpha: spec.alpha,
+                }
+            },
+            epochs: spec.epochs,
+            max_steps: spec.max_steps,
+            learning_rate: spec.learning_rate
+                * if self.full {
+                    FULL_LEARNING_RATE_SHARE
+                } else {
+                    1.0
+                },
+            warmup: spec.warmup,
+            weight_decay: spec.weight_decay,
+            clip: spec.clip,
+            batch_tokens: spec.batch_tokens,
+            accumulation: spec.accumulation,
+            patience: spec.patience,
+            seed: self.train.seed,
+            ..TrainSettings::default()
+        }
+    }
+
+    fn write(
+        &self,
+        base: &BaseModel,
+        start: &DecoderWeights,
+        outcome: &TrainOutcome,
+        examples: &[Example],
+        folders: &Folders<'_>,
+    ) -> Result<(), StepFailure> {
+        let merged;
+        let tuned = match (&outcome.trained, self.initial) {
+            (Trained::Lora(adapter), Initial::Pretrained) => Tuned::Adapter(adapter),
+            // An adapter of random weights has no base that anybody could load.
+            (Trained::Lora(adapter), Initial::Random) => {
+                merged = start.merge(adapter).map_err(decoder_failure)?;
+                Tuned::Full(&merged)
+            }
+            (Trained::Full(weights), _) => Tuned::Full(weights),
+        };
+        let decoder = BundleStudent::Decoder {
+            base,
+            tuned,
+            limits: limits(base),
+        };
+        student::write(
+            folders.student,
+            &self.base.name(),
+            &self.train.task,
+            decoder,
+            &shown(examples),
+        )
+    }
+}
+
+/// Rows for a bundle's golden tokens and answers.
+fn shown(examples: &[Example]) -> Vec<distill_chat::Fields> {
+    examples
+        .iter()
+        .take(student::GOLDEN_ROWS)
+        .map(|example| example.fields.clone())
+        .collect()
+}
+
+fn linear_config(settings: &LinearSpec, seed: u64) -> LinearConfig {
+    let mut config = LinearConfig {
+        seed,
+        ..LinearConfig::default()
+    };
+    if let Some(words) = settings.word_ngrams {
+        config.features.max_words = words;
+    }
+    if let Some(longest) = settings.character_ngrams {
+        config.features.characters[1] = longest;
+    }
+    if let Some(costs) = &settings.penalties {
+        config.costs.clone_from(costs);
+    }
+    config
+}
+
+/// The text that the linear student reads: the rendered user message.
+fn user_text(task: &Task, example: &Example) -> Result<String, StepFailure> {
+    let mut messages = task.messages(&example.fields).map_err(|error| {
+        StepFailure::bad_input(format!("example `{}` cannot be rendered", example.id))
+            .caused_by(error)
+    })?;
+    Ok(messages
+        .pop()
+        .map(|message| message.content)
+        .unwrap_or_default())
+}
+
+/// Examples as tokens; those that do not fit the context are counted and left out.
+fn encode(
+    task: &Task,
+    encoder: &ChatEncoder,
+    examples: &[Example],
+) -> Result<(Vec<TrainExample>, usize), StepFailure> {
+    let mut encoded = Vec::with_capacity(examples.len());
+    let mut dropped = 0;
+    for example in examples {
+        let messages = task.messages(&example.fields).map_err(|error| {
+            StepFailure::bad_input(format!("example `{}` cannot be rendered", example.id))
+                .caused_by(error)
+        })?;
+        match encoder.encode_example(&messages, &example.answer) {
+            Ok(row) => encoded.push(TrainExample {
+                tokens: row.tokens,
+                loss_from: row.loss_from,
+            }),
+            Err(_) => dropped += 1,
+        }
+    }
+    if encoded.is_empty() && !examples.is_empty() {
+        return Err(
+            StepFailure::bad_input("no training example fits the base model's context")
+                .hint("shorten `task.system`, or take a base with a longer context"),
+        );
+    }
+    Ok((encoded, dropped))
+}
+
+/// Whether the last trained token of each row ends a reply.
+fn stops(rows: &[TrainExample], encoder: &ChatEncoder) -> bool {
+    rows.iter().all(|row| {
+        row.tokens
+            .last()
+            .is_some_and(|token| encoder.stop_ids().contains(token))
+    })
+}
+
+fn tell(context: &StepContext, event: &TrainEvent) {
+    match event {
+        TrainEvent::Started {
+            resumed_at: Some(step),
+            ..
+        } => context.note(
+            Level::Info,
+            format!("goes on from the checkpoint of step {step}"),
+        ),
+        TrainEvent::Step {
+            step,
+            steps,
+            loss,
+            learning_rate,
+            gradient_norm,
+            tokens,
+            seconds,
+        } => {
+            let position = Some(*step as u64);
+            context.progress(*step as u64, Some(*steps as u64), "steps");
+            context.metric("loss", *loss, position);
+            context.metric("learning_rate", *learning_rate, position);
+            context.metric("gradient_norm", *gradient_norm, position);
+            if *seconds > 0.0 {
+                context.metric("tokens_per_second", *tokens as f64 / seconds, position);
+            }
+        }
+        TrainEvent::Validated { step, loss, .. } => {
+            context.metric("validation_loss", *loss, Some(*step as u64))
+        }
+        TrainEvent::StoppedEarly { step, best_step } => context.note(
+            Level::Info,
+            format!("stopped at step {step}: nothing better since step {best_step}"),
+        ),
+        TrainEvent::Started { .. } | TrainEvent::Checkpointed { .. } => {}
+    }
+}
+
+fn train_failure(error: TrainError) -> StepFailure {
+    match error {
+        TrainError::Cancelled { .. } => StepFailure::interrupted(),
+        error => StepFailure::failed("the training stopped").caused_by(error),
+    }
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(std::fs::Metadata::is_file)
+        .map(|metadata| metadata.len())
+        .sum()
+}
