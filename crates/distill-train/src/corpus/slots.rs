@@ -241,10 +241,7 @@ fn clock(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> String {
             "{spoken} {}",
             pick(&["thirty", "fifteen", "forty five", half], rng)
         ),
-        13 => format!(
-            "{hour} in the {}",
-            pick(&["morning", "afternoon", "evening"], rng)
-        ),
+        13 => format!("{hour} at night"),
         14 => lexicon
             .words("parts of day")
             .map_or_else(|| "noon".to_owned(), |parts| (*pick(parts, rng)).to_owned()),
@@ -286,7 +283,7 @@ fn day_phrase(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> String {
         .to_owned(),
         8 => format!(
             "a week {}",
-            pick(&["today", "from now", "tomorrow", weekday], rng)
+            pick(&["today", "later", "tomorrow", weekday], rng)
         ),
         9 => format!(
             "in {} {}",
@@ -317,7 +314,7 @@ fn calendar_date(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> String {
         6 => format!("{short} {day}"),
         7 => format!("{}/{day}", rng.random_range(1..13)),
         8 => format!("{day}.{}.", rng.random_range(1..13)),
-        _ => format!("the {} of {month}", pick(&ORDINALS, rng)),
+        _ => format!("{} of {month}", pick(&ORDINALS, rng)),
     }
 }
 
@@ -343,7 +340,7 @@ fn headcount(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> String {
         0..5 => format!("{} {}", count(rng), pick(&PERSONS, rng)),
         5..7 => count(rng),
         7 => format!(
-            "{} {} and {} {}",
+            "{} {} plus {} {}",
             count(rng),
             pick(&PERSONS, rng),
             count(rng),
@@ -351,7 +348,7 @@ fn headcount(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> String {
         ),
         8 => lexicon.words("family").map_or_else(
             || "two".to_owned(),
-            |family| format!("me and my {}", pick(family, rng)),
+            |family| format!("me plus my {}", pick(family, rng)),
         ),
         _ => format!("{} persons", count(rng)),
     }
