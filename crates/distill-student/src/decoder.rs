@@ -21,6 +21,7 @@ pub use config::DecoderConfig;
 pub use error::DecoderError;
 use layer::Layer;
 pub use packed::PackedTokens;
+pub(crate) use packed::check_row;
 use projection::Projections;
 
 use crate::lora::LoraAdapter;

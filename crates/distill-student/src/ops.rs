@@ -5,6 +5,7 @@
 //! gets none. Sums have one order whatever the number of threads.
 
 mod attention;
+mod choice;
 mod gather;
 mod linear;
 mod loss;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use attention::{Heads, Segment, attention};
 pub(crate) use attention::{Keys, Queries, attend_over};
+pub(crate) use choice::{best_of_row, log_probability_of};
 pub use gather::gather;
 pub use linear::{linear, low_rank_linear};
 pub use loss::cross_entropy;
