@@ -15,7 +15,7 @@ use crate::{
     decoder::{Decoder, DecoderError},
     generate::{Finish, GenerateSettings, Generation, generate},
     linear::LinearStudent,
-    template::{ChatEncoder, TemplateError},
+    template::{ChatEncoder, EncodedPrompt, TemplateError},
 };
 
 #[cfg(test)]
@@ -261,9 +261,20 @@ fn answer_decoder(
     settings: &GenerateSettings,
     conversations: Vec<Result<Vec<Message>, AnswerError>>,
 ) -> Vec<Result<StudentAnswer, AnswerError>> {
-    let encoded: Vec<_> = conversations
+    let context = decoder.config().max_position_embeddings;
+    let encoded: Vec<Result<EncodedPrompt, AnswerError>> = conversations
         .into_iter()
-        .map(|messages| encoder.encode_prompt(&messages?).map_err(AnswerError::from))
+        .map(|messages| {
+            let prompt = encoder.encode_prompt(&messages?)?;
+            let tokens = prompt.tokens.len();
+            // Limits may allow more than the model takes; such a row must not fail the others.
+            if tokens < context {
+                Ok(prompt)
+            } else {
+                let limit = context - 1;
+                Err(TemplateError::PromptTooLong { tokens, limit }.into())
+            }
+        })
         .collect();
     let prompts: Vec<Vec<u32>> = encoded
         .iter()

@@ -57,7 +57,7 @@ pub enum TemplateError {
     NoStopToken,
     #[error("the chat template renders the conversation to nothing")]
     Empty,
-    #[error("the prompt needs {tokens} tokens without its last user message, the limit is {limit}")]
+    #[error("the prompt cannot be cut below {tokens} tokens, the limit is {limit}")]
     PromptTooLong { tokens: usize, limit: usize },
     #[error("the reply needs {tokens} tokens with its stop token, the limit is {limit}")]
     ReplyTooLong { tokens: usize, limit: usize },

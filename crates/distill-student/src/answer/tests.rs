@@ -146,6 +146,28 @@ fn a_decoder_counts_the_tokens_it_was_sent_and_says_when_it_was_cut() {
 }
 
 #[test]
+fn a_prompt_beyond_the_model_s_window_fails_alone() {
+    let base = tiny_base(1);
+    let decoder = Decoder::new(&base.weights).unwrap();
+    let limits = ChatLimits {
+        max_prompt_tokens: 4096,
+        ..LIMITS
+    };
+    let encoder = ChatEncoder::new(base.tokenizer, base.template, limits).unwrap();
+    let task = Task::new(definition()).unwrap();
+    let student = LoadedStudent::decoder("tiny", task, decoder, encoder);
+    let answers = student.answer_batch(&[row("my card"), row(&"zq".repeat(100))]);
+    assert!(answers[0].is_ok());
+    assert!(matches!(
+        answers[1],
+        Err(AnswerError::Template(TemplateError::PromptTooLong {
+            limit: 127,
+            ..
+        }))
+    ));
+}
+
+#[test]
 fn a_student_serves_as_a_chat_model_within_the_callers_limits() {
     let [linear, decoder] = both_classes();
     let mut request = ChatRequest::new("any", vec![Message::user("my parcel")]);

@@ -199,7 +199,7 @@ fn hostile_tensors_are_refused_by_name_before_they_are_used() {
     let file = fs::read(directory.path().join(name)).unwrap();
 
     let nan = rewritten(&file, |data, _| {
-        data[..4].copy_from_slice(&f32::NAN.to_le_bytes())
+        data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
     });
     let error = open_with_file(&directory, name, &nan).to_string();
     assert!(
