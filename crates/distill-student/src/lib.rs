@@ -1,6 +1,6 @@
 //! The students: models small enough for their owner to run.
 //!
-//! Owns: student classes, decoder architectures, the LoRA projection, weights, tokenizer and chat
+//! Owns: student classes, decoder architectures, the low-rank projection, weights, tokenizer and chat
 //! template, bundles, generation.
 //!
 //! Must not know: optimizers, training loops, HTTP, YAML.
@@ -8,8 +8,8 @@
 //! Start reading at [`decoder::Decoder`]: one definition, used to train and to serve.
 //!
 //! Shapes, everywhere in this crate and in `distill-train`: **B** batch, **T** tokens, **D** model
-//! width, **H** query heads, **K** key/value heads, **E** head width, **V** vocabulary, **R** LoRA
-//! rank. Rows of different lengths are laid end to end (packed), so most tensors open with T.
+//! width, **H** query heads, **K** key/value heads, **E** head width, **V** vocabulary, **R** the
+//! rank of an adapter. Rows of different lengths are laid end to end (packed), so most tensors open with T.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "tests"))]
 
@@ -17,6 +17,7 @@ pub mod answer;
 pub mod base;
 pub mod bundle;
 pub mod decoder;
+pub mod embedded;
 pub mod generate;
 pub mod linear;
 pub mod lora;
