@@ -1,9 +1,13 @@
 //! The base model that the binary carries, made by `distill pretrain --recipe nano`.
 
+use std::sync::OnceLock;
+
+use sha2::{Digest as _, Sha256};
+
 use crate::{
-    base::{BaseError, BaseModel},
+    base::{BaseError, BaseModel, StandardBases},
     template::ChatTemplate,
-    tokenizer::{Tokenizer, TokenizerFiles},
+    tokenizer::{Tokenizer, TokenizerFiles, hex},
 };
 
 /// The name by which a pipeline asks for [`nano`].
@@ -13,6 +17,24 @@ const CONFIG: &str = include_str!("../assets/nano/config.json");
 const WEIGHTS: &[u8] = include_bytes!("../assets/nano/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../assets/nano/tokenizer.json");
 const TOKENIZER_CONFIG: &[u8] = include_bytes!("../assets/nano/tokenizer_config.json");
+
+/// Every base that a name can mean: the embedded ones, and directories.
+pub fn bases() -> StandardBases {
+    StandardBases::directories().with(NANO, nano)
+}
+
+/// SHA-256 over the embedded model's files: its identity in cache keys.
+pub fn nano_sha256() -> &'static str {
+    static HASH: OnceLock<String> = OnceLock::new();
+    HASH.get_or_init(|| {
+        let mut hasher = Sha256::new();
+        for file in [CONFIG.as_bytes(), WEIGHTS, TOKENIZER, TOKENIZER_CONFIG] {
+            hasher.update((file.len() as u64).to_le_bytes());
+            hasher.update(file);
+        }
+        hex(&hasher.finalize())
+    })
+}
 
 /// A decoder of a few million weights with its own vocabulary and chat template; its card is in
 /// `assets/nano/MODEL_CARD.md`.
