@@ -104,7 +104,7 @@ impl DecoderWeights {
         let mut tensors = BTreeMap::new();
         for (name, shape) in config.tensors() {
             let count = shape.iter().product();
-            let values = if name.ends_with(".bias") {
+            let values = if name.strip_suffix(".bias").is_some() {
                 vec![0.0; count]
             } else if shape.len() == 1 {
                 vec![1.0; count]
@@ -150,11 +150,7 @@ impl DecoderWeights {
                 hash.update(&bytes);
             }
         }
-        Ok(hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+        Ok(format!("{:x}", hash.finalize()))
     }
 
     /// Adds an adapter into the weights, for serving without it.

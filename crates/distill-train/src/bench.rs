@@ -93,3 +93,43 @@ fn tokens_per_second(
     })?;
     Ok(f64::from(u32::try_from(total).unwrap_or(u32::MAX)) / spent)
 }
+
+#[cfg(test)]
+#[expect(clippy::print_stderr, reason = "a measurement reports itself")]
+mod tests {
+    use super::*;
+
+    /// Prints figures for the shape of the embedded base; set `DISTILL_BENCH` to run it.
+    #[test]
+    fn speed_of_the_embedded_shape() {
+        if std::env::var_os("DISTILL_BENCH").is_none() {
+            eprintln!("skipped: speed_of_the_embedded_shape: DISTILL_BENCH is not set");
+            return;
+        }
+        let config = DecoderConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 3072, "hidden_size": 192,
+                "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 6,
+                "num_key_value_heads": 2, "max_position_embeddings": 1024, "hidden_act": "silu",
+                "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true}"#,
+        )
+        .unwrap();
+        // `DISTILL_BENCH=batch,row,target` picks one shape of batch.
+        let picked = std::env::var("DISTILL_BENCH").unwrap();
+        let picked: Vec<usize> = picked.split(',').map_while(|n| n.parse().ok()).collect();
+        let shapes = match picked[..] {
+            [batch, row, target] => vec![(batch, row, target)],
+            _ => vec![(4096, 128, 127), (4096, 512, 511), (4096, 64, 8)],
+        };
+        for (batch_tokens, row_tokens, target_tokens) in shapes {
+            let settings = BenchSettings {
+                batch_tokens,
+                row_tokens,
+                target_tokens,
+                steps: 8,
+                rank: 16,
+            };
+            let figures = bench(&config, &settings).unwrap();
+            eprintln!("{settings:?}: {figures:?}");
+        }
+    }
+}

@@ -6,6 +6,8 @@ mod census;
 mod checkpoint;
 mod optimizer;
 mod parameters;
+#[cfg(test)]
+mod resume_tests;
 mod schedule;
 mod settings;
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl DecoderConfig {
         out
     }
 
-    /// The projections of one layer, in the order of the forward pass. LoRA goes on each.
+    /// The projections of one layer, in the order of the forward pass. An adapter goes on each.
     pub(crate) fn linears(&self) -> [LinearShape; 7] {
         let (d, i) = (self.hidden_size, self.intermediate_size);
         let (q, k) = (
@@ -252,16 +252,16 @@ impl<'a> Reader<'a> {
             num_key_value_heads,
             head_dim,
             max_position_embeddings: self.size("max_position_embeddings")?,
-            rms_norm_eps: self.number(self.fields, "rms_norm_eps", 1e-6)?,
+            rms_norm_eps: number(self.fields, "rms_norm_eps", 1e-6)?,
             rope_theta: self.rope_theta()?,
             tie_word_embeddings: self.switch("tie_word_embeddings", self.family.tied)?,
             qkv_bias,
             output_bias: qkv_bias && self.family.output_bias,
             mlp_bias: self.switch("mlp_bias", false)?,
             qk_norm: self.family.qk_norm,
-            initializer_range: self.number(self.fields, "initializer_range", 0.02)?,
+            initializer_range: number(self.fields, "initializer_range", 0.02)?,
         };
-        self.check(&config)?;
+        check(&config)?;
         Ok(config)
     }
 
@@ -300,7 +300,7 @@ impl<'a> Reader<'a> {
 
     /// Both forms: `rope_theta` with `rope_scaling`, and `rope_parameters`.
     fn rope_theta(&self) -> Result<f64, DecoderError> {
-        let mut theta = self.number(self.fields, "rope_theta", self.family.rope_theta)?;
+        let mut theta = number(self.fields, "rope_theta", self.family.rope_theta)?;
         for field in ["rope_scaling", "rope_parameters"] {
             let Some(value) = self.present(field) else {
                 continue;
@@ -311,7 +311,7 @@ impl<'a> Reader<'a> {
             for (name, value) in parameters {
                 let path = format!("{field}.{name}");
                 match name.as_str() {
-                    "rope_theta" => theta = self.number(parameters, "rope_theta", theta)?,
+                    "rope_theta" => theta = number(parameters, "rope_theta", theta)?,
                     "rope_type" | "type" if value == "default" => {}
                     _ => {
                         return Err(unsupported(
@@ -324,25 +324,6 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(theta)
-    }
-
-    fn check(&self, config: &DecoderConfig) -> Result<(), DecoderError> {
-        let (heads, groups) = (config.num_attention_heads, config.num_key_value_heads);
-        if !heads.is_multiple_of(groups) {
-            return Err(unsupported(
-                "num_key_value_heads",
-                &json!(groups),
-                "it does not divide num_attention_heads",
-            ));
-        }
-        if !config.head_dim.is_multiple_of(2) {
-            return Err(unsupported(
-                "head_dim",
-                &json!(config.head_dim),
-                "it is odd",
-            ));
-        }
-        Ok(())
     }
 
     /// A field that is there and not null.
@@ -360,26 +341,40 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(
-        &self,
-        fields: &Map<String, Value>,
-        field: &str,
-        default: f64,
-    ) -> Result<f64, DecoderError> {
-        match fields.get(field).filter(|value| !value.is_null()) {
-            None => Ok(default),
-            Some(value) => match value.as_f64() {
-                Some(number) if number > 0.0 => Ok(number),
-                _ => Err(unsupported(field, value, "it is not a positive number")),
-            },
-        }
-    }
-
     fn switch(&self, field: &str, default: bool) -> Result<bool, DecoderError> {
         match self.present(field) {
             None => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
             Some(value) => Err(unsupported(field, value, "it is not true or false")),
         }
+    }
+}
+
+fn check(config: &DecoderConfig) -> Result<(), DecoderError> {
+    let (heads, groups) = (config.num_attention_heads, config.num_key_value_heads);
+    if !heads.is_multiple_of(groups) {
+        return Err(unsupported(
+            "num_key_value_heads",
+            &json!(groups),
+            "it does not divide num_attention_heads",
+        ));
+    }
+    if !config.head_dim.is_multiple_of(2) {
+        return Err(unsupported(
+            "head_dim",
+            &json!(config.head_dim),
+            "it is odd",
+        ));
+    }
+    Ok(())
+}
+
+fn number(fields: &Map<String, Value>, field: &str, default: f64) -> Result<f64, DecoderError> {
+    match fields.get(field).filter(|value| !value.is_null()) {
+        None => Ok(default),
+        Some(value) => match value.as_f64() {
+            Some(number) if number > 0.0 => Ok(number),
+            _ => Err(unsupported(field, value, "it is not a positive number")),
+        },
     }
 }

@@ -3,6 +3,10 @@
 
 /// One row of the table.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a row of a table of switches"
+)]
 pub(super) struct Family {
     /// `model_type` in `config.json`.
     pub(super) model_type: &'static str,

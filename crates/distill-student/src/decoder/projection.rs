@@ -1,4 +1,4 @@
-//! Where LoRA enters: an architecture asks for a projection by name, and the plan decides what it
+//! Where a low-rank adapter enters: an architecture asks for a projection by name, and the plan decides what it
 //! gets.
 
 use candle_core::Tensor;

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::decoder::{DecoderError, Mix};
-use crate::ops::{Heads, Keys, Queries, attend_over, elements_of};
+use crate::ops::{Heads, Piece, Queries, attend_over, elements_of};
 
 /// What one row has left behind, per layer, rows of K * E.
 #[derive(Debug, Clone)]
@@ -102,8 +102,8 @@ impl Mix for Over<'_> {
     }
 }
 
-fn keys(layer: &Layer, key_row: usize) -> Keys<'_> {
-    Keys {
+fn keys(layer: &Layer, key_row: usize) -> Piece<'_> {
+    Piece {
         keys: &layer.keys,
         values: &layer.values,
         length: layer.keys.len() / key_row,

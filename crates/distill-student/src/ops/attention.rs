@@ -139,7 +139,7 @@ pub(super) fn composed(
 
 /// Adjacent keys and values, rows of K * E.
 #[derive(Clone, Copy)]
-pub(crate) struct Keys<'a> {
+pub(crate) struct Piece<'a> {
     pub(crate) keys: &'a [f32],
     pub(crate) values: &'a [f32],
     pub(crate) length: usize,
@@ -149,7 +149,7 @@ pub(crate) struct Keys<'a> {
 pub(crate) struct Queries<'a> {
     /// Rows of H * E.
     pub(crate) rows: &'a [f32],
-    pub(crate) pieces: Vec<Keys<'a>>,
+    pub(crate) pieces: Vec<Piece<'a>>,
     /// Keys that the first query sees; each further query sees one more.
     pub(crate) visible: usize,
 }
@@ -243,9 +243,9 @@ fn attend_block(
 
 /// The pieces that hold the first `n` keys: each with where it starts and how much of it counts.
 fn spans<'a>(
-    pieces: &'a [Keys<'a>],
+    pieces: &'a [Piece<'a>],
     n: usize,
-) -> impl Iterator<Item = (Keys<'a>, usize, usize)> + 'a {
+) -> impl Iterator<Item = (Piece<'a>, usize, usize)> + 'a {
     let mut start = 0;
     pieces.iter().filter_map(move |piece| {
         let length = piece.length.min(n - start);
@@ -289,7 +289,7 @@ impl CustomOp3 for Attention {
                 let stop = (start + BLOCK).min(end);
                 blocks.push(Queries {
                     rows: &q[start * query_row..stop * query_row],
-                    pieces: vec![Keys {
+                    pieces: vec![Piece {
                         keys: &k[segment.start * key_row..end * key_row],
                         values: &v[segment.start * key_row..end * key_row],
                         length: segment.length,

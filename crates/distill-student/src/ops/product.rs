@@ -112,6 +112,10 @@ pub(crate) struct ViewMut<'a> {
 }
 
 /// Writes `out = scale * left @ right`, or adds to `out` when `accumulate`.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a view is made for one call, as a slice is"
+)]
 pub(crate) fn product_into(
     out: ViewMut<'_>,
     accumulate: bool,

@@ -99,3 +99,178 @@ fn a_tiny_batch_overfits() {
         assert!(losses.last().unwrap() < &0.05, "{method:?}: {losses:?}");
     }
 }
+
+#[test]
+fn every_epoch_and_the_end_are_validated_and_the_best_is_kept() {
+    let settings = TrainSettings {
+        // A rate that makes things worse after a while.
+        learning_rate: 0.3,
+        epochs: 6,
+        ..settings(Method::Full)
+    };
+    let (outcome, events) = train(&settings, &rows(24), &rows(6));
+    let validated: Vec<(usize, f64)> = events
+        .iter()
+        .filter_map(|event| match event {
+            TrainEvent::Validated { step, loss, .. } => Some((*step, *loss)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(validated.len(), 6);
+    let best = validated
+        .iter()
+        .copied()
+        .reduce(|a, b| if b.1 < a.1 { b } else { a });
+    let (step, loss) = best.unwrap();
+    assert_eq!(outcome.summary.best_step, Some(step));
+    let Trained::Full(weights) = &outcome.trained else {
+        panic!("full training gives full weights");
+    };
+    let decoder = Decoder::new(weights).unwrap();
+    let rows = rows(6);
+    let rows: Vec<&TrainExample> = rows.iter().collect();
+    let kept = packed_loss(&decoder, &rows, 1.0 / 18.0).unwrap();
+    let kept = f64::from(kept.to_scalar::<f32>().unwrap());
+    assert!((kept - loss).abs() < 1e-5, "{kept} instead of {loss}");
+}
+
+#[test]
+fn patience_ends_training_early() {
+    let settings = TrainSettings {
+        learning_rate: 2.0,
+        epochs: 50,
+        patience: Some(2),
+        ..settings(LORA)
+    };
+    let (outcome, events) = train(&settings, &rows(12), &rows(6));
+    assert!(outcome.summary.stopped_early);
+    let Some(TrainEvent::StoppedEarly { step, best_step }) = events.last() else {
+        panic!("the last event is {:?}", events.last());
+    };
+    assert_eq!(outcome.summary.steps, *step);
+    assert_eq!(outcome.summary.best_step, Some(*best_step));
+    assert!(best_step < step);
+}
+
+/// Gradients of the mean loss over `window`, by parameter.
+fn window_gradients(window: &[Vec<TrainExample>], method: Method) -> Vec<Vec<f32>> {
+    let weights = weights();
+    let settings = settings(method);
+    let request = TrainRequest {
+        weights: &weights,
+        settings: &settings,
+        train: &window[0],
+        validation: &[],
+        checkpointing: None,
+        cancelled: &|| false,
+    };
+    let trainer = Trainer::new(&request).unwrap();
+    let window: Vec<Vec<&TrainExample>> = window.iter().map(|b| b.iter().collect()).collect();
+    trainer.gradients(&window, &mut true).unwrap().2
+}
+
+fn assert_close(got: &[Vec<f32>], expected: &[Vec<f32>]) {
+    let largest = expected
+        .iter()
+        .flatten()
+        .fold(0.0f32, |a, b| a.max(b.abs()));
+    for (got, expected) in got.iter().zip(expected) {
+        for (a, b) in got.iter().zip(expected) {
+            assert!((a - b).abs() <= 1e-5 * largest, "{a} instead of {b}");
+        }
+    }
+}
+
+#[test]
+fn accumulated_batches_give_the_gradient_of_one_big_batch() {
+    for method in [LORA, Method::Full] {
+        let all = rows(9);
+        let whole = window_gradients(std::slice::from_ref(&all), method);
+        // Parts of unequal numbers of tokens: a mean of means would differ.
+        let parts = [all[..1].to_vec(), all[1..6].to_vec(), all[6..].to_vec()];
+        assert_close(&window_gradients(&parts, method), &whole);
+    }
+}
+
+#[test]
+fn packed_rows_give_the_gradient_of_rows_run_alone() {
+    let all = rows(6);
+    let packed = window_gradients(std::slice::from_ref(&all), Method::Full);
+    let alone: Vec<Vec<TrainExample>> = all.into_iter().map(|row| vec![row]).collect();
+    assert_close(&window_gradients(&alone, Method::Full), &packed);
+}
+
+#[test]
+fn loss_falls_on_the_reply_only() {
+    let decoder = Decoder::new(&weights()).unwrap();
+    let row = TrainExample {
+        tokens: vec![1, 2, 3, 4, 5],
+        loss_from: 3,
+    };
+    let packed = PackedTokens::new([&row.tokens[..]]);
+    let logits = decoder.logits(&packed).unwrap();
+    let log_probabilities = candle_nn::ops::log_softmax(&logits, 1).unwrap();
+    let table: Vec<Vec<f32>> = log_probabilities.to_vec2().unwrap();
+    let expected = -(table[2][4] + table[3][5]);
+    let loss = packed_loss(&decoder, &[&row], 1.0).unwrap();
+    let loss: f32 = loss.to_scalar().unwrap();
+    assert!(
+        (loss - expected).abs() < 1e-4,
+        "{loss} instead of {expected}"
+    );
+}
+
+#[test]
+fn a_tensor_that_no_gradient_reaches_stops_the_run() {
+    let weights = weights();
+    let zeroed = weights
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| {
+            // With its output projection at zero, nothing reaches a layer's attention.
+            let keep = f64::from(!name.ends_with("layers.1.self_attn.o_proj.weight"));
+            (name.clone(), (tensor * keep).unwrap())
+        })
+        .collect();
+    let weights = DecoderWeights::from_tensors(config(), zeroed).unwrap();
+    let request = TrainRequest {
+        weights: &weights,
+        settings: &settings(Method::Full),
+        train: &rows(8),
+        validation: &[],
+        checkpointing: None,
+        cancelled: &|| false,
+    };
+    let error = train_decoder(&request, &mut |_| {}).unwrap_err();
+    assert!(matches!(error, TrainError::Census { .. }), "{error}");
+    assert!(error.to_string().contains("layers.1."), "{error}");
+}
+
+#[test]
+fn examples_and_settings_that_cannot_train_are_named() {
+    let weights = weights();
+    let message = |train: &[TrainExample], settings: &TrainSettings| {
+        let request = TrainRequest {
+            weights: &weights,
+            settings,
+            train,
+            validation: &[],
+            checkpointing: None,
+            cancelled: &|| false,
+        };
+        train_decoder(&request, &mut |_| {})
+            .unwrap_err()
+            .to_string()
+    };
+    let row = |tokens: usize, loss_from| TrainExample {
+        tokens: vec![1; tokens],
+        loss_from,
+    };
+    let good = settings(LORA);
+    assert!(message(&[], &good).contains("no training examples"));
+    assert!(message(&[row(3, 1), row(3, 3)], &good).contains("training example 1 has no token"));
+    assert!(message(&[row(1, 0)], &good).contains("example 0 has no token"));
+    assert!(message(&[row(65, 1)], &good).contains("the model takes 64"));
+    let nothing = TrainSettings { epochs: 0, ..good };
+    assert!(message(&rows(2), &nothing).contains("`epochs` is 0"));
+}
