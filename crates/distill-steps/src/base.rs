@@ -45,7 +45,7 @@ impl BaseReference {
         match target {
             StudentTarget::Linear | StudentTarget::Nano => Ok(Self::Embedded {
                 name: "nano".to_owned(),
-                sha256: embedded::nano_sha256(),
+                sha256: embedded::nano_sha256().to_owned(),
             }),
             StudentTarget::Directory(path) => {
                 let path = folder.join(path);

@@ -1,0 +1,209 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{data::DataArguments, init::InitArguments};
+
+/// Turns a narrow job of a frontier model into a small model you run, and proves whether it is worth it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "distill",
+    version,
+    max_term_width = 100,
+    after_help = "Start with:\n  distill run pipelines/quickstart.yaml\n  distill init your.csv"
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Scaffold a pipeline from a CSV or JSON-lines file
+    Init(InitArguments),
+    /// Look for mistakes in a pipeline and its data; spends nothing
+    Check(PipelineArguments),
+    /// Show the steps, what is cached, and the estimated spend; spends nothing
+    Plan(PipelineArguments),
+    /// Label, train, evaluate, and report with a verdict
+    Run(RunArguments),
+    /// List the runs of this folder
+    Runs(RunsArguments),
+    /// Show the report of a run
+    Report(ReportArguments),
+    /// Say why a step would run or be taken from the cache
+    Explain(ExplainArguments),
+    /// List, show and fetch data sets
+    Data(DataArguments),
+    /// Start the simulated provider by hand
+    Simulate(SimulateArguments),
+    /// Make the embedded base model again from its recipe
+    Pretrain(PretrainArguments),
+    /// Measure training and generation speed on this machine
+    Bench(BenchArguments),
+    /// Release a run's student, after its gate is met as it will be served
+    Deploy(DeployArguments),
+    /// Take the latest release back
+    Rollback(RollbackArguments),
+    /// Serve released students over HTTP
+    Serve(ServeArguments),
+}
+
+/// How a command writes its result to standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill plan pipelines/quickstart.yaml")]
+pub(crate) struct PipelineArguments {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Form of the result
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  distill run pipelines/quickstart.yaml\n  distill run pipelines/quickstart.yaml --format json > events.jsonl\n\nExit codes: 0 done, 1 a step failed, 2 bad command line, pipeline or data,\n3 done but the gate of `accept` is not met (with --gate), 130 interrupted (run again to resume)."
+)]
+pub(crate) struct RunArguments {
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    /// Text: progress for a person and the report; json: one event a line, the report's last
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+    /// End with exit code 3 when no student meets the gate of `accept`
+    #[arg(long)]
+    pub(crate) gate: bool,
+    /// Processor cores that steps may use at once [default: all]
+    #[arg(long)]
+    pub(crate) cores: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill runs")]
+pub(crate) struct RunsArguments {
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReportFormat {
+    Text,
+    Markdown,
+    Json,
+    Html,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  distill report\n  distill report latest --format html > report.html"
+)]
+pub(crate) struct ReportArguments {
+    /// The run: its id, the start of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) run: String,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: ReportFormat,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill explain train:nano pipelines/quickstart.yaml")]
+pub(crate) struct ExplainArguments {
+    /// The step, as `distill plan` names it
+    pub(crate) step: String,
+    /// The pipeline file
+    pub(crate) pipeline: PathBuf,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  distill simulate pipelines/quickstart.yaml --port 8090 --state simulated.log"
+)]
+pub(crate) struct SimulateArguments {
+    /// The pipeline whose data and `teacher.simulate` settings the provider answers from
+    pub(crate) pipeline: PathBuf,
+    /// Port on 127.0.0.1; 0 takes a free one
+    #[arg(long, default_value_t = 8090)]
+    pub(crate) port: u16,
+    /// Where the provider keeps what it was asked and what it billed
+    #[arg(long)]
+    pub(crate) state: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill pretrain --out nano")]
+pub(crate) struct PretrainArguments {
+    /// The recipe: the name of an embedded one, or a JSON file
+    #[arg(long, default_value = "nano")]
+    pub(crate) recipe: String,
+    /// Folder for the model; a checkpoint in it is resumed
+    #[arg(long)]
+    pub(crate) out: PathBuf,
+    /// Stop after this many steps, for a trial
+    #[arg(long)]
+    pub(crate) max_steps: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill bench train")]
+pub(crate) struct BenchArguments {
+    /// What to measure
+    #[arg(value_enum)]
+    pub(crate) what: BenchSubject,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchSubject {
+    Train,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  distill deploy latest\n  distill deploy 20260131-090507-1a2b --student nano --route support"
+)]
+pub(crate) struct DeployArguments {
+    /// The run: its id, the start of it, or `latest`
+    #[arg(default_value = "latest")]
+    pub(crate) run: String,
+    /// The student to release [default: the one the report recommends]
+    #[arg(long)]
+    pub(crate) student: Option<String>,
+    /// The model name that callers use [default: the pipeline's name]
+    #[arg(long)]
+    pub(crate) route: Option<String>,
+    /// Release although the gate is not met; needs a reason, which is recorded
+    #[arg(long, value_name = "REASON")]
+    pub(crate) despite_gate: Option<String>,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill rollback support")]
+pub(crate) struct RollbackArguments {
+    /// The route to roll back [default: the one there is]
+    pub(crate) route: Option<String>,
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  distill serve --port 8080\n  curl -s localhost:8080/v1/models")]
+pub(crate) struct ServeArguments {
+    /// Address to listen on; loopback unless told otherwise
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: std::net::IpAddr,
+    #[arg(long, default_value_t = 8080)]
+    pub(crate) port: u16,
+}

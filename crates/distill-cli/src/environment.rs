@@ -1,0 +1,36 @@
+//! What the process learns from outside: the one place that reads environment variables.
+
+use std::{env, path::PathBuf, sync::Arc};
+
+use distill_runner::Home;
+
+use crate::failure::Failure;
+
+/// A reader of environment variables, for libraries that read none themselves.
+pub(crate) fn reader() -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+    Arc::new(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// Where state lives: `DISTILL_HOME`, or `.distill` in the current folder.
+pub(crate) fn home_path() -> PathBuf {
+    env::var_os("DISTILL_HOME").map_or_else(|| PathBuf::from(".distill"), PathBuf::from)
+}
+
+/// Opens the state folder, making it where it is missing.
+pub(crate) fn home() -> Result<Home, Failure> {
+    let path = home_path();
+    Home::open(&path).map_err(|error| {
+        Failure::failed(format!(
+            "the state folder `{}` cannot be used",
+            path.display()
+        ))
+        .caused_by(error)
+        .hint("point DISTILL_HOME at a folder that can be written")
+    })
+}
+
+/// Whether a person watches standard error.
+pub(crate) fn is_terminal() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stderr().is_terminal() && env::var_os("NO_PROGRESS").is_none()
+}
