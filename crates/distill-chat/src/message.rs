@@ -12,7 +12,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The name used by chat templates and by the OpenAI dialect.
+    /// The name used by chat templates and by the `OpenAI` dialect.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",

@@ -220,14 +220,14 @@ mod tests {
         .unwrap()
     }
 
-    fn fields(value: Value) -> Fields {
+    fn fields(value: &Value) -> Fields {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn a_row_becomes_a_system_and_a_user_message() {
         let messages = classify()
-            .messages(&fields(json!({"text": "where is <it> & why?"})))
+            .messages(&fields(&json!({"text": "where is <it> & why?"})))
             .unwrap();
         assert_eq!(
             messages,

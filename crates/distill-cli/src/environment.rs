@@ -3,11 +3,12 @@
 use std::{env, path::PathBuf, sync::Arc};
 
 use distill_runner::Home;
+use distill_steps::teacher::Environment;
 
 use crate::failure::Failure;
 
 /// A reader of environment variables, for libraries that read none themselves.
-pub(crate) fn reader() -> Arc<dyn Fn(&str) -> Option<String> + Send + Sync> {
+pub(crate) fn reader() -> Environment {
     Arc::new(|name| env::var(name).ok().filter(|value| !value.is_empty()))
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn observer(view: View) -> Observer {
             Arc::new(move |event: &Event| {
                 bars.lock()
                     .expect("no holder of this lock panics")
-                    .show(event)
+                    .show(event);
             })
         }
     }

@@ -162,15 +162,12 @@ impl Students {
 }
 
 async fn models(State(students): State<Arc<Students>>) -> Response {
-    let routes = match students.registry.routes() {
-        Ok(routes) => routes,
-        Err(_) => {
-            return failed(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                "the release registry cannot be read",
-            );
-        }
+    let Ok(routes) = students.registry.routes() else {
+        return failed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "server_error",
+            "the release registry cannot be read",
+        );
     };
     let models: Vec<_> = routes
         .iter()
@@ -226,15 +223,12 @@ async fn chat(State(students): State<Arc<Students>>, body: Bytes) -> Response {
         Ok(conversation) => conversation,
         Err(message) => return failed(StatusCode::BAD_REQUEST, "invalid_request_error", &message),
     };
-    let worker = match students.worker(&release).await {
-        Ok(worker) => worker,
-        Err(_) => {
-            return failed(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "server_error",
-                "the released student cannot be loaded",
-            );
-        }
+    let Ok(worker) = students.worker(&release).await else {
+        return failed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "server_error",
+            "the released student cannot be loaded",
+        );
     };
     let answer = match worker.ask(conversation).await {
         Ok(answer) => answer,

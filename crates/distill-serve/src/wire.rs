@@ -1,4 +1,4 @@
-//! The OpenAI chat-completions dialect, as far as a released student speaks it.
+//! The `OpenAI` chat-completions dialect, as far as a released student speaks it.
 
 use distill_chat::{FinishReason, Message, Role};
 use distill_student::answer::StudentAnswer;
@@ -135,12 +135,12 @@ impl Envelope<'_> {
             chunk(json!({"content": answer.text}), Value::Null),
             chunk(json!({}), json!(finish(&answer.finish))),
         ];
-        let mut text: String = events
+        let mut lines: Vec<String> = events
             .iter()
-            .map(|event| format!("data: {event}\n\n"))
+            .map(|event| format!("data: {event}"))
             .collect();
-        text.push_str("data: [DONE]\n\n");
-        text
+        lines.push("data: [DONE]\n\n".to_owned());
+        lines.join("\n\n")
     }
 }
 

@@ -19,13 +19,13 @@ pub enum Arm {
     Teacher,
 }
 
-/// Ways to train the base's architecture that show what pretraining and LoRA each bring.
+/// Ways to train the base's architecture that show what pretraining and `LoRA` each bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ControlKind {
     /// Every weight of the pretrained base is trained.
     Full,
-    /// LoRA on random weights.
+    /// `LoRA` on random weights.
     RandomLora,
     /// Every weight is trained from random ones.
     RandomFull,

@@ -34,7 +34,7 @@ const SHOWN_PAIRS: usize = 12;
 
 /// What was found: the report's figures and the verdict.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Findings {
+pub(crate) struct Findings {
     pub arms: Vec<ArmFigures>,
     pub differences: Vec<Difference>,
     pub regressions: Option<Regressions>,
@@ -46,7 +46,7 @@ pub struct Findings {
 }
 
 /// All that the comparison reads.
-pub struct Evidence {
+pub(crate) struct Evidence {
     pub rows: Vec<Row>,
     pub predictions: BTreeMap<String, (Vec<Prediction>, Timing)>,
     pub teacher: Option<(Vec<AnswerRow>, LabelUsage)>,
@@ -65,7 +65,7 @@ struct Contestant {
 ///
 /// # Errors
 /// A [`StepFailure`] when there is nothing to compare with, or the arms answered other rows.
-pub fn compare(settings: &Compare, evidence: &Evidence) -> Result<Findings, StepFailure> {
+pub(crate) fn compare(settings: &Compare, evidence: &Evidence) -> Result<Findings, StepFailure> {
     let task = Task::new(settings.task.clone())
         .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
     let reference = if settings.gold {
@@ -254,9 +254,8 @@ impl Judged<'_> {
             for baseline in self.contestants {
                 let related = match &baseline.arm {
                     Arm::Teacher | Arm::Constant => true,
-                    Arm::Untuned | Arm::FewShot => student.name != "linear",
                     Arm::Control(ControlKind::LinearGold) => student.name == "linear",
-                    Arm::Control(_) => student.name != "linear",
+                    Arm::Untuned | Arm::FewShot | Arm::Control(_) => student.name != "linear",
                     Arm::Student(name) => name == "linear" && student.name != "linear",
                 };
                 if !related {

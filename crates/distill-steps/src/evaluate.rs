@@ -22,7 +22,7 @@ const WARM_UP_ROWS: usize = 5;
 /// Rows handed to the engine at once; between two such parts the step can be interrupted.
 const PART_ROWS: usize = 256;
 /// Examples in the prompt of the few-shot arm.
-pub const SHOTS: usize = 8;
+pub(crate) const SHOTS: usize = 8;
 
 /// One arm on the test rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ pub struct Evaluate {
 
 /// How fast the arm was, for the report. Varies from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Timing {
+pub(crate) struct Timing {
     /// Milliseconds of single answers, one at a time after warm-up, in row order.
     pub single_ms: Vec<f64>,
     /// Rows of the whole evaluation and the seconds it took, in batches.
@@ -54,7 +54,7 @@ pub struct Timing {
 }
 
 /// Something that answers rows, loaded and ready.
-pub trait Answerer {
+pub(crate) trait Answerer {
     /// Answers rows in order.
     ///
     /// # Errors
@@ -64,7 +64,7 @@ pub trait Answerer {
 
 /// One answer of an [`Answerer`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reply {
+pub(crate) struct Reply {
     pub text: String,
     pub logprob: Option<f64>,
     pub input_tokens: Option<usize>,
@@ -97,7 +97,7 @@ impl Evaluate {
 ///
 /// # Errors
 /// A [`StepFailure`] of the answerer, or an interruption.
-pub fn measure(
+pub(crate) fn measure(
     answerer: &dyn Answerer,
     rows: &[Row],
     context: &StepContext,
@@ -152,14 +152,14 @@ fn mean(counts: impl Iterator<Item = Option<usize>>) -> Option<f64> {
 }
 
 /// The answer that costs nothing.
-pub struct ConstantAnswerer {
+pub(crate) struct ConstantAnswerer {
     answer: String,
 }
 
 impl ConstantAnswerer {
     /// `{}` for an extraction; the most frequent label of the examples (the first in the alphabet
     /// among equals) for a classification.
-    pub fn new(task: &TaskDefinition, examples: &[Example]) -> Self {
+    pub(crate) fn new(task: &TaskDefinition, examples: &[Example]) -> Self {
         let answer = match task.kind {
             TaskKind::Extract => "{}".to_owned(),
             TaskKind::Classify => {
@@ -193,7 +193,7 @@ impl Answerer for ConstantAnswerer {
 }
 
 /// Draws few-shot examples: one of as many different answers as there are shots.
-pub fn draw_shots(examples: &[Example], seed: u64) -> Vec<Example> {
+pub(crate) fn draw_shots(examples: &[Example], seed: u64) -> Vec<Example> {
     let mut order: Vec<&Example> = examples.iter().collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
     // Shots cost prompt: of each answer, the shortest of a few drawn.
@@ -210,7 +210,7 @@ pub fn draw_shots(examples: &[Example], seed: u64) -> Vec<Example> {
 ///
 /// # Errors
 /// A [`StepFailure`] that names the file.
-pub fn write(
+pub(crate) fn write(
     predictions: &[Prediction],
     timing: &Timing,
     to: (&Path, &Path),

@@ -20,6 +20,10 @@ const MOST_NOTES: usize = 50;
 
 /// A command of the user's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(
+    clippy::unsafe_derive_deserialize,
+    reason = "the lint reads select! of `run` as unsafe; the type holds plain data"
+)]
 pub struct External {
     /// Program and arguments; the program is looked up on the path.
     pub command: Vec<String>,

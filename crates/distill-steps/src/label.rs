@@ -17,11 +17,11 @@ use crate::{
 const SWEEPS: usize = 2;
 
 /// How many answers there are of each status.
-pub type StatusCounts = BTreeMap<AnswerStatus, usize>;
+pub(crate) type StatusCounts = BTreeMap<AnswerStatus, usize>;
 
 /// What labelling took, for the report. Varies from run to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LabelUsage {
+pub(crate) struct LabelUsage {
     pub rows: usize,
     pub statuses: StatusCounts,
     /// Answers that the journal already had: asked and paid earlier.
@@ -38,7 +38,7 @@ pub struct LabelUsage {
 /// # Errors
 /// A [`StepFailure`] when the budget is spent, the run was interrupted, or the journal fails. A row
 /// that nobody could answer is not an error: it is an [`AnswerRow`] with a reason.
-pub async fn ask_all(
+pub(crate) async fn ask_all(
     gateway: &Gateway,
     teacher: &Teacher,
     task: &Task,
@@ -129,7 +129,7 @@ fn answer_row(task: &Task, id: &str, result: Result<Answered, AskError>) -> Answ
 }
 
 /// Counts answers by status.
-pub fn count_statuses(answers: &[AnswerRow]) -> StatusCounts {
+pub(crate) fn count_statuses(answers: &[AnswerRow]) -> StatusCounts {
     let mut counts = StatusCounts::new();
     for answer in answers {
         *counts.entry(answer.status).or_default() += 1;
@@ -141,7 +141,7 @@ pub fn count_statuses(answers: &[AnswerRow]) -> StatusCounts {
 ///
 /// # Errors
 /// A [`StepFailure`] when the journal cannot be read.
-pub fn usage(
+pub(crate) fn usage(
     gateway: &Gateway,
     answers: &[AnswerRow],
     from_journal: usize,

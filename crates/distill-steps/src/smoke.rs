@@ -11,13 +11,13 @@ use crate::{
 };
 
 /// Rows asked first.
-pub const SMOKE_ROWS: usize = 16;
+pub(crate) const SMOKE_ROWS: usize = 16;
 /// Share of usable answers under which labelling the rest would be waste.
-pub const LEAST_USABLE: f64 = 0.75;
+pub(crate) const LEAST_USABLE: f64 = 0.75;
 
 /// What the smoke showed. Holds nothing that varies from run to run: it is an input of labelling.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Smoke {
+pub(crate) struct Smoke {
     pub rows: usize,
     pub statuses: StatusCounts,
 }
@@ -26,7 +26,7 @@ pub struct Smoke {
 ///
 /// # Errors
 /// A [`StepFailure`] that says what is wrong, with an example, and what to change.
-pub fn judge(answers: &[AnswerRow]) -> Result<Smoke, StepFailure> {
+pub(crate) fn judge(answers: &[AnswerRow]) -> Result<Smoke, StepFailure> {
     let statuses = count_statuses(answers);
     let usable = statuses.get(&AnswerStatus::Answered).copied().unwrap_or(0);
     if (usable as f64) < LEAST_USABLE * answers.len() as f64 {
@@ -71,7 +71,7 @@ fn describe(answer: &AnswerRow) -> String {
 ///
 /// # Errors
 /// A [`StepFailure`] of kind budget with both figures.
-pub fn check_price(estimate: &Estimate, budget: Usd) -> Result<(), StepFailure> {
+pub(crate) fn check_price(estimate: &Estimate, budget: Usd) -> Result<(), StepFailure> {
     if estimate.expected_usd <= budget {
         return Ok(());
     }

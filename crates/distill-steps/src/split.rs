@@ -9,7 +9,7 @@ use crate::rows::Example;
 /// replacement from a seeded shuffle. Both parts keep the order of the file.
 ///
 /// Returns `(train, validation)`.
-pub fn split(examples: Vec<Example>, share: f64, seed: u64) -> (Vec<Example>, Vec<Example>) {
+pub(crate) fn split(examples: Vec<Example>, share: f64, seed: u64) -> (Vec<Example>, Vec<Example>) {
     let count = examples.len();
     if count < 2 || share <= 0.0 {
         return (examples, Vec::new());
@@ -24,9 +24,9 @@ pub fn split(examples: Vec<Example>, share: f64, seed: u64) -> (Vec<Example>, Ve
     let (mut train, mut validation) = (Vec::new(), Vec::new());
     for (example, chosen) in examples.into_iter().zip(chosen) {
         if chosen {
-            validation.push(example)
+            validation.push(example);
         } else {
-            train.push(example)
+            train.push(example);
         }
     }
     (train, validation)

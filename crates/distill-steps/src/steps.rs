@@ -39,11 +39,11 @@ impl Steps {
 }
 
 impl StepRunner<Action> for Steps {
-    fn run<'a>(
-        &'a self,
+    fn run(
+        &self,
         work: Work<Action>,
         context: StepContext,
-    ) -> BoxFuture<'a, Result<Outcome, StepFailure>> {
+    ) -> BoxFuture<'_, Result<Outcome, StepFailure>> {
         let teachers = self.teachers.clone();
         Box::pin(async move {
             match &work.action {

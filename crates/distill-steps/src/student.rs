@@ -19,13 +19,13 @@ use crate::{
 };
 
 /// Rows whose tokens and answers a bundle remembers, to be checked when it is loaded.
-pub const GOLDEN_ROWS: usize = 4;
+pub(crate) const GOLDEN_ROWS: usize = 4;
 
 /// Writes a student's directory. What it holds depends on the training alone: no time, no path.
 ///
 /// # Errors
 /// A [`StepFailure`] when a file cannot be written.
-pub fn write(
+pub(crate) fn write(
     folder: &Path,
     name: &str,
     task: &TaskDefinition,
@@ -48,7 +48,7 @@ pub fn write(
 }
 
 /// Answers rows with a loaded student, after the same examples each time where there are any.
-pub struct StudentAnswerer {
+pub(crate) struct StudentAnswerer {
     student: LoadedStudent,
     shots: Vec<Message>,
 }
@@ -58,7 +58,7 @@ impl StudentAnswerer {
     ///
     /// # Errors
     /// A [`StepFailure`] that says what of the directory does not hold.
-    pub fn open(folder: &Path) -> Result<Self, StepFailure> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, StepFailure> {
         let bundle = Bundle::open(folder, &embedded::bases()).map_err(|error| {
             StepFailure::failed("the student's directory cannot be used").caused_by(error)
         })?;
@@ -72,7 +72,7 @@ impl StudentAnswerer {
     ///
     /// # Errors
     /// A [`StepFailure`] when the base cannot be loaded or an example cannot be rendered.
-    pub fn untuned(
+    pub(crate) fn untuned(
         reference: &BaseReference,
         task: Task,
         examples: &[Example],

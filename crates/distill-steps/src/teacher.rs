@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use distill_chat::{ChatRequest, Role, Task, TaskDefinition, TaskKind};
@@ -340,9 +339,4 @@ pub(crate) fn fatal(error: &AskError) -> Option<StepFailure> {
         Some(hint) => failure.hint(hint),
         None => failure,
     })
-}
-
-/// Milliseconds, for reports.
-pub(crate) fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

@@ -30,7 +30,7 @@ use crate::{
 
 /// Share of rows on which student and teacher are assumed to differ in being right, for the number
 /// of rows that the margin needs before any is known.
-pub const ASSUMED_DISCORDANCE: f64 = 0.15;
+pub(crate) const ASSUMED_DISCORDANCE: f64 = 0.15;
 /// Ids that the report lists per reason of removal.
 const SHOWN_IDS: usize = 20;
 
@@ -87,7 +87,7 @@ impl Lineage {
 }
 
 /// The facts of the steps before, as read from their files.
-pub struct Facts {
+pub(crate) struct Facts {
     pub findings: Findings,
     pub curation: Curation,
     pub train_rows: Vec<Row>,
@@ -100,7 +100,7 @@ pub struct Facts {
 }
 
 /// Puts the report together.
-pub fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
+pub(crate) fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
     let simulated = facts
         .teacher_usage
         .as_ref()
@@ -166,7 +166,7 @@ pub fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
 ///
 /// # Errors
 /// A [`StepFailure`] that names the file.
-pub fn write(report: &RunReport, folder: &Path) -> Result<(), StepFailure> {
+pub(crate) fn write(report: &RunReport, folder: &Path) -> Result<(), StepFailure> {
     std::fs::create_dir_all(folder).map_err(|error| crate::rows::cannot_write(folder, error))?;
     for format in distill_report::FORMATS {
         let path = folder.join(format.file);

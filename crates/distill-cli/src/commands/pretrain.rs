@@ -75,7 +75,7 @@ fn make(
     };
     pretrain(&request, &mut |event| match event {
         PretrainEvent::Vocabulary { tokens, seconds } => {
-            eprintln!("vocabulary of {tokens} tokens learnt in {seconds:.1} s")
+            eprintln!("vocabulary of {tokens} tokens learnt in {seconds:.1} s");
         }
         PretrainEvent::Started {
             parameters,

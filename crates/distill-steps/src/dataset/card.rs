@@ -194,7 +194,16 @@ pub fn find_card(name: &str, places: &Places) -> Result<Card, DatasetError> {
     if let Some(card) = embedded::card(name) {
         return Ok(card);
     }
-    let known = cards(places)?.into_iter().map(|card| card.name).collect();
+    // A card that cannot be read is no reason to hide the others.
+    let folders = shelves(places).filter_map(|shelf| fs::read_dir(shelf).ok());
+    let mut known: Vec<String> = folders
+        .flat_map(|entries| entries.filter_map(Result::ok))
+        .filter(|entry| entry.path().join("card.yaml").is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .chain(embedded::cards().map(|card| card.name))
+        .collect();
+    known.sort();
+    known.dedup();
     Err(DatasetError::UnknownDataset {
         name: name.to_owned(),
         known,

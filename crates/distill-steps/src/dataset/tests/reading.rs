@@ -71,26 +71,68 @@ fn json_lines_and_arrays_keep_values_and_write_answers_compactly() {
 
 #[test]
 fn a_broken_file_is_named_with_line_and_next_step() {
-    assert_snapshot!(refused("d.csv", "text,label\na,b\nc\n", None), @"");
-    assert_snapshot!(refused("d.csv", b"text,label\na,b\ncaf\xe9,b\n", None), @"");
-    assert_snapshot!(refused("d.csv", b"t\xe9xt,label\na,b\n", None), @"");
-    assert_snapshot!(refused("d.csv", "text,text\na,b\n", None), @"");
-    assert_snapshot!(refused("d.csv", "text,label\n", None), @"");
-    assert_snapshot!(refused("d.csv", "", None), @"");
-    assert_snapshot!(refused("d.csv", "text,label\na,b\n", Some("intent")), @"");
-    assert_snapshot!(refused("d.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", None), @"");
-    assert_snapshot!(refused("d.jsonl", "[1]\n", None), @"");
-    assert_snapshot!(refused("d.jsonl", b"{}\n\"\xff\"\n", None), @"");
-    assert_snapshot!(refused("d.json", "{\"text\": \"a\"}\n{}", None), @"");
-    assert_snapshot!(refused("d.json", "[{}, 3]", None), @"");
-    assert_snapshot!(refused("d.xlsx", "", None), @"");
+    assert_snapshot!(refused("d.csv", "text,label\na,b\nc\n", None), @"
+    DIR/d.csv, line 3: the row has 1 columns and the header 2
+    help: put text that holds commas or line breaks into quotes, or mend the row
+    ");
+    assert_snapshot!(refused("d.csv", b"text,label\na,b\ncaf\xe9,b\n", None), @"
+    DIR/d.csv, line 3: column `text` is not UTF-8
+    help: save the file as UTF-8, for instance `iconv -f latin1 -t utf-8`
+    ");
+    assert_snapshot!(refused("d.csv", b"t\xe9xt,label\na,b\n", None), @"
+    DIR/d.csv, line 1: the name of column 1 is not UTF-8
+    help: save the file as UTF-8, for instance `iconv -f latin1 -t utf-8`
+    ");
+    assert_snapshot!(refused("d.csv", "text,text\na,b\n", None), @"
+    DIR/d.csv, line 1: two columns are called `text`
+    help: mend the line, or remove it
+    ");
+    assert_snapshot!(refused("d.csv", "text,label\n", None), @"
+    `DIR/d.csv` has no rows
+    help: give a file with rows below its header
+    ");
+    assert_snapshot!(refused("d.csv", "", None), @"
+    `DIR/d.csv` has no rows
+    help: give a file with rows below its header
+    ");
+    assert_snapshot!(refused("d.csv", "text,label\na,b\n", Some("intent")), @"
+    DIR/d.csv, line 1: there is no column `intent`, which `gold` names
+    help: the columns are: text, label
+    ");
+    assert_snapshot!(refused("d.jsonl", "{\"text\": \"a\"}\n{\"text\": \n", None), @"
+    DIR/d.jsonl, line 2: the line is not JSON at column 9
+    help: mend the line, or remove it
+    ");
+    assert_snapshot!(refused("d.jsonl", "[1]\n", None), @"
+    DIR/d.jsonl, line 1: the line is not a JSON object
+    help: mend the line, or remove it
+    ");
+    assert_snapshot!(refused("d.jsonl", b"{}\n\"\xff\"\n", None), @"
+    DIR/d.jsonl, line 2: the line is not UTF-8
+    help: save the file as UTF-8, for instance `iconv -f latin1 -t utf-8`
+    ");
+    assert_snapshot!(refused("d.json", "{\"text\": \"a\"}\n{}", None), @"
+    DIR/d.json, line 2: the file is not JSON at column 1; JSON lines go into a .jsonl file
+    help: mend the line, or remove it
+    ");
+    assert_snapshot!(refused("d.json", "[{}, 3]", None), @"
+    DIR/d.json: item 1 of the array is not an object
+    help: mend the line, or remove it
+    ");
+    assert_snapshot!(refused("d.xlsx", "", None), @"
+    the format of `DIR/d.xlsx` is not known
+    help: give a file that ends in .csv, .jsonl or .json
+    ");
 }
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let folder = Folder::new();
     let missing = Resolved::from_parts(&folder.path("no.csv"), Format::Csv);
-    assert_snapshot!(folder.told(&read_rows(&missing, None).unwrap_err()), @"");
+    assert_snapshot!(folder.told(&read_rows(&missing, None).unwrap_err()), @"
+    the data file `DIR/no.csv` cannot be read: No such file or directory (os error 2)
+    help: look at the path: it counts from the folder of the pipeline file
+    ");
     fs::create_dir(folder.path("folder.csv")).unwrap();
     let directory = Resolved::from_parts(&folder.path("folder.csv"), Format::Csv);
     assert!(matches!(
@@ -128,11 +170,26 @@ fn unsuited(name: &str, bytes: &str, prompt: &str) -> String {
 #[test]
 fn rows_are_held_to_the_task() {
     let good = "text,label\na,card_lost\nb,top_up\n";
-    assert_snapshot!(unsuited("d.csv", good, "{{ message }}"), @"");
-    assert_snapshot!(unsuited("d.csv", good, "{{ text }} {{ label }}"), @"");
-    assert_snapshot!(unsuited("d.jsonl", "{\"text\": \"a\", \"label\": \"top_up\"}\n{\"label\": \"top_up\"}\n", "{{ text }}"), @"");
-    assert_snapshot!(unsuited("d.csv", "text,label\na,card_lost\n\"b\n\",Top up\nc,sales\n", "{{ text }}"), @"");
-    assert_snapshot!(unsuited("d.csv", "text,label\na,sales\n", "{{ text }}"), @"");
+    assert_snapshot!(unsuited("d.csv", good, "{{ message }}"), @"
+    DIR/d.csv, line 1: there is no column `message`, which the task's template reads
+    help: the columns are: text
+    ");
+    assert_snapshot!(unsuited("d.csv", good, "{{ text }} {{ label }}"), @"
+    DIR/d.csv, line 1: there is no column `label`, which the task's template reads: it holds the answer, and a prompt must not
+    help: the columns are: text
+    ");
+    assert_snapshot!(unsuited("d.jsonl", "{\"text\": \"a\", \"label\": \"top_up\"}\n{\"label\": \"top_up\"}\n", "{{ text }}"), @"
+    DIR/d.jsonl, line 2: there is no column `text`, which the task's template reads
+    help: the columns are:
+    ");
+    assert_snapshot!(unsuited("d.csv", "text,label\na,card_lost\n\"b\n\",Top up\nc,sales\n", "{{ text }}"), @"
+    DIR/d.csv, line 3: label `Top up` is not one of the task's 2 (and 1 rows more have such a label)
+    help: did you mean `top_up`? Mend the row, or add the label to `task.labels`
+    ");
+    assert_snapshot!(unsuited("d.csv", "text,label\na,sales\n", "{{ text }}"), @"
+    DIR/d.csv, line 2: label `sales` is not one of the task's 2
+    help: mend the row, or add the label to `task.labels`
+    ");
 }
 
 #[test]
@@ -188,8 +245,17 @@ fn spans_become_an_object_in_the_order_of_the_text() {
 fn spans_that_would_lose_an_answer_are_refused() {
     let span = |start: usize, end: usize| json!({"slot": "time", "valueSpan": {"startIndex": start, "endIndex": end}});
     let twice = json!({"userInput": {"text": "8 or 9"}, "labels": [span(0, 1), span(5, 6)]});
-    assert_snapshot!(spans(&twice).unwrap_err(), @"");
+    assert_snapshot!(spans(&twice).unwrap_err(), @"
+    DIR/spans.json: item 0 of the array: slot `time` is named twice
+    help: mend the line, or remove it
+    ");
     let outside = json!({"userInput": {"text": "8"}, "labels": [span(0, 4)]});
-    assert_snapshot!(spans(&outside).unwrap_err(), @"");
-    assert_snapshot!(spans(&json!({"text": "8"})).unwrap_err(), @"");
+    assert_snapshot!(spans(&outside).unwrap_err(), @"
+    DIR/spans.json: item 0 of the array: span 0..4 of slot `time` leaves the text
+    help: mend the line, or remove it
+    ");
+    assert_snapshot!(spans(&json!({"text": "8"})).unwrap_err(), @"
+    DIR/spans.json: item 0 of the array: missing field `userInput`
+    help: mend the line, or remove it
+    ");
 }

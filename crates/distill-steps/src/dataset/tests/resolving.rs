@@ -54,12 +54,27 @@ fn what_is_missing_or_wrong_is_told_with_the_next_step() {
         "datasets/tiny/card.yaml",
         card(ROWS, Some("https://example.org/train.csv")),
     );
-    assert_snapshot!(told(&source("train")), @"");
-    assert_snapshot!(told(&source("dev")), @"");
-    assert_snapshot!(told(&DataSource::Dataset { dataset: "huge".into(), split: "train".into() }), @"");
-    assert_snapshot!(told(&DataSource::Path("no.csv".into())), @"");
+    assert_snapshot!(told(&source("train")), @"
+    the file `train.csv` of data set `tiny` is not here
+    help: `distill data pull tiny` fetches it, or set DISTILL_DATA_DIR to a folder that has tiny/ (looked at: DIR/home/data/tiny/train.csv, DIR/datasets/tiny/train.csv)
+    ");
+    assert_snapshot!(told(&source("dev")), @"
+    data set `tiny` has no split `dev`
+    help: its splits are: train
+    ");
+    assert_snapshot!(told(&DataSource::Dataset { dataset: "huge".into(), split: "train".into() }), @"
+    there is no data set `huge`
+    help: known data sets: banking77, gsm8k, restaurant8k, support-intents, tiny
+    ");
+    assert_snapshot!(told(&DataSource::Path("no.csv".into())), @"
+    the data file `DIR/here/no.csv` cannot be read: No such file or directory (os error 2)
+    help: look at the path: it counts from the folder of the pipeline file
+    ");
     folder.write("home/data/tiny/train.csv", "text,label\n");
-    assert_snapshot!(told(&source("train")), @"");
+    assert_snapshot!(told(&source("train")), @"
+    `DIR/home/data/tiny/train.csv` is not the file that the card of `tiny` describes: it has 11 bytes, and should have 15
+    help: remove DIR/home/data/tiny/train.csv and run `distill data pull tiny`, or correct the card if the file is the right one
+    ");
     folder.write("home/data/tiny/train.csv", "text,label\na,c\n");
     assert!(told(&source("train")).contains("its sha256 is"));
 }
