@@ -1,6 +1,9 @@
-//! How fast this machine trains: a few steps on random tokens, timed.
+//! How fast this machine trains and answers: a few steps on random tokens, timed.
 
-use distill_student::decoder::DecoderConfig;
+use std::time::Instant;
+
+use distill_student::decoder::{Decoder, DecoderConfig};
+use distill_student::generate::{GenerateSettings, generate};
 use distill_student::weights::DecoderWeights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,16 +25,19 @@ pub struct BenchSettings {
     pub rank: usize,
 }
 
-/// Tokens per second of wall-clock time, prompts included, optimizer step included.
+/// Tokens per second of wall-clock time. In training, prompts and the optimizer step count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BenchFigures {
     pub parameters: usize,
     pub threads: usize,
     pub full_tokens_per_second: f64,
     pub lora_tokens_per_second: f64,
+    /// New tokens only, 32 rows at a time; their prompts are run within the time.
+    pub generated_tokens_per_second: f64,
 }
 
-/// Trains a model of this shape for a few steps, all weights and then LoRA.
+/// Trains a model of this shape for a few steps, all weights and then an adapter, and lets it
+/// answer.
 pub fn bench(config: &DecoderConfig, settings: &BenchSettings) -> Result<BenchFigures, TrainError> {
     let weights = DecoderWeights::random(config.clone(), 1)?;
     let lora = Method::Lora {
@@ -43,6 +49,7 @@ pub fn bench(config: &DecoderConfig, settings: &BenchSettings) -> Result<BenchFi
         threads: rayon::current_num_threads(),
         full_tokens_per_second: tokens_per_second(&weights, settings, Method::Full)?,
         lora_tokens_per_second: tokens_per_second(&weights, settings, lora)?,
+        generated_tokens_per_second: generated_per_second(&weights, settings)?,
     })
 }
 
@@ -51,14 +58,11 @@ fn tokens_per_second(
     settings: &BenchSettings,
     method: Method,
 ) -> Result<f64, TrainError> {
-    let mut random = ChaCha8Rng::seed_from_u64(2);
-    let vocabulary = weights.config().vocab_size as u32;
     let rows = (settings.steps + 1) * settings.batch_tokens / settings.row_tokens.max(2);
-    let train: Vec<TrainExample> = (0..rows.max(1))
-        .map(|_| TrainExample {
-            tokens: (0..settings.row_tokens.max(2))
-                .map(|_| random.random_range(0..vocabulary))
-                .collect(),
+    let train: Vec<TrainExample> = random_rows(weights, rows.max(1), settings.row_tokens.max(2))
+        .into_iter()
+        .map(|tokens| TrainExample {
+            tokens,
             loss_from: settings.row_tokens.saturating_sub(settings.target_tokens),
         })
         .collect();
@@ -91,7 +95,34 @@ fn tokens_per_second(
             spent += seconds;
         }
     })?;
-    Ok(f64::from(u32::try_from(total).unwrap_or(u32::MAX)) / spent)
+    Ok(total as f64 / spent)
+}
+
+fn random_rows(weights: &DecoderWeights, count: usize, tokens: usize) -> Vec<Vec<u32>> {
+    let mut random = ChaCha8Rng::seed_from_u64(2);
+    let vocabulary = weights.config().vocab_size as u32;
+    let mut row = || {
+        (0..tokens)
+            .map(|_| random.random_range(0..vocabulary))
+            .collect()
+    };
+    (0..count).map(|_| row()).collect()
+}
+
+fn generated_per_second(
+    weights: &DecoderWeights,
+    settings: &BenchSettings,
+) -> Result<f64, TrainError> {
+    let decoder = Decoder::new(weights)?;
+    let generation = GenerateSettings {
+        max_new_tokens: 32,
+        ..GenerateSettings::default()
+    };
+    let prompts = random_rows(weights, 64, settings.row_tokens.div_ceil(2));
+    let started = Instant::now();
+    let answers = generate(&decoder, &prompts, &generation)?;
+    let tokens: usize = answers.iter().map(|answer| answer.tokens.len()).sum();
+    Ok(tokens as f64 / started.elapsed().as_secs_f64())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Trains a decoder: LoRA or all weights. The loop is [`Trainer::run`] and reads top to bottom:
+//! Trains a decoder: a low-rank adapter or all weights. The loop is [`Trainer::run`] and reads top to bottom:
 //! batches, loss, backward, step, event.
 
 mod batches;

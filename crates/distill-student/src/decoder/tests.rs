@@ -128,9 +128,10 @@ fn a_configuration_survives_its_own_form() {
 
 #[test]
 fn both_forms_of_the_rotation_base_are_read() {
-    assert_eq!(with("rope_theta", "5e5").unwrap().rope_theta, 5e5);
+    let theta = |field, value| with(field, value).unwrap().rope_theta as u32;
+    assert_eq!(theta("rope_theta", "5e5"), 500_000);
     let new_form = r#"{"rope_type": "default", "rope_theta": 100000}"#;
-    assert_eq!(with("rope_parameters", new_form).unwrap().rope_theta, 1e5);
+    assert_eq!(theta("rope_parameters", new_form), 100_000);
 }
 
 #[test]

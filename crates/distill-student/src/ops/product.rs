@@ -228,7 +228,8 @@ mod tests {
                 1.0,
                 Threads::One,
             );
-            assert!(twice.iter().zip(&got).all(|(a, b)| *a == 2.0 * b));
+            let doubled: Vec<f32> = got.iter().map(|value| 2.0 * value).collect();
+            assert_eq!(twice, doubled);
         }
     }
 

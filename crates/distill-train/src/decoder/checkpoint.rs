@@ -212,10 +212,7 @@ fn run_hash(request: &TrainRequest<'_>, base: &str) -> String {
             add_row(&mut hash, row);
         }
     }
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    format!("{:x}", hash.finalize())
 }
 
 fn add_row(hash: &mut Sha256, row: &TrainExample) {

@@ -1,4 +1,4 @@
-//! AdamW in f32 with decoupled decay, and clipping by global norm. Moments are at hand, so that a
+//! Adam in f32 with decoupled decay, and clipping by global norm. Moments are at hand, so that a
 //! checkpoint holds them.
 
 use rayon::prelude::*;

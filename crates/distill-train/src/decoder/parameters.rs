@@ -14,7 +14,7 @@ use super::{Method, TrainError, TrainSettings, Trained};
 pub(super) struct Parameters {
     /// In order of name.
     variables: Vec<(String, Var)>,
-    /// Frozen under LoRA; under full training only its configuration counts.
+    /// Frozen under an adapter; under full training only its configuration counts.
     base: DecoderWeights,
     lora: Option<LoraConfig>,
 }
@@ -73,16 +73,12 @@ impl Parameters {
             .iter()
             .map(|(name, variable)| (name.clone(), of(variable)))
             .collect();
-        Ok(match self.lora {
-            Some(config) => {
-                let adapter = LoraAdapter::from_tensors(config, tensors)?;
-                (self.base.clone(), Some(adapter))
-            }
-            None => {
-                let config = self.base.config().clone();
-                (DecoderWeights::from_tensors(config, tensors)?, None)
-            }
-        })
+        if let Some(config) = self.lora {
+            let adapter = LoraAdapter::from_tensors(config, tensors)?;
+            return Ok((self.base.clone(), Some(adapter)));
+        }
+        let config = self.base.config().clone();
+        Ok((DecoderWeights::from_tensors(config, tensors)?, None))
     }
 
     fn decoder_of(&self, of: impl Fn(&Var) -> Tensor) -> Result<Decoder, TrainError> {
