@@ -94,6 +94,7 @@ impl BaseReference {
         embedded::bases().resolve(&self.name()).map_err(|error| {
             StepFailure::bad_input(format!("the base model `{}` cannot be loaded", self.name()))
                 .caused_by(error)
+                .hint("fetch the model's files again; config.json, model.safetensors, tokenizer.json and tokenizer_config.json must be whole")
         })
     }
 }

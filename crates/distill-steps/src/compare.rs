@@ -543,6 +543,10 @@ fn speed(arm: &Arm, evidence: &Evidence) -> Option<Speed> {
                 .then(|| format!("{} answers taken from the journal", usage.from_journal)),
         });
     }
+    if *arm == Arm::Constant {
+        // It computes nothing: a latency of it would only measure the clock.
+        return None;
+    }
     let (_, timing) = evidence.predictions.get(&crate::compile::step_name(arm))?;
     Some(Speed {
         per_answer_ms: quantiles(&timing.single_ms)?,

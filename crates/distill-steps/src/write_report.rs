@@ -144,13 +144,10 @@ pub(crate) fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
         simulated: touched,
         data: data_facts(&facts),
         labels: Some(label_facts(lineage, &facts)),
-        spend: facts.teacher_usage.as_ref().map(|usage| {
-            spend(
-                lineage,
-                usage,
-                facts.labelling.as_ref().map(|(_, usage)| usage),
-            )
-        }),
+        spend: facts
+            .teacher_usage
+            .as_ref()
+            .map(|usage| total_spend(lineage, usage, &facts)),
         training: training_facts(lineage, &facts.training),
         lineage: report_lineage(lineage, &facts),
         notes: notes(&facts, simulated),
@@ -328,9 +325,31 @@ fn same_answer(one: &str, other: &str, kind: TaskKind) -> bool {
         || (kind == TaskKind::Extract && parsed(one).is_some() && parsed(one) == parsed(other))
 }
 
-fn spend(lineage: &Lineage, usage: &LabelUsage, labelling: Option<&LabelUsage>) -> Spend {
+/// The whole job's account. Labelling and the teacher's own answers share one, and run side by side:
+/// the one that ended last saw every attempt.
+fn total_spend(lineage: &Lineage, teacher: &LabelUsage, facts: &Facts) -> Spend {
+    let labelling = facts.labelling.as_ref().map(|(_, usage)| usage);
+    let sent = |usage: &LabelUsage| -> u64 {
+        let groups = usage.spend.get("attempts").and_then(Value::as_array);
+        groups
+            .into_iter()
+            .flatten()
+            .filter_map(|group| number(group, "attempts"))
+            .sum()
+    };
+    let last = labelling
+        .filter(|usage| sent(usage) > sent(teacher))
+        .unwrap_or(teacher);
+    let from_journal = teacher.from_journal + labelling.map_or(0, |usage| usage.from_journal);
+    spend(lineage, last, from_journal)
+}
+
+fn number(value: &Value, name: &str) -> Option<u64> {
+    value.get(name).and_then(Value::as_u64)
+}
+
+fn spend(lineage: &Lineage, usage: &LabelUsage, journal_hits: usize) -> Spend {
     let spend = &usage.spend;
-    let number = |value: &Value, name: &str| value.get(name).and_then(Value::as_u64);
     let list = |name: &str| {
         spend
             .get(name)
@@ -362,7 +381,7 @@ fn spend(lineage: &Lineage, usage: &LabelUsage, labelling: Option<&LabelUsage>) 
             .and_then(Value::as_f64)
             .unwrap_or_default(),
         requests: number(spend, "requests_answered").unwrap_or(0) as usize,
-        journal_hits: usage.from_journal + labelling.map_or(0, |usage| usage.from_journal),
+        journal_hits,
         attempts: attempts
             .iter()
             .filter_map(|attempt| number(attempt, "attempts"))
