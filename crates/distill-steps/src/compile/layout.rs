@@ -1,0 +1,435 @@
+//! The nodes of the graph: which steps there are, what each reads and what it makes.
+
+use std::path::{Path, PathBuf};
+
+use distill_chat::{TaskDefinition, TaskKind};
+use distill_pipeline::{
+    graph::{Resources, StepNode},
+    spec::{Control, Labels, ResolvedSpec, StudentTarget, Students},
+};
+use distill_runner::StepFailure;
+
+use super::{REPORT_STEP, step_name};
+use crate::{
+    Action, Arm,
+    action::{Ask, Compare, Curate, Split},
+    arm::ControlKind,
+    base::BaseReference,
+    evaluate::Evaluate,
+    external::External,
+    ingest::Ingest,
+    rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, REPORT, ROWS, SOURCE_FILE, STUDENT},
+    teacher::Teacher,
+    train::{Initial, Recipe, Train},
+    write_report::Lineage,
+};
+
+/// The parts that nodes are made of.
+pub(super) struct Layout<'a> {
+    pub(super) spec: &'a ResolvedSpec,
+    pub(super) folder: &'a Path,
+    pub(super) task: TaskDefinition,
+    pub(super) teacher: Option<Teacher>,
+    pub(super) train: Ingest,
+    pub(super) train_path: PathBuf,
+    pub(super) test: Ingest,
+    pub(super) test_path: PathBuf,
+}
+
+/// Every core: steps that compute on all of them, or whose speed is measured, run alone.
+const ALL_CORES: Resources = Resources {
+    cpu: u32::MAX,
+    memory_mb: 0,
+    network: false,
+};
+
+/// Steps that wait on the network hold no core.
+const NETWORK: Resources = Resources {
+    cpu: 0,
+    memory_mb: 0,
+    network: true,
+};
+
+impl Layout<'_> {
+    /// Who is compared, in the order of the report.
+    pub(super) fn arms(&self) -> Vec<Arm> {
+        let mut arms = vec![Arm::Constant];
+        let targets = self.targets();
+        if targets
+            .iter()
+            .any(|target| *target != StudentTarget::Linear)
+        {
+            for control in &self.spec.evals.controls {
+                arms.push(match control {
+                    Control::Untuned => Arm::Untuned,
+                    Control::FewShot => Arm::FewShot,
+                    Control::Full => Arm::Control(ControlKind::Full),
+                    Control::RandomLora => Arm::Control(ControlKind::RandomLora),
+                    Control::RandomFull => Arm::Control(ControlKind::RandomFull),
+                });
+            }
+        }
+        arms.extend(
+            targets
+                .iter()
+                .map(|target| Arm::Student(target.name().to_owned())),
+        );
+        if self.prices_label_errors() {
+            arms.push(Arm::Control(ControlKind::LinearGold));
+        }
+        if self.teacher.is_some() {
+            arms.push(Arm::Teacher);
+        }
+        arms
+    }
+
+    /// The candidates: what the user named, or every class that can do the task.
+    fn targets(&self) -> Vec<StudentTarget> {
+        match &self.spec.students {
+            Students::Named(targets) => targets.clone(),
+            Students::Auto if self.task.kind == TaskKind::Classify => {
+                vec![StudentTarget::Linear, StudentTarget::Nano]
+            }
+            Students::Auto => vec![StudentTarget::Nano],
+        }
+    }
+
+    /// The decoder that controls are made of: the first one among the targets.
+    fn base(&self) -> Result<BaseReference, StepFailure> {
+        let targets = self.targets();
+        let target = targets
+            .iter()
+            .find(|target| **target != StudentTarget::Linear);
+        BaseReference::of_target(target.unwrap_or(&StudentTarget::Nano), self.folder)
+    }
+
+    pub(super) fn nodes(&self, arms: &[Arm]) -> Result<Vec<StepNode<Action>>, StepFailure> {
+        let mut nodes = vec![
+            StepNode::new("ingest:train", Action::Ingest(self.train.clone()))
+                .file("source", SOURCE_FILE, &self.train_path)
+                .output("rows", ROWS),
+            StepNode::new("ingest:test", Action::Ingest(self.test.clone()))
+                .file("source", SOURCE_FILE, &self.test_path)
+                .output("rows", ROWS),
+        ];
+        nodes.extend(self.teacher_nodes());
+        nodes.extend(self.data_nodes());
+        for arm in arms {
+            nodes.extend(self.train_node(arm)?);
+            nodes.extend(self.evaluate_node(arm)?);
+        }
+        nodes.push(self.compare_node(arms));
+        nodes.push(self.report_node(arms));
+        Ok(nodes)
+    }
+
+    /// Whether the run can say what the teacher's errors cost: the training rows have human labels
+    /// too, and the linear student is cheap enough to be trained twice.
+    fn prices_label_errors(&self) -> bool {
+        self.labels_by_teacher()
+            && self.spec.data.gold.is_some()
+            && self.targets().contains(&StudentTarget::Linear)
+    }
+
+    fn labels_by_teacher(&self) -> bool {
+        self.teacher.is_some() && self.spec.data.labels == Labels::Teacher
+    }
+
+    /// `smoke`, `label`, and the teacher's own answers to the test rows.
+    fn teacher_nodes(&self) -> Vec<StepNode<Action>> {
+        let Some(teacher) = &self.teacher else {
+            return Vec::new();
+        };
+        let ask = Ask {
+            task: self.task.clone(),
+            teacher: teacher.clone(),
+        };
+        let rows = |node: StepNode<Action>, asked: &str| {
+            node.input("asked", ROWS, asked, "rows")
+                .input("train", ROWS, "ingest:train", "rows")
+                .input("test", ROWS, "ingest:test", "rows")
+                .resources(NETWORK)
+        };
+        let mut nodes = vec![
+            rows(
+                StepNode::new("smoke", Action::Smoke(ask.clone())),
+                "ingest:train",
+            )
+            .output("smoke", FACTS),
+        ];
+        if self.labels_by_teacher() {
+            nodes.push(
+                rows(
+                    StepNode::new("label", Action::Label(ask.clone())),
+                    "ingest:train",
+                )
+                .input("smoke", FACTS, "smoke", "smoke")
+                .output("answers", ANSWERS)
+                .output("usage", FACTS),
+            );
+        }
+        nodes.push(
+            rows(
+                StepNode::new("evaluate:teacher", Action::Label(ask)),
+                "ingest:test",
+            )
+            .input("smoke", FACTS, "smoke", "smoke")
+            .output("answers", ANSWERS)
+            .output("usage", FACTS),
+        );
+        nodes
+    }
+
+    /// `curate`, the user's own command where there is one, and `split`.
+    fn data_nodes(&self) -> Vec<StepNode<Action>> {
+        let curate = |name: &str| {
+            StepNode::new(
+                name,
+                Action::Curate(Curate {
+                    task: self.task.clone(),
+                }),
+            )
+            .input("rows", ROWS, "ingest:train", "rows")
+            .input("test", ROWS, "ingest:test", "rows")
+            .output("examples", EXAMPLES)
+            .output("curation", FACTS)
+        };
+        let mut nodes = vec![curate("curate")];
+        if self.labels_by_teacher() {
+            nodes = vec![curate("curate").input("answers", ANSWERS, "label", "answers")];
+        }
+        if self.prices_label_errors() {
+            nodes.push(curate("curate:gold"));
+            nodes.push(self.split_node("split:gold", "curate:gold"));
+        }
+        let mut from = "curate";
+        if let Some(own) = &self.spec.curate {
+            let external = External {
+                command: own.command.clone(),
+                folder: self.folder.to_owned(),
+            };
+            let scripts: Vec<PathBuf> = own
+                .command
+                .iter()
+                .map(|part| self.folder.join(part))
+                .filter(|path| path.is_file())
+                .collect();
+            let mut node = StepNode::new("curate:command", Action::External(external))
+                .input("examples", EXAMPLES, "curate", "examples")
+                .output("examples", EXAMPLES);
+            // A change of the user's script is a change of the step.
+            for (index, script) in scripts.into_iter().enumerate() {
+                node = node.file(format!("script{index}"), SOURCE_FILE, script);
+            }
+            nodes.push(node);
+            from = "curate:command";
+        }
+        nodes.push(self.split_node("split", from));
+        nodes
+    }
+
+    fn split_node(&self, name: &str, from: &str) -> StepNode<Action> {
+        let split = Split {
+            validation: self.spec.data.validation,
+            seed: self.spec.seed,
+        };
+        StepNode::new(name, Action::Split(split))
+            .input("examples", EXAMPLES, from, "examples")
+            .output("train", EXAMPLES)
+            .output("validation", EXAMPLES)
+    }
+
+    fn train_node(&self, arm: &Arm) -> Result<Option<StepNode<Action>>, StepFailure> {
+        let decoder = |initial, full| -> Result<Recipe, StepFailure> {
+            Ok(Recipe::Decoder {
+                base: self.base()?,
+                initial,
+                full,
+                settings: self.spec.train.decoder.clone(),
+            })
+        };
+        let recipe = match arm {
+            Arm::Constant | Arm::Untuned | Arm::FewShot | Arm::Teacher => return Ok(None),
+            Arm::Control(ControlKind::Full) => decoder(Initial::Pretrained, true)?,
+            Arm::Control(ControlKind::RandomLora) => decoder(Initial::Random, false)?,
+            Arm::Control(ControlKind::RandomFull) => decoder(Initial::Random, true)?,
+            Arm::Control(ControlKind::LinearGold) => Recipe::Linear(self.spec.train.linear.clone()),
+            Arm::Student(name) => {
+                let target = self
+                    .targets()
+                    .into_iter()
+                    .find(|target| target.name() == name);
+                match target.expect("an arm's student is one of the targets") {
+                    StudentTarget::Linear => Recipe::Linear(self.spec.train.linear.clone()),
+                    target => Recipe::Decoder {
+                        base: BaseReference::of_target(&target, self.folder)?,
+                        initial: Initial::Pretrained,
+                        full: false,
+                        settings: self.spec.train.decoder.clone(),
+                    },
+                }
+            }
+        };
+        let train = Train {
+            task: self.task.clone(),
+            recipe,
+            seed: self.spec.seed,
+        };
+        let files = train.base().map(BaseReference::files).unwrap_or_default();
+        let split = if *arm == Arm::Control(ControlKind::LinearGold) {
+            "split:gold"
+        } else {
+            "split"
+        };
+        let node = StepNode::new(format!("train:{}", step_name(arm)), Action::Train(train));
+        Ok(Some(
+            with_files(node, files)
+                .input("train", EXAMPLES, split, "train")
+                .input("validation", EXAMPLES, split, "validation")
+                .output("student", STUDENT)
+                .output("training", FACTS)
+                .resources(ALL_CORES),
+        ))
+    }
+
+    fn evaluate_node(&self, arm: &Arm) -> Result<Option<StepNode<Action>>, StepFailure> {
+        if *arm == Arm::Teacher {
+            return Ok(None);
+        }
+        let linear = matches!(arm, Arm::Student(name) if name == "linear")
+            || *arm == Arm::Control(ControlKind::LinearGold);
+        let needs_base = !linear && *arm != Arm::Constant;
+        let evaluate = Evaluate {
+            arm: arm.clone(),
+            task: self.task.clone(),
+            base: match arm {
+                _ if !needs_base => None,
+                Arm::Student(name) => {
+                    let target = self
+                        .targets()
+                        .into_iter()
+                        .find(|target| target.name() == name);
+                    Some(BaseReference::of_target(
+                        &target.expect("an arm's student is one of the targets"),
+                        self.folder,
+                    )?)
+                }
+                _ => Some(self.base()?),
+            },
+            shot_seed: self.spec.seed,
+        };
+        let files = evaluate
+            .base
+            .as_ref()
+            .map(BaseReference::files)
+            .unwrap_or_default();
+        let mut node = with_files(
+            StepNode::new(
+                format!("evaluate:{}", step_name(arm)),
+                Action::Evaluate(evaluate),
+            ),
+            files,
+        )
+        .input("rows", ROWS, "ingest:test", "rows")
+        .output("predictions", PREDICTIONS)
+        .output("timing", FACTS)
+        .resources(ALL_CORES);
+        node = match arm {
+            Arm::Student(_) | Arm::Control(_) => node.input(
+                "student",
+                STUDENT,
+                format!("train:{}", step_name(arm)),
+                "student",
+            ),
+            Arm::Constant | Arm::FewShot => node.input("examples", EXAMPLES, "split", "train"),
+            Arm::Untuned | Arm::Teacher => node,
+        };
+        Ok(Some(node))
+    }
+
+    fn compare_node(&self, arms: &[Arm]) -> StepNode<Action> {
+        let compare = Compare {
+            task: self.task.clone(),
+            accept: self.spec.accept.clone(),
+            cost: self.spec.cost.clone(),
+            gold: self.spec.evals.gold.is_some(),
+            arms: arms.to_vec(),
+            seed: self.spec.seed,
+        };
+        let mut node = StepNode::new("compare", Action::Compare(compare))
+            .input("rows", ROWS, "ingest:test", "rows")
+            .output("comparison", FACTS)
+            .output("gate", FACTS);
+        for arm in arms {
+            let name = step_name(arm);
+            node = if *arm == Arm::Teacher {
+                node.input("answers:teacher", ANSWERS, "evaluate:teacher", "answers")
+                    .input("usage:teacher", FACTS, "evaluate:teacher", "usage")
+            } else {
+                let step = format!("evaluate:{name}");
+                node.input(
+                    format!("predictions:{name}"),
+                    PREDICTIONS,
+                    &step,
+                    "predictions",
+                )
+                .input(format!("timing:{name}"), FACTS, &step, "timing")
+            };
+            if matches!(arm, Arm::Student(_)) {
+                node = node.input(
+                    format!("training:{name}"),
+                    FACTS,
+                    format!("train:{name}"),
+                    "training",
+                );
+            }
+        }
+        node
+    }
+
+    fn report_node(&self, arms: &[Arm]) -> StepNode<Action> {
+        let lineage = Lineage::new(self.spec, &self.task, arms, self.teacher.clone());
+        let mut node = StepNode::new(REPORT_STEP, Action::Report(Box::new(lineage)))
+            .input("comparison", FACTS, "compare", "comparison")
+            .input("curation", FACTS, "curate", "curation")
+            .input("train", ROWS, "ingest:train", "rows")
+            .input("test", ROWS, "ingest:test", "rows")
+            .output("report", REPORT);
+        for arm in arms
+            .iter()
+            .filter(|arm| matches!(arm, Arm::Student(_) | Arm::Control(_)))
+        {
+            let name = step_name(arm);
+            node = node.input(
+                format!("training:{name}"),
+                FACTS,
+                format!("train:{name}"),
+                "training",
+            );
+        }
+        if self.teacher.is_some() {
+            node = node.input("usage:teacher", FACTS, "evaluate:teacher", "usage");
+        }
+        if self.labels_by_teacher() {
+            node = node.input("usage:label", FACTS, "label", "usage").input(
+                "answers:label",
+                ANSWERS,
+                "label",
+                "answers",
+            );
+        }
+        node
+    }
+}
+
+/// A base folder's files as inputs, so that their content is in the key.
+fn with_files(mut node: StepNode<Action>, files: Vec<PathBuf>) -> StepNode<Action> {
+    for path in files {
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        node = node.file(format!("base-{name}"), SOURCE_FILE, path);
+    }
+    node
+}
