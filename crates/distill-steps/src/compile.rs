@@ -65,17 +65,18 @@ pub fn parse_spec(name: &str, text: &str) -> Result<ResolvedSpec, Findings> {
     spec::load(name, text, &Vocabulary { vendors: &vendors })
 }
 
-/// Lays out the graph of a checked spec. `folder` is the pipeline file's; reads the data files'
-/// labels where the spec leaves the label set out.
+/// Lays out the graph of a checked spec. `path` is the pipeline file's: data is looked for beside it.
+/// Reads the data files' labels where the spec leaves the label set out.
 ///
 /// # Errors
 /// [`CompileError`] when data cannot be found or read.
 pub fn compile(
     spec: &ResolvedSpec,
-    folder: &Path,
+    path: &Path,
     home: &Path,
     environment: &Environment,
 ) -> Result<Compiled, CompileError> {
+    let folder = path.parent().unwrap_or(Path::new(""));
     let places = Places {
         data_dir: environment("DISTILL_DATA_DIR").map(PathBuf::from),
         home: home.to_owned(),
@@ -93,6 +94,7 @@ pub fn compile(
     };
     let layout = Layout {
         spec,
+        path,
         folder,
         train: ingest(&train_source, &spec.data.gold, spec.data.limit),
         test: ingest(&test_source, &spec.evals.gold, spec.evals.limit),

@@ -48,6 +48,8 @@ pub struct Lineage {
     pub seed: u64,
     pub spec_hash: String,
     pub code_version: String,
+    /// What to type to run it again; no part of the key.
+    pub rerun: String,
 }
 
 impl Lineage {
@@ -75,6 +77,7 @@ impl Lineage {
             seed: spec.seed,
             spec_hash: ContentHash::of_json(&document).to_string(),
             code_version: env!("CARGO_PKG_VERSION").to_owned(),
+            rerun: String::new(),
         }
     }
 
@@ -487,7 +490,7 @@ fn report_lineage(lineage: &Lineage, facts: &Facts) -> ReportLineage {
         models,
         seed: lineage.seed,
         code_version: lineage.code_version.clone(),
-        rerun_command: format!("distill run pipelines/{}.yaml", lineage.pipeline),
+        rerun_command: lineage.rerun.clone(),
         next_command: facts
             .findings
             .recommendation

@@ -23,10 +23,9 @@ impl Job {
         })?;
         let spec = distill_steps::parse_spec(&path.display().to_string(), &text)
             .map_err(|findings| Failure::findings(super::check::render(&findings)))?;
-        let folder = path.parent().unwrap_or(Path::new(""));
         let compiled = distill_steps::compile(
             &spec,
-            folder,
+            path,
             &environment::home_path(),
             &environment::reader(),
         )

@@ -17,7 +17,7 @@ const CHECKPOINT_STEPS: usize = 50;
 pub(crate) async fn execute(arguments: &PretrainArguments) -> Result<ExitCode, Failure> {
     let mut recipe = recipe(&arguments.recipe)?;
     if let Some(steps) = arguments.max_steps {
-        recipe.steps = recipe.steps.min(steps.max(1));
+        recipe = recipe.shortened(steps.max(1));
     }
     fs::create_dir_all(&arguments.out).map_err(|error| {
         Failure::failed(format!("`{}` cannot be made", arguments.out.display())).caused_by(error)

@@ -27,6 +27,7 @@ use crate::{
 /// The parts that nodes are made of.
 pub(super) struct Layout<'a> {
     pub(super) spec: &'a ResolvedSpec,
+    pub(super) path: &'a Path,
     pub(super) folder: &'a Path,
     pub(super) task: TaskDefinition,
     pub(super) teacher: Option<Teacher>,
@@ -388,7 +389,10 @@ impl Layout<'_> {
     }
 
     fn report_node(&self, arms: &[Arm]) -> StepNode<Action> {
-        let lineage = Lineage::new(self.spec, &self.task, arms, self.teacher.clone());
+        let lineage = Lineage {
+            rerun: format!("distill run {}", self.path.display()),
+            ..Lineage::new(self.spec, &self.task, arms, self.teacher.clone())
+        };
         let mut node = StepNode::new(REPORT_STEP, Action::Report(Box::new(lineage)))
             .input("comparison", FACTS, "compare", "comparison")
             .input("curation", FACTS, "curate", "curation")
