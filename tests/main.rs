@@ -4,3 +4,11 @@
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod architecture;
+mod bad_input;
+mod cache;
+mod commands;
+mod deploy;
+mod faults;
+mod fixture;
+mod kill;
+mod repository;
