@@ -20,6 +20,7 @@ mod slots;
 use distill_chat::Message;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use lexicon::Lexicon;
 
@@ -30,6 +31,49 @@ pub enum Sample {
     Chat(Vec<Message>),
     /// Running text.
     Prose(String),
+}
+
+/// How often each kind of sample comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mix {
+    /// A little of everything, much of it text.
+    Broad,
+    /// Mostly what a narrow job will ask: naming a message, choosing a label, copying into JSON.
+    Narrow,
+}
+
+enum Kind {
+    Chat(fn(&Lexicon, &mut ChaCha8Rng) -> Vec<Message>),
+    Prose,
+}
+
+impl Mix {
+    /// Kinds with their shares in percent.
+    fn shares(self) -> &'static [(u32, Kind)] {
+        match self {
+            Self::Broad => &[
+                (24, Kind::Chat(classify::situation)),
+                (9, Kind::Chat(classify::topic)),
+                (4, Kind::Chat(classify::domain)),
+                (6, Kind::Chat(classify::reverse)),
+                (3, Kind::Chat(classify::same_meaning)),
+                (28, Kind::Chat(extract::form)),
+                (14, Kind::Chat(exercises::exercise)),
+                (12, Kind::Prose),
+            ],
+            Self::Narrow => &[
+                (24, Kind::Chat(classify::naming)),
+                (17, Kind::Chat(classify::situation)),
+                (5, Kind::Chat(classify::topic)),
+                (3, Kind::Chat(classify::domain)),
+                (5, Kind::Chat(classify::reverse)),
+                (33, Kind::Chat(extract::form)),
+                (10, Kind::Chat(exercises::exercise)),
+                (3, Kind::Prose),
+            ],
+        }
+    }
 }
 
 /// The generator.
@@ -48,20 +92,21 @@ impl Corpus {
     }
 
     /// The sample with this number.
-    pub fn sample(&self, number: u64) -> Sample {
+    pub fn sample(&self, mix: Mix, number: u64) -> Sample {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         rng.set_stream(number);
         let (lexicon, rng) = (&self.lexicon, &mut rng);
-        Sample::Chat(match rng.random_range(0..100) {
-            0..24 => classify::situation(lexicon, rng),
-            24..33 => classify::topic(lexicon, rng),
-            33..37 => classify::domain(lexicon, rng),
-            37..43 => classify::reverse(lexicon, rng),
-            43..46 => classify::same_meaning(lexicon, rng),
-            46..74 => extract::form(lexicon, rng),
-            74..88 => exercises::exercise(lexicon, rng),
-            _ => return Sample::Prose(prose::passage(lexicon, rng)),
-        })
+        let mut at = rng.random_range(0..100);
+        for (share, kind) in mix.shares() {
+            if at < *share {
+                return match kind {
+                    Kind::Prose => Sample::Prose(prose::passage(lexicon, rng)),
+                    Kind::Chat(make) => Sample::Chat(make(lexicon, rng)),
+                };
+            }
+            at -= share;
+        }
+        Sample::Prose(prose::passage(lexicon, rng))
     }
 
     /// Every name that a label of the corpus may go by, in its plain form.

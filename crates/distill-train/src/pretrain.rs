@@ -29,7 +29,7 @@ use distill_student::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Mix};
 use checkpoint::Progress;
 use optimizer::Optimizer;
 use stream::{Batch, Stream};
@@ -46,15 +46,24 @@ pub struct Recipe {
     pub seed: u64,
     pub tokenizer: TokenizerRecipe,
     pub model: ModelRecipe,
-    pub steps: usize,
-    /// Tokens of one batch and step, at most.
-    pub batch_tokens: usize,
+    /// One after the other.
+    pub stages: Vec<Stage>,
     /// Parts of a batch that are worked on side by side, one core each. Part of the recipe since
     /// sums of floats depend on it.
     pub shards: usize,
+    pub optimizer: OptimizerRecipe,
+}
+
+/// A stretch of the training in which the kind of samples stays the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    pub steps: usize,
+    pub mix: Mix,
+    /// Tokens of one batch and step, at most.
+    pub batch_tokens: usize,
     /// What a token that a person wrote counts in the loss; one of a reply counts 1.
     pub text_weight: f64,
-    pub optimizer: OptimizerRecipe,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +120,32 @@ impl Recipe {
         })
     }
 
+    /// Steps of all stages.
+    pub fn steps(&self) -> usize {
+        self.stages.iter().map(|stage| stage.steps).sum()
+    }
+
+    /// The recipe cut off after some steps, for a trial.
+    #[must_use]
+    pub fn shortened(mut self, steps: usize) -> Self {
+        let mut left = steps;
+        for stage in &mut self.stages {
+            stage.steps = stage.steps.min(left);
+            left -= stage.steps;
+        }
+        self
+    }
+
+    /// The stage of a step counted from 1; the last one for any step beyond.
+    fn stage(&self, step: usize) -> Option<&Stage> {
+        let mut end = 0;
+        let current = self.stages.iter().find(|stage| {
+            end += stage.steps;
+            step <= end
+        });
+        current.or(self.stages.last())
+    }
+
     fn to_json(&self) -> String {
         let text = serde_json::to_string_pretty(self).expect("a recipe has only plain fields");
         format!("{text}\n")
@@ -145,8 +180,8 @@ impl Recipe {
     fn rate(&self, step: usize) -> f64 {
         let optimizer = &self.optimizer;
         let up = step as f64 / optimizer.warmup_steps.max(1) as f64;
-        let falling = (optimizer.decay_share * self.steps as f64).max(1.0);
-        let down = (self.steps + 1).saturating_sub(step) as f64 / falling;
+        let falling = (optimizer.decay_share * self.steps() as f64).max(1.0);
+        let down = (self.steps() + 1).saturating_sub(step) as f64 / falling;
         up.min(down).clamp(0.0, 1.0)
     }
 }
@@ -257,12 +292,7 @@ pub fn pretrain(
         seconds: started.elapsed().as_secs_f64(),
     });
     let mut run = Run::new(recipe, &tokenizer)?;
-    let mut stream = Stream::new(
-        &corpus,
-        &tokenizer,
-        recipe.batch_tokens / recipe.shards.max(1),
-        recipe.model.context,
-    )?;
+    let mut stream = Stream::new(&corpus, &tokenizer, recipe.model.context)?;
     let mut progress = Progress::default();
     let resumed_at =
         checkpoint::load(request.directory, recipe, &mut run.optimizer)?.map(|found| {
@@ -272,10 +302,10 @@ pub fn pretrain(
         });
     on_event(PretrainEvent::Started {
         parameters: run.weights.config().parameter_count(),
-        steps: recipe.steps,
+        steps: recipe.steps(),
         resumed_at,
     });
-    while progress.step < recipe.steps {
+    while progress.step < recipe.steps() {
         let save = |run: &Run, progress: &Progress| {
             checkpoint::save(request.directory, recipe, &run.optimizer, progress)?;
             run.export(request.directory, &files, &tokenizer, progress)
@@ -300,6 +330,12 @@ pub fn pretrain(
     let summary = run.export(request.directory, &files, &tokenizer, &progress)?;
     checkpoint::remove(request.directory)?;
     Ok(summary)
+}
+
+fn no_stage() -> PretrainError {
+    PretrainError::Recipe {
+        reason: "it has no stages".into(),
+    }
 }
 
 /// A model under training.
@@ -354,18 +390,19 @@ impl<'a> Run<'a> {
         progress: &mut Progress,
     ) -> Result<PretrainEvent, PretrainError> {
         let started = Instant::now();
-        let shards = (0..self.recipe.shards.max(1))
-            .map(|_| stream.batch())
-            .collect::<Result<Vec<_>, _>>()?;
         let step = progress.step + 1;
+        let stage = self.recipe.stage(step).ok_or_else(no_stage)?;
+        let count = self.recipe.shards.max(1);
+        let shards = (0..count)
+            .map(|_| stream.batch(stage.mix, stage.batch_tokens / count))
+            .collect::<Result<Vec<_>, _>>()?;
         let replies: usize = shards.iter().map(|batch| batch.reply_targets.len()).sum();
         let texts: usize = shards.iter().map(|batch| batch.text_targets.len()).sum();
-        let total = replies as f64 + self.recipe.text_weight * texts as f64;
-        let lessons = self.lessons(&shards, 1.0 / total)?;
+        let total = replies as f64 + stage.text_weight * texts as f64;
+        let lessons = self.lessons(&shards, 1.0 / total, stage.text_weight / total)?;
         let sum = |loss: fn(&Lesson) -> f64| lessons.iter().map(loss).sum::<f64>() * total;
         let reply_loss = sum(|lesson| lesson.reply_loss) / replies.max(1) as f64;
-        let text_loss =
-            sum(|lesson| lesson.text_loss) / (self.recipe.text_weight * texts.max(1) as f64);
+        let text_loss = sum(|lesson| lesson.text_loss) / (stage.text_weight * texts.max(1) as f64);
         if !(reply_loss + text_loss).is_finite() {
             return Err(PretrainError::Diverged { step });
         }
@@ -378,7 +415,7 @@ impl<'a> Run<'a> {
         progress.advance(tokens, stream.next, (reply_loss, text_loss), seconds);
         Ok(PretrainEvent::Step {
             step,
-            steps: self.recipe.steps,
+            steps: self.recipe.steps(),
             reply_loss,
             text_loss,
             learning_rate_share: share,
@@ -389,13 +426,20 @@ impl<'a> Run<'a> {
     }
 
     /// Each shard on a core of its own: products this small gain less from being split.
-    fn lessons(&self, shards: &[Batch], weight: f64) -> Result<Vec<Lesson>, PretrainError> {
+    fn lessons(
+        &self,
+        shards: &[Batch],
+        reply_weight: f64,
+        text_weight: f64,
+    ) -> Result<Vec<Lesson>, PretrainError> {
         std::thread::scope(|scope| {
             let workers: Vec<_> = shards
                 .iter()
                 .zip(&self.pools)
                 .map(|(batch, pool)| {
-                    scope.spawn(move || pool.install(|| self.lesson(batch, weight)))
+                    scope.spawn(move || {
+                        pool.install(|| self.lesson(batch, reply_weight, text_weight))
+                    })
                 })
                 .collect();
             workers
@@ -405,8 +449,13 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Loss and gradients of one shard; `weight` is that of a reply's token.
-    fn lesson(&self, batch: &Batch, weight: f64) -> Result<Lesson, PretrainError> {
+    /// Loss and gradients of one shard; the weights are those of one token.
+    fn lesson(
+        &self,
+        batch: &Batch,
+        reply_weight: f64,
+        text_weight: f64,
+    ) -> Result<Lesson, PretrainError> {
         let (replies, texts) = (batch.reply_targets.len(), batch.text_targets.len());
         let places: Arc<[u32]> = batch
             .reply_places
@@ -421,13 +470,13 @@ impl<'a> Run<'a> {
             &hidden.narrow(0, 0, replies)?,
             head,
             &batch.reply_targets,
-            weight,
+            reply_weight,
         )?;
         let text = cross_entropy(
             &hidden.narrow(0, replies, texts)?,
             head,
             &batch.text_targets,
-            weight * self.recipe.text_weight,
+            text_weight,
         )?;
         Ok(Lesson {
             gradients: (&reply + &text)?.backward()?,

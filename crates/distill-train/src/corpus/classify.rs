@@ -27,6 +27,12 @@ const INSTRUCTIONS: [&str; 14] = [
     "Answer with one label only.\n@",
     "Tag the user's text with a single tag out of @.",
 ];
+const NAMING_INSTRUCTIONS: [&str; 4] = [
+    "Name the intent.",
+    "Label the message.",
+    "What is it about?",
+    "Find the topic.",
+];
 const WRITE_INSTRUCTIONS: [&str; 5] = [
     "Write a message for the given label.",
     "Give an example of a customer's text on this topic.",
@@ -117,6 +123,20 @@ pub(super) fn domain(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> Vec<Message> {
             lexicon.message(pick::<&Situation>(&of_domain, rng), rng),
         ));
         messages.push(Message::assistant(labels[at].clone()));
+    }
+    messages
+}
+
+/// The name of a message's situation, with no list to choose from.
+pub(super) fn naming(lexicon: &Lexicon, rng: &mut ChaCha8Rng) -> Vec<Message> {
+    let mut messages = vec![Message::system(word(&NAMING_INSTRUCTIONS, rng))];
+    for _ in 0..rng.random_range(4..11) {
+        let situation = pick(&lexicon.situations, rng);
+        messages.push(Message::user(lexicon.message(situation, rng)));
+        // Always the same name: what is to be learnt is the message, not the choice of words.
+        messages.push(Message::assistant(
+            LabelStyle::Snake.write(situation.labels[0]),
+        ));
     }
     messages
 }

@@ -7,7 +7,7 @@ use super::{
     PretrainError,
     vocabulary::{ASSISTANT, END, SYSTEM, USER},
 };
-use crate::corpus::{Corpus, Sample};
+use crate::corpus::{Corpus, Mix, Sample};
 
 /// What a token is to the loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,6 @@ pub(super) struct Stream<'a> {
     corpus: &'a Corpus,
     tokenizer: &'a Tokenizer,
     marks: Marks,
-    batch_tokens: usize,
     context: usize,
     /// The next sample to take.
     pub(super) next: u64,
@@ -78,7 +77,6 @@ impl<'a> Stream<'a> {
     pub(super) fn new(
         corpus: &'a Corpus,
         tokenizer: &'a Tokenizer,
-        batch_tokens: usize,
         context: usize,
     ) -> Result<Self, PretrainError> {
         let id = |token: &str| {
@@ -97,19 +95,19 @@ impl<'a> Stream<'a> {
             },
             corpus,
             tokenizer,
-            batch_tokens: batch_tokens.max(context),
             context,
             next: 0,
         })
     }
 
     /// The next batch: whole samples, as many as fit.
-    pub(super) fn batch(&mut self) -> Result<Batch, PretrainError> {
+    pub(super) fn batch(&mut self, mix: Mix, tokens: usize) -> Result<Batch, PretrainError> {
+        let tokens = tokens.max(self.context);
         let mut batch = Batch::default();
         loop {
-            let row = self.row(&self.corpus.sample(self.next))?;
+            let row = self.row(&self.corpus.sample(mix, self.next))?;
             if row.len() <= self.context {
-                if batch.tokens + row.len() > self.batch_tokens {
+                if batch.tokens + row.len() > tokens {
                     return Ok(batch);
                 }
                 batch.push(row);
@@ -160,4 +158,18 @@ impl<'a> Stream<'a> {
         row.extend(tokens.into_iter().map(|token| (token, lesson)));
         Ok(())
     }
+}
+
+/// The tokens of one sample, and those of them that are learnt as replies.
+#[cfg(test)]
+pub(super) fn row_of(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    sample: &Sample,
+) -> (Vec<u32>, Vec<u32>) {
+    let stream = Stream::new(corpus, tokenizer, 1).expect("the vocabulary has the marks");
+    let row = stream.row(sample).expect("a sample can be encoded");
+    let replies = row.iter().filter(|(_, lesson)| *lesson == Lesson::Reply);
+    let replies = replies.map(|(token, _)| *token).collect();
+    (row.into_iter().map(|(token, _)| token).collect(), replies)
 }

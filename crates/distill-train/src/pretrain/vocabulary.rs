@@ -14,7 +14,7 @@ use tokenizers::{
 };
 
 use super::{PretrainError, TokenizerRecipe};
-use crate::corpus::Corpus;
+use crate::corpus::{Corpus, Mix};
 
 pub(super) const SYSTEM: &str = "<|system|>";
 pub(super) const USER: &str = "<|user|>";
@@ -97,7 +97,7 @@ pub(super) fn learn(
         .with_decoder(Some(DecoderWrapper::ByteLevel(bytes())))
         .build()
         .map_err(failed)?;
-    let texts = (0..recipe.samples).map(|number| corpus.sample(number).text());
+    let texts = (0..recipe.samples).map(|number| corpus.sample(Mix::Broad, number).text());
     tokenizer.train(&mut trainer, texts).map_err(failed)?;
     Ok(VocabularyFiles {
         tokenizer: tokenizer.to_string(false).map_err(failed)?.into_bytes(),
