@@ -24,8 +24,10 @@ pub(crate) enum Command {
     /// Scaffold a pipeline from a CSV or JSON-lines file
     Init(InitArguments),
     /// Look for mistakes in a pipeline and its data; spends nothing
+    #[command(after_help = "Example:\n  distill check pipelines/quickstart.yaml")]
     Check(PipelineArguments),
     /// Show the steps, what is cached, and the estimated spend; spends nothing
+    #[command(after_help = "Example:\n  distill plan pipelines/quickstart.yaml")]
     Plan(PipelineArguments),
     /// Label, train, evaluate, and report with a verdict
     Run(RunArguments),
@@ -59,7 +61,6 @@ pub(crate) enum Format {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  distill plan pipelines/quickstart.yaml")]
 pub(crate) struct PipelineArguments {
     /// The pipeline file
     pub(crate) pipeline: PathBuf,

@@ -72,10 +72,12 @@ impl JournalError {
     /// What to do next.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Write { source, .. } if source.to_string().contains("full") => Some(
-                "free some space on that disk and run again: nothing that was paid for is lost"
-                    .to_owned(),
-            ),
+            Self::Open { source, .. } | Self::Write { source, .. } if is_full(source.as_ref()) => {
+                Some(
+                    "free some space on that disk and run again: nothing that was paid for is lost"
+                        .to_owned(),
+                )
+            }
             Self::Open { path, .. } | Self::Read { path, .. } => Some(format!(
                 "if {} is damaged, move it away: a new one is begun, and its labels are paid for again",
                 path.display()
@@ -84,6 +86,16 @@ impl JournalError {
             Self::Write { .. } | Self::Closed { .. } => None,
         }
     }
+}
+
+/// Whether there was no room. `SQLite` says so in its own words, and calls a file that may not grow
+/// a failed write.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let text = cause.to_string();
+        text.contains("full") || text.contains("No space left") || text.contains("writing to disk")
+    })
 }
 
 /// An answered request as the journal has it.

@@ -208,11 +208,13 @@ impl Teachers {
             return Ok(journal.clone());
         }
         let opened = Journal::open(&self.journal_path).map_err(|error| {
-            StepFailure::failed(format!(
+            let hint = error.hint();
+            let failure = StepFailure::failed(format!(
                 "the label journal `{}` cannot be opened",
                 self.journal_path.display()
             ))
-            .caused_by(error)
+            .caused_by(error);
+            hint.into_iter().fold(failure, StepFailure::hint)
         })?;
         Ok(journal.insert(opened).clone())
     }
@@ -330,7 +332,9 @@ pub(crate) fn fatal(error: &AskError) -> Option<StepFailure> {
     let failure = match error {
         AskError::BudgetExhausted { .. } => StepFailure::budget(error.to_string()),
         AskError::Cancelled => StepFailure::interrupted(),
-        AskError::Journal(_) => StepFailure::failed(error.to_string()),
+        AskError::Journal(journal) => {
+            StepFailure::failed("the label journal cannot be used").caused_by(journal.clone())
+        }
         AskError::Refused { .. } | AskError::ChainExhausted { .. } | AskError::Deadline { .. } => {
             return None;
         }
