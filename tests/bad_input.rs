@@ -115,7 +115,7 @@ fn a_budget_of_nothing_and_one_that_is_too_small() {
     let told = job.check(&["run", "pipeline.yaml"]).code(1);
     let told = String::from_utf8(told.get_output().stderr.clone()).unwrap();
     assert!(
-        told.contains("budget") && told.contains("help: raise `teacher.budget_usd`"),
+        told.contains("budget") && told.contains("help: raise `budget_usd`"),
         "{told}"
     );
 }
@@ -136,7 +136,7 @@ fn columns_labels_and_rows_that_are_not_there() {
         &job,
         "run",
         2,
-        &["train.csv", "no column `body`", "help:", "id, text, label"],
+        &["train.csv", "no column `body`", "help:", "id, text"],
     );
     let job = Job::new(&linear().replace(
         "  prompt:",

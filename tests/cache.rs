@@ -26,7 +26,7 @@ teacher:
   models:
     - simulated/frontier
     - simulated/backup
-data: {labels: teacher, gold: label, train: ./train.csv}
+data: {labels: teacher, gold: label, train: train.csv}
 task:
   prompt: '{{ text }}'
   system: >-
