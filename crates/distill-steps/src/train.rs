@@ -42,6 +42,9 @@ pub struct Train {
     pub task: TaskDefinition,
     pub recipe: Recipe,
     pub seed: u64,
+    /// Another decoder is trained beside this one: it keeps to one core. No part of the key, since
+    /// the bytes do not depend on the number of threads.
+    pub side_by_side: bool,
 }
 
 /// Which class is trained, and how.
@@ -149,7 +152,12 @@ impl Train {
                     full: *full,
                     settings,
                 };
-                decoder.run(examples, validation, folders, context)?
+                let run = || decoder.run(examples, validation, folders, context);
+                if self.side_by_side {
+                    one_thread()?.install(run)?
+                } else {
+                    run()?
+                }
             }
         };
         training.seconds = started.elapsed().as_secs_f64();
@@ -362,6 +370,14 @@ impl DecoderRun<'_> {
             &shown(examples),
         )
     }
+}
+
+/// A pool that keeps a training to the core it was given.
+fn one_thread() -> Result<rayon::ThreadPool, StepFailure> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .map_err(|error| StepFailure::failed("a thread could not be started").caused_by(error))
 }
 
 /// Rows for a bundle's golden tokens and answers.

@@ -95,6 +95,22 @@ impl Layout<'_> {
         }
     }
 
+    /// How many decoders this pipeline trains.
+    fn trained_decoders(&self) -> usize {
+        let controls = self
+            .spec
+            .evals
+            .controls
+            .iter()
+            .filter(|control| !matches!(control, Control::Untuned | Control::FewShot));
+        let students = self
+            .targets()
+            .iter()
+            .filter(|target| target.is_decoder())
+            .count();
+        students + if students > 0 { controls.count() } else { 0 }
+    }
+
     /// The decoder that controls are made of: the first one among the targets.
     fn base(&self) -> Result<BaseReference, StepFailure> {
         let targets = self.targets();
@@ -275,6 +291,17 @@ impl Layout<'_> {
             task: self.task.clone(),
             recipe,
             seed: self.spec.seed,
+            side_by_side: self.trained_decoders() > 1,
+        };
+        // Two trainings on a core each are done sooner than one after the other on both: the small
+        // products of a small model leave threads waiting for each other.
+        let resources = if train.side_by_side && train.base().is_some() {
+            Resources {
+                cpu: 1,
+                ..Resources::default()
+            }
+        } else {
+            ALL_CORES
         };
         let files = train.base().map(BaseReference::files).unwrap_or_default();
         let split = if *arm == Arm::Control(ControlKind::LinearGold) {
@@ -289,7 +316,7 @@ impl Layout<'_> {
                 .input("validation", EXAMPLES, split, "validation")
                 .output("student", STUDENT)
                 .output("training", FACTS)
-                .resources(ALL_CORES),
+                .resources(resources),
         ))
     }
 
