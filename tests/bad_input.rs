@@ -3,6 +3,7 @@
 use std::{fs, net::TcpListener, process::Command};
 
 use assert_cmd::assert::OutputAssertExt as _;
+use distill_gateway::simulate::bill_of_state;
 use serde_json::Value;
 
 use crate::fixture::{Job, PIPELINE, artifact};
@@ -314,15 +315,29 @@ fn a_bundle_that_is_not_whole_is_not_released() {
         ])
         .failure();
     let told = String::from_utf8(told.get_output().stderr.clone()).unwrap();
-    assert!(told.contains("error:"), "{told}");
     assert!(
-        !job.home().join("releases").join("queues").exists() || !told.contains("released linear")
+        told.contains("the bundle of `linear` cannot be served") && told.contains("help: run"),
+        "{told}"
     );
-    job.check(&["serve", "--port", "0"]).code(1);
+    let nothing = job.check(&["serve", "--port", "0"]).code(1);
+    let nothing = String::from_utf8(nothing.get_output().stderr.clone()).unwrap();
+    assert!(nothing.contains("distill deploy"), "{nothing}");
+
+    // What the help says is true.
+    job.run();
+    job.check(&[
+        "deploy",
+        "latest",
+        "--student",
+        "linear",
+        "--despite-gate",
+        "a test",
+    ])
+    .success();
 }
 
-/// What a shell says while the state folder lies on a disk of one megabyte, and again when there
-/// is room.
+/// Runs the job while its state folder lies on a disk that is too small, and again when there is
+/// room.
 const SMALL_DISK: &str = r#"
 set -u
 mount -t tmpfs -o size=300k tmpfs "$DISTILL_HOME" || exit 77
@@ -358,7 +373,26 @@ fn a_full_disk_loses_nothing() {
     assert_eq!(read("room.code").trim(), "0", "{}", read("room.err"));
     let report: Value = serde_json::from_str(read("room.out").lines().last().unwrap()).unwrap();
     let spend = &report["report"]["spend"];
-    assert_eq!(spend["settled_usd"].is_number(), true, "{spend}");
+    let settled = spend["settled_usd"].as_f64().unwrap();
+    let reserved: f64 = spend["unsettled"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|attempt| attempt["reserved_usd"].as_f64().unwrap())
+        .sum();
+    let billed: f64 = fs::read_dir(job.path().join("billed"))
+        .unwrap()
+        .map(|log| {
+            bill_of_state(&log.unwrap().path())
+                .unwrap()
+                .billed_usd
+                .dollars()
+        })
+        .sum();
+    assert!(
+        billed > 0.0 && billed <= settled + reserved + 1e-9,
+        "{billed}: {spend}"
+    );
 }
 
 #[test]

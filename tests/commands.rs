@@ -96,7 +96,10 @@ fn init_check_plan_and_run_of_a_users_file() {
         plan.contains("spend") && plan.contains("SIMULATED"),
         "{plan}"
     );
-    assert!(!job.home().join("simulated").join("x.log").exists());
+    assert!(
+        !job.home().join("journal.sqlite").exists(),
+        "a plan asks nobody"
+    );
 
     // The scaffold trains the decoder for real: too long for a test of the scaffold.
     let path = job.path().join(&pipeline);

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up: far above what a busy machine needs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A job that is done in a few seconds: four queues, a linear student and the embedded decoder.
 pub(crate) const PIPELINE: &str = r#"name: queues

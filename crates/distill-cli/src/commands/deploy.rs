@@ -32,7 +32,9 @@ pub(crate) async fn execute(arguments: &DeployArguments) -> Result<ExitCode, Fai
     let gate = Gate::of_run(&home, &reading.view, &student).map_err(Failure::from)?;
     let rows = gate.rows();
     let bundle = Bundle::open(&gate.bundle, &embedded::bases()).map_err(|error| {
-        Failure::failed(format!("the bundle of `{student}` cannot be served")).caused_by(error)
+        Failure::failed(format!("the bundle of `{student}` cannot be served"))
+            .caused_by(error)
+            .hint("run the pipeline again: what is damaged is put aside and made again")
     })?;
     eprintln!("asking {student} about {rows} test rows as it will be served");
     let (folder, bundle_hash) = (gate.bundle.clone(), gate.bundle_hash.clone());
