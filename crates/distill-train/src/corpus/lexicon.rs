@@ -43,7 +43,6 @@ pub(super) struct SchemaKey {
 
 #[derive(Debug)]
 pub(super) struct Schema {
-    pub(super) name: &'static str,
     pub(super) heads: Vec<&'static str>,
     pub(super) tails: Vec<&'static str>,
     pub(super) keys: Vec<SchemaKey>,
@@ -182,9 +181,8 @@ fn read_situations() -> (Vec<&'static str>, Vec<Situation>) {
 fn read_schemas() -> Vec<Schema> {
     let mut schemas: Vec<Schema> = Vec::new();
     for line in lines(SCHEMAS) {
-        if let Some(name) = line.strip_prefix("@ ") {
+        if line.starts_with("@ ") {
             schemas.push(Schema {
-                name,
                 heads: Vec::new(),
                 tails: Vec::new(),
                 keys: Vec::new(),

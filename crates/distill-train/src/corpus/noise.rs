@@ -201,7 +201,7 @@ impl Hand {
 /// One slip of the finger; short words and words with digits stay.
 fn slip(word: &str, rng: &mut ChaCha8Rng) -> String {
     let mut letters: Vec<char> = word.chars().collect();
-    if letters.len() < 4 || !letters.iter().all(|letter| letter.is_ascii_lowercase()) {
+    if letters.len() < 4 || !letters.iter().all(char::is_ascii_lowercase) {
         return word.to_owned();
     }
     let at = rng.random_range(1..letters.len() - 1);

@@ -51,16 +51,16 @@ fn every_schema_has_plain_heads_and_fragments_with_one_value() {
     for schema in &Lexicon::load().schemas {
         assert!(
             schema.heads.iter().any(|head| !head.contains('{')),
-            "{}",
-            schema.name
+            "{:?}",
+            schema.heads
         );
         for key in &schema.keys {
             for fragment in &key.fragments {
                 assert_eq!(
                     fragment.matches('[').count(),
                     1,
-                    "{}: `{fragment}`",
-                    schema.name
+                    "{:?}: `{fragment}`",
+                    schema.heads
                 );
             }
         }

@@ -180,3 +180,16 @@ fn pretraining_sees_the_tokens_that_tuning_will_send() {
     }
     assert!(checked > 20);
 }
+
+#[test]
+fn the_card_of_the_embedded_model_tells_its_recipe_and_weights() {
+    let card = include_str!("../../../distill-student/assets/nano/MODEL_CARD.md");
+    let recipe = Recipe::named("nano").unwrap();
+    let base = distill_student::embedded::nano().unwrap();
+    assert!(card.contains(&recipe.to_json()), "the recipe");
+    assert!(
+        card.contains(&base.weights.sha256().unwrap()),
+        "the weights"
+    );
+    assert!(card.contains(base.tokenizer.sha256()), "the vocabulary");
+}
