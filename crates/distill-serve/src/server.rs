@@ -102,15 +102,18 @@ pub async fn serve(registry: Registry, options: ServeOptions) -> Result<Server, 
         loaded: Mutex::new(HashMap::new()),
         answered: AtomicU64::new(0),
     });
-    let mut routes = Vec::new();
+    let (mut routes, mut damaged) = (Vec::new(), None);
     for route in state.registry.routes()? {
         if let Some(release) = route.current() {
-            state.worker(release).await?;
-            routes.push(route.name.clone());
+            // One damaged bundle must not silence the other routes: its callers are told, by name.
+            match state.worker(release).await {
+                Ok(_) => routes.push(route.name.clone()),
+                Err(error) => damaged = Some(error),
+            }
         }
     }
     if routes.is_empty() {
-        return Err(ServeError::NothingReleased);
+        return Err(damaged.unwrap_or(ServeError::NothingReleased));
     }
     let listen = |source| ServeError::Listen {
         address: options.address,

@@ -113,7 +113,8 @@ impl Spend {
         self.unsettled
             .iter()
             .map(|attempt| attempt.reserved_usd)
-            .sum()
+            // `sum` of nothing is −0.0, which would be shown as such.
+            .fold(0.0, |sum, usd| sum + usd)
     }
 }
 
