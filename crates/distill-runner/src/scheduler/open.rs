@@ -66,14 +66,23 @@ impl<A: Action + Clone + Send + Sync + 'static> Scheduler<A> {
 
 /// Makes the directory of a run whose id nobody has.
 fn new_run(home: &Home, started: Timestamp) -> Result<(RunId, PathBuf), StoreError> {
+    // Runs of one second must sort by time too, or `latest` would be a guess: the salt opens with
+    // the milliseconds.
+    let milliseconds = ((started.millis() % 1000) as u16) << 6;
+    let mut taken = false;
     loop {
         // The standard library's own random state: different in every process and every call.
-        let salt = RandomState::new().hash_one(std::process::id()) as u16;
+        let random = RandomState::new().hash_one(std::process::id()) as u16;
+        let salt = if taken {
+            random
+        } else {
+            milliseconds | (random & 0x3f)
+        };
         let run = RunId::new(started, salt);
         let directory = home.run_dir(&run);
         match fs::create_dir(&directory) {
             Ok(()) => return Ok((run, directory)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = true,
             Err(error) => return Err(StoreError::io("create", &directory)(error)),
         }
     }
