@@ -201,7 +201,6 @@ impl Answerer for ConstantAnswerer {
 pub(crate) fn draw_shots(examples: &[Example], seed: u64) -> Vec<Example> {
     let mut order: Vec<&Example> = examples.iter().collect();
     order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    // Shots cost prompt: of each answer, the shortest of a few drawn.
     let mut shots: Vec<Example> = Vec::new();
     for example in &order {
         if shots.len() < SHOTS && shots.iter().all(|shot| shot.answer != example.answer) {

@@ -177,21 +177,7 @@ impl Teachers {
         gold: &[Row],
         context: &StepContext,
     ) -> Result<Gateway, StepFailure> {
-        let mut targets = teacher.targets(&self.environment)?;
-        if teacher.chain.iter().any(ModelReference::is_embedded) {
-            let provider = self.provider(teacher, task, gold).await?;
-            targets = targets
-                .into_iter()
-                .zip(&teacher.chain)
-                .map(|(target, model)| {
-                    if model.is_embedded() {
-                        provider.attach(target)
-                    } else {
-                        target
-                    }
-                })
-                .collect();
-        }
+        let targets = self.targets(teacher, task, gold).await?;
         let settings = GatewaySettings {
             budget: Some(Usd::from_dollars(teacher.budget_usd)),
             concurrency: teacher.concurrency,
@@ -200,6 +186,31 @@ impl Teachers {
         Gateway::new(self.journal().await?, settings, context.cancel().clone()).map_err(|error| {
             StepFailure::failed("the gateway to the teacher could not be made").caused_by(error)
         })
+    }
+
+    /// The chain, with the embedded simulated provider started and attached where it answers.
+    async fn targets(
+        &self,
+        teacher: &Teacher,
+        task: &Task,
+        gold: &[Row],
+    ) -> Result<Vec<Target>, StepFailure> {
+        let targets = teacher.targets(&self.environment)?;
+        if !teacher.chain.iter().any(ModelReference::is_embedded) {
+            return Ok(targets);
+        }
+        let provider = self.provider(teacher, task, gold).await?;
+        let attached = targets
+            .into_iter()
+            .zip(&teacher.chain)
+            .map(|(target, model)| {
+                if model.is_embedded() {
+                    provider.attach(target)
+                } else {
+                    target
+                }
+            });
+        Ok(attached.collect())
     }
 
     async fn journal(&self) -> Result<Journal, StepFailure> {
@@ -258,21 +269,7 @@ impl Teachers {
         rows: &[Row],
         gold: &[Row],
     ) -> Result<Estimate, StepFailure> {
-        let mut targets = teacher.targets(&self.environment)?;
-        if teacher.chain.iter().any(ModelReference::is_embedded) {
-            let provider = self.provider(teacher, task, gold).await?;
-            targets = targets
-                .into_iter()
-                .zip(&teacher.chain)
-                .map(|(target, model)| {
-                    if model.is_embedded() {
-                        provider.attach(target)
-                    } else {
-                        target
-                    }
-                })
-                .collect();
-        }
+        let targets = self.targets(teacher, task, gold).await?;
         let requests = rows
             .iter()
             .map(|row| teacher.request(task, row))

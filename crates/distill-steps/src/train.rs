@@ -31,9 +31,8 @@ use crate::{
 
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 10;
-/// Every weight moves at once in full training, so it takes smaller steps than `LoRA`: Biderman et
-/// al. 2024 (arXiv:2405.09673) find the best `LoRA` rate about ten times the best full one at 7B; at
-/// the width of the embedded model a quarter was best on its validation rows.
+/// Every weight moves at once in full training, so it takes smaller steps than `LoRA` (Biderman et al.
+/// 2024, arXiv:2405.09673, on larger models). The share is a choice, not the result of a search.
 const FULL_LEARNING_RATE_SHARE: f64 = 0.25;
 
 /// One training.
