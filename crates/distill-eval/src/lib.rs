@@ -17,6 +17,7 @@ mod fields;
 mod metric;
 mod paired;
 mod recommend;
+mod record;
 mod sample;
 pub mod stats;
 mod verdict;
@@ -29,6 +30,7 @@ pub use paired::{
     CompareError, Comparison, CorpusComparison, PairedTable, compare, compare_corpus,
 };
 pub use recommend::{Candidate, CandidateVerdict, Recommendation, recommend};
+pub use record::{ExpectedBy, Judgement, SampleRecord};
 pub use sample::{Outcome, Sample, Score, ScoredRow};
 pub use stats::{Interval, IntervalMethod, Quantiles, Statistic};
 pub use verdict::{
