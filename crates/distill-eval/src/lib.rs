@@ -12,6 +12,7 @@
 )]
 
 mod aggregate;
+pub mod cascade;
 mod confusion;
 mod fields;
 mod metric;

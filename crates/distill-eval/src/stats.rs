@@ -2,19 +2,30 @@
 
 use serde::{Deserialize, Serialize};
 
+mod agreement;
 pub mod bootstrap;
+mod clopper_pearson;
 mod holm;
+mod isotonic;
+mod kappa;
 mod mcnemar;
 mod power;
+mod prediction_powered;
 mod quantile;
 mod tango;
 #[cfg(test)]
 mod tests;
 mod wilson;
 
+pub use agreement::{Agreement, agreement};
+pub(crate) use clopper_pearson::most_successes;
+pub use clopper_pearson::{clopper_pearson, clopper_pearson_lower, clopper_pearson_upper};
 pub use holm::holm;
+pub use isotonic::{Weighted, isotonic};
+pub use kappa::{Kappa, cohen_kappa, cohen_kappa_of_counts};
 pub use mcnemar::{mcnemar_exact, mcnemar_mid_p};
 pub use power::{PowerPlan, required_n};
+pub use prediction_powered::{PredictionPowered, Tuning, prediction_powered_mean};
 pub use quantile::{QUANTILE_DEFINITION, Quantiles, quantile, quantiles};
 pub use tango::{noninferiority_p, tango};
 pub use wilson::wilson;
@@ -41,6 +52,12 @@ pub enum IntervalMethod {
     BootstrapPercentile,
     /// Bootstrap, bias-corrected and accelerated.
     BootstrapBca,
+    /// Exact interval of a proportion.
+    ClopperPearson,
+    /// Normal, by an asymptotic standard error.
+    Asymptotic,
+    /// Normal, around a judge's mean corrected with human labels.
+    PredictionPowered,
 }
 
 impl IntervalMethod {
@@ -51,6 +68,9 @@ impl IntervalMethod {
             Self::Tango => "Tango",
             Self::BootstrapPercentile => "bootstrap percentile",
             Self::BootstrapBca => "bootstrap BCa",
+            Self::ClopperPearson => "Clopper-Pearson",
+            Self::Asymptotic => "asymptotic",
+            Self::PredictionPowered => "prediction-powered",
         }
     }
 }

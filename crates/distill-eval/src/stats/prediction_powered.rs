@@ -1,0 +1,112 @@
+//! A mean over many rows that a judge scored and few that a person scored, too.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Interval, IntervalMethod, critical};
+
+/// A judge's mean, corrected with human verdicts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PredictionPowered {
+    /// Rows with both a human verdict and the judge's.
+    pub labelled: usize,
+    /// Rows with the judge's verdict only.
+    pub unlabelled: usize,
+    pub value: f64,
+    pub interval: Interval,
+    /// How far the judge was relied on: 0 is the human mean alone, 1 the plain correction.
+    pub weight: f64,
+    /// The judge's own mean over all rows, uncorrected.
+    pub uncorrected: f64,
+}
+
+/// How far to rely on the judge.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Tuning {
+    /// As far as makes the interval narrowest (PPI++).
+    Power,
+    /// A fixed weight; 1 is the plain method.
+    Fixed(f64),
+}
+
+/// The mean of human verdicts over the rows of which most were judged by a model only.
+///
+/// `labelled` holds (human, judge) pairs drawn at random from the same rows as `unlabelled`, which
+/// holds the judge's verdict on the others; then the result is unbiased however wrong the judge
+/// is. `None` with fewer than two rows on either side.
+///
+/// A. N. Angelopoulos, S. Bates, C. Fannjiang, M. I. Jordan, T. Zrnic, "Prediction-powered
+/// inference", Science 382 (2023), 669-674; the weight from A. N. Angelopoulos, J. C. Duchi,
+/// T. Zrnic, "PPI++: efficient prediction-powered inference" (2023), arXiv 2311.01453, example 6.1.
+pub fn prediction_powered_mean(
+    labelled: &[(f64, f64)],
+    unlabelled: &[f64],
+    confidence: f64,
+    tuning: Tuning,
+) -> Option<PredictionPowered> {
+    let finite = labelled
+        .iter()
+        .flat_map(|(human, judge)| [human, judge])
+        .chain(unlabelled)
+        .all(|value| value.is_finite());
+    let (few, many) = (labelled.len(), unlabelled.len());
+    if few < 2 || many < 2 || !finite {
+        return None;
+    }
+    let human: Vec<f64> = labelled.iter().map(|pair| pair.0).collect();
+    let judged: Vec<f64> = labelled.iter().map(|pair| pair.1).collect();
+    let all: Vec<f64> = judged.iter().chain(unlabelled).copied().collect();
+    let weight = match tuning {
+        Tuning::Fixed(weight) => weight,
+        Tuning::Power => {
+            let spread = variance(&all);
+            if spread > 0.0 {
+                let best =
+                    covariance(&human, &judged) / ((1.0 + few as f64 / many as f64) * spread);
+                best.clamp(0.0, 1.0)
+            } else {
+                0.0
+            }
+        }
+    };
+    let corrected: Vec<f64> = labelled
+        .iter()
+        .map(|(human, judge)| human - weight * judge)
+        .collect();
+    let value = weight * mean(unlabelled) + mean(&corrected);
+    let error = (weight * weight * variance(unlabelled) / many as f64
+        + variance(&corrected) / few as f64)
+        .sqrt();
+    let half = critical(confidence) * error;
+    Some(PredictionPowered {
+        labelled: few,
+        unlabelled: many,
+        value,
+        interval: Interval {
+            low: value - half,
+            high: value + half,
+            confidence,
+            method: IntervalMethod::PredictionPowered,
+        },
+        weight,
+        uncorrected: mean(&all),
+    })
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// With n − 1 below.
+fn variance(values: &[f64]) -> f64 {
+    covariance(values, values)
+}
+
+fn covariance(first: &[f64], second: &[f64]) -> f64 {
+    let (centre, other) = (mean(first), mean(second));
+    let sum: f64 = first
+        .iter()
+        .zip(second)
+        .map(|(first, second)| (first - centre) * (second - other))
+        .sum();
+    sum / (first.len() - 1) as f64
+}
