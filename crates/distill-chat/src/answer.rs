@@ -10,6 +10,8 @@ pub enum Answer {
     Label(String),
     /// A JSON object that satisfies the task's schema.
     Object(serde_json::Map<String, serde_json::Value>),
+    /// Free text without white space around it; never empty.
+    Text(String),
 }
 
 impl Answer {
@@ -17,7 +19,7 @@ impl Answer {
     /// order; no white space beyond what a compact JSON writer emits.
     pub fn to_text(&self) -> String {
         match self {
-            Self::Label(label) => label.clone(),
+            Self::Label(text) | Self::Text(text) => text.clone(),
             Self::Object(object) => serde_json::to_string(object)
                 .expect("a map of JSON values with string keys always serialises"),
         }

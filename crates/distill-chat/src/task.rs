@@ -3,6 +3,8 @@
 //! The same [`Task`] renders for the teacher, for training, for evaluation and for serving, so what
 //! a student is asked in production is what it was taught.
 
+use std::borrow::Cow;
+
 use minijinja::{Environment, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,6 +22,40 @@ pub enum TaskKind {
     Classify,
     /// A flat JSON object.
     Extract,
+    /// Free text.
+    Generate,
+}
+
+impl TaskKind {
+    /// Every kind, in the order reference texts list them.
+    pub const ALL: [Self; 3] = [Self::Classify, Self::Extract, Self::Generate];
+
+    /// As written in specs and reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classify => "classify",
+            Self::Extract => "extract",
+            Self::Generate => "generate",
+        }
+    }
+
+    /// The right answers that a reference text holds. For free text, a JSON list of strings holds
+    /// several, each of them right; any other text is the one right answer itself. Never empty.
+    pub fn references(self, gold: &str) -> Vec<Cow<'_, str>> {
+        if self == Self::Generate
+            && gold.trim_start().starts_with('[')
+            && let Ok(several) = serde_json::from_str::<Vec<String>>(gold)
+            && !several.is_empty()
+        {
+            return several.into_iter().map(Cow::Owned).collect();
+        }
+        vec![Cow::Borrowed(gold)]
+    }
+
+    /// The answer to train on when the reference holds several: the first.
+    pub fn first_reference(self, gold: &str) -> String {
+        self.references(gold).swap_remove(0).into_owned()
+    }
 }
 
 /// A task as data: part of the spec, of cache keys and of a student's bundle.
@@ -98,7 +134,7 @@ impl Task {
         }
         add(PROMPT, &definition.prompt)?;
         let schema = match (definition.kind, &definition.schema) {
-            (TaskKind::Classify, _) => None,
+            (TaskKind::Classify | TaskKind::Generate, _) => None,
             (TaskKind::Extract, None) => return Err(TaskError::NoSchema),
             (TaskKind::Extract, Some(schema)) => Some(ObjectSchema::parse(schema)?),
         };
@@ -154,9 +190,10 @@ impl Task {
         if text.is_empty() {
             return Err(TaskError::EmptyReply);
         }
-        match &self.schema {
-            None => self.parse_label(text),
-            Some(schema) => {
+        match (&self.schema, self.definition.kind) {
+            (None, TaskKind::Generate) => Ok(Answer::Text(text.to_owned())),
+            (None, _) => self.parse_label(text),
+            (Some(schema), _) => {
                 let value: Value = serde_json::from_str(without_fence(text))
                     .map_err(|error| TaskError::NotJson(error.to_string()))?;
                 Ok(Answer::Object(schema.check(&value)?.clone()))
@@ -283,6 +320,39 @@ mod tests {
             task.parse_reply("{\"b\": "),
             Err(TaskError::NotJson(_))
         ));
+    }
+
+    #[test]
+    fn free_text_is_an_answer_unless_it_is_empty() {
+        let task = Task::new(TaskDefinition {
+            kind: TaskKind::Generate,
+            labels: vec![],
+            ..classify().definition().clone()
+        })
+        .unwrap();
+        assert_eq!(
+            task.parse_reply(" Two lines\nof text. \n"),
+            Ok(Answer::Text("Two lines\nof text.".into()))
+        );
+        assert_eq!(task.parse_reply(" \n"), Err(TaskError::EmptyReply));
+    }
+
+    #[test]
+    fn a_list_of_strings_holds_several_right_texts_and_any_other_text_is_one() {
+        let several = r#" ["the cat", "a cat"]"#;
+        assert_eq!(TaskKind::Generate.references(several), ["the cat", "a cat"]);
+        assert_eq!(TaskKind::Generate.first_reference(several), "the cat");
+        for one in ["[1, 2]", "[]", "[draft] text", "plain"] {
+            assert_eq!(TaskKind::Generate.references(one), [one]);
+        }
+        assert_eq!(TaskKind::Classify.references(several), [several]);
+    }
+
+    #[test]
+    fn a_kind_is_written_as_it_is_named() {
+        for kind in TaskKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
+        }
     }
 
     #[test]

@@ -108,9 +108,10 @@ pub fn primary_metric(kind: TaskKind) -> &'static Metric {
     match kind {
         TaskKind::Classify => &accuracy::METRIC,
         TaskKind::Extract => &json_exact_object::METRIC,
+        TaskKind::Generate => &normalised_match::METRIC,
     }
 }
 
-const BOTH: &[TaskKind] = &[TaskKind::Classify, TaskKind::Extract];
+const EVERY: &[TaskKind] = &TaskKind::ALL;
 const CLASSIFY: &[TaskKind] = &[TaskKind::Classify];
 const EXTRACT: &[TaskKind] = &[TaskKind::Extract];

@@ -13,6 +13,7 @@ mod bill;
 mod confusion;
 mod draw;
 mod extraction;
+mod free_text;
 mod gold;
 mod server;
 mod settings;

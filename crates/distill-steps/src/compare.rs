@@ -297,6 +297,7 @@ impl Judged<'_> {
         metric(match self.settings.task.kind {
             TaskKind::Classify => "macro_f1",
             TaskKind::Extract => "field_f1",
+            TaskKind::Generate => "token_f1",
         })
     }
 
@@ -316,6 +317,7 @@ impl Judged<'_> {
                 "json_parses",
                 "json_matches_schema",
             ],
+            TaskKind::Generate => &["normalised_match", "exact_match", "token_f1", "rouge_l"],
         };
         let scores = names
             .iter()

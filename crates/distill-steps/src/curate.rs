@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use distill_chat::{Role, Task};
+use distill_chat::{Role, Task, TaskKind};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{AnswerRow, AnswerStatus, Example, Row};
@@ -100,7 +100,7 @@ pub fn curate(
     };
     for row in rows {
         let text = text_of(task, row)?;
-        let verdict = label_of(row, answers.as_ref()).and_then(|answer| {
+        let verdict = label_of(task.definition().kind, row, answers.as_ref()).and_then(|answer| {
             let normal = normalised(&text);
             if normal.is_empty() {
                 return Err((Removal::Empty, None, None));
@@ -143,9 +143,17 @@ pub fn curate(
 
 type Removed = (Removal, Option<String>, Option<String>);
 
-fn label_of(row: &Row, answers: Option<&HashMap<&str, &AnswerRow>>) -> Result<String, Removed> {
+fn label_of(
+    kind: TaskKind,
+    row: &Row,
+    answers: Option<&HashMap<&str, &AnswerRow>>,
+) -> Result<String, Removed> {
     let Some(answers) = answers else {
-        return row.gold.clone().ok_or((Removal::Unlabelled, None, None));
+        return row
+            .gold
+            .as_deref()
+            .map(|gold| kind.first_reference(gold))
+            .ok_or((Removal::Unlabelled, None, None));
     };
     let Some(answer) = answers.get(row.id.as_str()) else {
         return Err((Removal::Unlabelled, None, None));
@@ -263,7 +271,7 @@ impl<'a> TextIndex<'a> {
 
 #[cfg(test)]
 mod tests {
-    use distill_chat::{TaskDefinition, TaskKind};
+    use distill_chat::TaskDefinition;
     use serde_json::json;
 
     use super::*;

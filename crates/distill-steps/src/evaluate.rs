@@ -162,12 +162,12 @@ pub(crate) struct ConstantAnswerer {
 }
 
 impl ConstantAnswerer {
-    /// `{}` for an extraction; the most frequent label of the examples (the first in the alphabet
-    /// among equals) for a classification.
+    /// `{}` for an extraction; the most frequent answer of the examples (the first in the alphabet
+    /// among equals) for every other task.
     pub(crate) fn new(task: &TaskDefinition, examples: &[Example]) -> Self {
         let answer = match task.kind {
             TaskKind::Extract => "{}".to_owned(),
-            TaskKind::Classify => {
+            TaskKind::Classify | TaskKind::Generate => {
                 let mut counts = std::collections::BTreeMap::<&str, usize>::new();
                 for example in examples {
                     *counts.entry(&example.answer).or_default() += 1;

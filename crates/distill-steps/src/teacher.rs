@@ -297,7 +297,8 @@ pub fn gold_entries(task: &Task, rows: &[Row]) -> Result<Vec<GoldEntry>, StepFai
                 StepFailure::bad_input(format!("row `{}` cannot be rendered", row.id)).caused_by(error)
             })?;
             let prompt = messages.into_iter().rfind(|message| message.role == Role::User);
-            let answer = row.gold.clone().ok_or_else(|| {
+            let gold = row.gold.as_deref().map(|gold| task.definition().kind.first_reference(gold));
+            let answer = gold.ok_or_else(|| {
                 StepFailure::bad_input(format!("the simulated teacher has no gold answer for row `{}`", row.id))
                     .hint("name the column with the right answers (`data.gold`, `evals.gold`), or use a real teacher")
             })?;

@@ -126,10 +126,7 @@ pub(crate) fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
         schema: SCHEMA,
         name: lineage.pipeline.clone(),
         task: TaskFacts {
-            kind: match lineage.task.kind {
-                TaskKind::Classify => "classify".to_owned(),
-                TaskKind::Extract => "extract".to_owned(),
-            },
+            kind: lineage.task.kind.name().to_owned(),
             metric: primary.name.to_owned(),
             eval_rows: facts.findings.eval_rows,
             eval_source: lineage.test_source.clone(),

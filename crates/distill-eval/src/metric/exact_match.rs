@@ -2,7 +2,7 @@
 
 use distill_chat::Task;
 
-use super::{BOTH, Direction, Metric, Rule, Unit};
+use super::{Direction, EVERY, Metric, Rule, Unit};
 use crate::{Sample, Score};
 
 pub(super) static METRIC: Metric = Metric {
@@ -10,7 +10,7 @@ pub(super) static METRIC: Metric = Metric {
     unit: Unit::Share,
     direction: Direction::Higher,
     description: "share of replies that equal the reference text, outer white space aside",
-    kinds: BOTH,
+    kinds: EVERY,
     rule: Rule::Share(score),
 };
 

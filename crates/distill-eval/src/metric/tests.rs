@@ -20,6 +20,17 @@ fn classify(labels: &[&str]) -> Task {
     .unwrap()
 }
 
+fn generate() -> Task {
+    Task::new(TaskDefinition {
+        kind: TaskKind::Generate,
+        system: None,
+        prompt: "{{ text }}".into(),
+        labels: vec![],
+        schema: None,
+    })
+    .unwrap()
+}
+
 fn extract() -> Task {
     let schema = json!({
         "type": "object",
@@ -85,6 +96,7 @@ fn every_metric_says_what_it_is_and_holds_the_contract() {
             let (task, right) = match kind {
                 TaskKind::Classify => (classify(&["a", "b"]), "a"),
                 TaskKind::Extract => (extract(), r#"{"people":"2"}"#),
+                TaskKind::Generate => (generate(), "two people"),
             };
             let none = aggregate(metric, &[], &task, &settings());
             assert_eq!((none.n, none.value, none.interval), (0, None, None));
@@ -103,7 +115,7 @@ fn every_metric_says_what_it_is_and_holds_the_contract() {
             );
         }
     }
-    for kind in [TaskKind::Classify, TaskKind::Extract] {
+    for kind in TaskKind::ALL {
         assert!(matches!(primary_metric(kind).rule, Rule::Share(_)));
     }
 }

@@ -4,13 +4,16 @@
 //! some chance in it, and a model of accuracy *a* errs on the first share *1 − a*. So the realised
 //! share is the set one to a row, and a weaker model errs wherever a stronger one does.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{confusion, draw, extraction};
+use super::{confusion, draw, extraction, free_text};
 use crate::request_hash::hex;
+
+/// Above so many different answers they are taken for free text, not for the labels of a set.
+const MOST_CLASSES: usize = 500;
 
 /// A message and its right answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,9 @@ impl GoldTable {
             .collect();
         let mistakes = match objects {
             Some(objects) => extraction::mistakes(&distinct, &objects, seed),
+            None if distinct_answers(&distinct) > MOST_CLASSES => {
+                free_text::mistakes(&distinct, seed)
+            }
             None => confusion::mistakes(&distinct, seed),
         };
         let ranks = ranks(&distinct, &mistakes, seed, noise);
@@ -98,6 +104,11 @@ impl GoldTable {
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
+}
+
+fn distinct_answers(entries: &[&GoldEntry]) -> usize {
+    let answers: HashSet<&str> = entries.iter().map(|entry| entry.answer.as_str()).collect();
+    answers.len()
 }
 
 fn key(prompt: &str) -> [u8; 32] {

@@ -182,11 +182,14 @@ impl Resolver<'_> {
         let text = name.value.as_str();
         let directory = text.contains(['/', '\\']) || text.starts_with('.');
         match text {
-            "linear" if kind == Some(TaskKind::Extract) => self.report(
+            "linear" if kind.is_some_and(|kind| kind != TaskKind::Classify) => self.report(
                 Code::Conflict,
                 &name.span,
-                "student `linear` chooses one label of a set and cannot extract",
-                "cannot write JSON",
+                format!(
+                    "student `linear` chooses one label of a set and cannot {}",
+                    kind.map_or("write", TaskKind::name)
+                ),
+                "cannot write text",
                 "use a decoder: `nano`, or the directory of a model",
             ),
             "linear" | "nano" => return Some(StudentTarget::from(text.to_owned())),

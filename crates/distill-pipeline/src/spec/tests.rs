@@ -130,6 +130,30 @@ fn an_extraction_resolves() {
     assert!(spec.task.schema.is_some());
 }
 
+#[test]
+fn free_text_resolves_without_labels_or_schema_and_only_for_a_decoder() {
+    let spec = load("p.yaml", GENERATE, &VOCABULARY).unwrap();
+    assert!(spec.task.labels.is_empty() && spec.task.schema.is_none());
+    assert_eq!(
+        brief(&GENERATE.replace("target: nano", "target: linear")),
+        "spec::conflict 7:20 student `linear` chooses one label of a set and cannot generate"
+    );
+    assert_eq!(
+        brief(&GENERATE.replace("  prompt", "  labels: [a, b]\n  schema: {type: object}\n  prompt")),
+        "spec::conflict 4:3 `task.labels` belongs to `kind: classify`, and this task writes free text\n\
+         spec::conflict 5:3 `task.schema` belongs to `kind: extract`, and this task writes free text"
+    );
+}
+
+const GENERATE: &str = r#"name: summaries
+task:
+  kind: generate
+  prompt: "{{ text }}"
+data: {train: train.jsonl, gold: summary}
+evals: {test: test.jsonl, gold: summary}
+student: {target: nano}
+"#;
+
 const EXTRACT: &str = r#"name: slots
 task:
   kind: extract

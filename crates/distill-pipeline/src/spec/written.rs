@@ -43,7 +43,7 @@ section! {
 section! {
     /// What is asked of the model, and what an answer is.
     TaskSection {
-        /// `classify` (one label of a set) or `extract` (a flat JSON object).
+        /// `classify` (one label of a set), `extract` (a flat JSON object) or `generate` (free text).
         required kind: TaskKind,
         /// System message: a minijinja template over the row's columns and `labels`.
         optional system: String,
@@ -83,7 +83,7 @@ section! {
         optional concurrency: u64,
         /// Sampling temperature. Default 0.
         optional temperature: f64,
-        /// Upper bound of a reply, in tokens. Default 64 for `classify`, 256 for `extract`.
+        /// Upper bound of a reply, in tokens. Default 64 for `classify`, 256 for `extract`, 1024 for `generate`.
         optional max_tokens: u64,
         /// Settings of the embedded simulated provider, which answers for the vendors `simulated` and `simulated-anthropic`.
         optional simulate: SimulateSection,
@@ -364,10 +364,10 @@ impl Read for WrittenTargets {
 }
 
 impl Read for TaskKind {
-    const EXPECTED: &'static str = "`classify` or `extract`";
+    const EXPECTED: &'static str = "`classify`, `extract` or `generate`";
 
     fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
-        let names = [("classify", Self::Classify), ("extract", Self::Extract)];
+        let names = Self::ALL.map(|kind| (kind.name(), kind));
         reader.choose(node, place, &names)
     }
 }

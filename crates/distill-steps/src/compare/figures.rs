@@ -43,6 +43,9 @@ pub(super) fn description(arm: &Arm, kind: TaskKind) -> String {
         Arm::Constant if kind == TaskKind::Extract => {
             "always {}: the answer that costs nothing".to_owned()
         }
+        Arm::Constant if kind == TaskKind::Generate => {
+            "always the most frequent training answer".to_owned()
+        }
         Arm::Constant => "always the most frequent training label".to_owned(),
         Arm::Untuned => "the base model as it came".to_owned(),
         Arm::FewShot => format!(

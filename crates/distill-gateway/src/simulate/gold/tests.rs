@@ -183,3 +183,29 @@ fn wrong_extractions_are_objects_that_differ_from_gold_in_every_way() {
         );
     }
 }
+
+/// As many different answers as rows: what is written is free text.
+fn answers_of_their_own(rows: usize) -> Vec<GoldEntry> {
+    (0..rows)
+        .map(|number| GoldEntry {
+            prompt: format!("question {number}"),
+            answer: format!("the answer is {number}"),
+        })
+        .collect()
+}
+
+#[test]
+fn free_text_is_mistaken_for_the_answer_of_another_row() {
+    for rows in [40, 1200] {
+        let entries = answers_of_their_own(rows);
+        let table = GoldTable::new(&entries, 7, 1.0).unwrap();
+        let wrong = errors(&table, &entries, 0.75);
+        assert_eq!(wrong.len(), rows / 4);
+        for (_, answer) in wrong {
+            assert!(
+                entries.iter().any(|entry| entry.answer == answer),
+                "{answer}"
+            );
+        }
+    }
+}

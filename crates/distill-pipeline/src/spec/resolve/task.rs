@@ -42,16 +42,20 @@ impl Resolver<'_> {
                     self.labels(labels);
                 }
             }
-            TaskKind::Extract => {
-                if let Some(labels) = &task.labels {
+            TaskKind::Generate => {
+                self.no_labels(task, "writes free text", kind.value);
+                if let Some(schema) = &task.schema {
                     self.report(
                         Code::Conflict,
-                        &labels.span,
-                        "`task.labels` belongs to `kind: classify`, and this task extracts",
-                        "not used by `extract`",
-                        "remove it, or write `kind: classify`",
+                        &schema.span,
+                        "`task.schema` belongs to `kind: extract`, and this task writes free text",
+                        "not used by `generate`",
+                        "remove it, or write `kind: extract`",
                     );
                 }
+            }
+            TaskKind::Extract => {
+                self.no_labels(task, "extracts", kind.value);
                 match &task.schema {
                     Some(schema) => self.schema(schema),
                     None => self.report(
@@ -79,6 +83,18 @@ impl Resolver<'_> {
                 .as_ref()
                 .map(|schema| schema.value.value.clone()),
         })
+    }
+
+    fn no_labels(&mut self, task: &TaskSection, does: &str, kind: TaskKind) {
+        if let Some(labels) = &task.labels {
+            self.report(
+                Code::Conflict,
+                &labels.span,
+                format!("`task.labels` belongs to `kind: classify`, and this task {does}"),
+                format!("not used by `{}`", kind.name()),
+                "remove it, or write `kind: classify`",
+            );
+        }
     }
 
     /// Compiles one template alone, so that each of the two can have its finding.

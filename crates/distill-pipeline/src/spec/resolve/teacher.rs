@@ -70,10 +70,10 @@ impl Resolver<'_> {
             &TEMPERATURE,
             "0 gives the steadiest labels",
         );
-        let reply = if kind == Some(TaskKind::Extract) {
-            256
-        } else {
-            64
+        let reply = match kind {
+            Some(TaskKind::Generate) => 1024,
+            Some(TaskKind::Extract) => 256,
+            Some(TaskKind::Classify) | None => 64,
         };
         let max_tokens = self
             .integer(
