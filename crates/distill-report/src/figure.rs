@@ -178,7 +178,7 @@ fn open(height: f64, title: &str) -> String {
 fn mark(role: Role, x: f64, y: f64, main: bool) -> String {
     let accent = if main { " accent" } else { "" };
     match role {
-        Role::Student => {
+        Role::Student | Role::Cascade | Role::CheaperApi => {
             format!(r#"<circle class="mark{accent}" cx="{x:.1}" cy="{y:.1}" r="5.5"/>"#)
         }
         Role::Floor => format!(

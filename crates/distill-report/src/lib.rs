@@ -25,8 +25,11 @@ mod tests;
 
 pub use export::{FORMATS, Format, ReadError, html, json, markdown, read, terminal};
 pub use model::{
-    AcceptFacts, Agreement, Arm, CandidateCost, CostInputs, CostModel, Counted, DataFacts,
-    DataSource, Difference, LabelFacts, LabelSource, LeakedRow, Lineage, ModelSource, Regression,
-    Regressions, Removal, Role, RunReport, SCHEMA, Slice, Speed, Spend, StudentCost, TaskFacts,
-    TrainingFacts, Unsettled,
+    AcceptFacts, Agreement, Arm, Arrival, CONFUSION_LABELS, CandidateCost, CascadeFacts,
+    ConfusionFacts, Corrected, CostInputs, CostModel, Counted, CurveFacts, CurveFactsPoint,
+    DataFacts, DataSource, Difference, EnergyFacts, EnergySource, EvalDuplicate, JudgeFacts,
+    JudgePair, JudgeScore, KappaFacts, LabelConflict, LabelFacts, LabelNoiseFacts, LabelSource,
+    LabelSuspect, LeakedRow, Lineage, LoadFacts, ModelSource, NoiseFloorFacts, OneOff, PriceAge,
+    Regression, Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA,
+    Sensitivity, Slice, Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts, Unsettled,
 };

@@ -3,17 +3,29 @@
 
 use distill_eval::{
     Aggregate, Comparison, ConfusedPair, CorpusComparison, FieldScores, Interval, LabelScores,
-    PairedTable, Quantiles, Recommendation, Reference,
+    PairedTable, Quantiles, Recommendation, Reference, recommend,
 };
 use serde::{Deserialize, Serialize};
 
 mod cost;
+mod evidence;
 mod facts;
+mod judge;
+mod load;
+mod quality;
 
-pub use cost::{CandidateCost, CostInputs, CostModel, StudentCost};
+pub use cost::{CandidateCost, CostInputs, CostModel, OneOff, StudentCost};
+pub use evidence::{
+    CascadeFacts, CurveFacts, CurveFactsPoint, NoiseFloorFacts, ReliabilityBin, RepeatFacts,
+};
 pub use facts::{
     Agreement, Counted, DataFacts, DataSource, LabelFacts, LabelSource, LeakedRow, Lineage,
     ModelSource, Removal, Spend, TrainingFacts, Unsettled,
+};
+pub use judge::{Corrected, JudgeFacts, JudgePair, JudgeScore, KappaFacts};
+pub use load::{Arrival, EnergyFacts, EnergySource, LoadFacts, PriceAge, Sensitivity, Spread};
+pub use quality::{
+    CONFUSION_LABELS, ConfusionFacts, EvalDuplicate, LabelConflict, LabelNoiseFacts, LabelSuspect,
 };
 
 /// The version of the shape of `report.json`.
@@ -46,6 +58,71 @@ pub struct RunReport {
     pub lineage: Lineage,
     /// Sentences shown under the verdict.
     pub notes: Vec<String>,
+    /// Students that answer when they are sure and ask the teacher otherwise.
+    #[serde(default)]
+    pub cascade: Vec<CascadeFacts>,
+    #[serde(default)]
+    pub learning_curves: Vec<CurveFacts>,
+    /// The teacher asked twice; `None` when it was not.
+    #[serde(default)]
+    pub noise_floor: Option<NoiseFloorFacts>,
+    #[serde(default)]
+    pub judge: Option<JudgeFacts>,
+    /// Labels of the training rows that look wrong; `None` when nobody looked.
+    #[serde(default)]
+    pub label_noise: Option<LabelNoiseFacts>,
+    /// Rows with one text and more than one label.
+    #[serde(default)]
+    pub label_conflicts: Vec<LabelConflict>,
+    /// Eval rows that repeat another eval row.
+    #[serde(default)]
+    pub eval_duplicates: Vec<EvalDuplicate>,
+    /// Each engine at each setting.
+    #[serde(default)]
+    pub load: Vec<LoadFacts>,
+    #[serde(default)]
+    pub energy: Vec<EnergyFacts>,
+    /// The cost figures if the teacher gets cheaper.
+    #[serde(default)]
+    pub sensitivity: Vec<Sensitivity>,
+    /// The prices that the run used, and how old they are.
+    #[serde(default)]
+    pub price_age: Vec<PriceAge>,
+}
+
+impl Default for RunReport {
+    /// A report of nothing: no arm, no row, no candidate.
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            name: String::new(),
+            task: TaskFacts::default(),
+            recommendation: recommend(&[]),
+            accept: AcceptFacts::default(),
+            simulated: Vec::new(),
+            arms: Vec::new(),
+            differences: Vec::new(),
+            regressions: None,
+            data: DataFacts::default(),
+            labels: None,
+            spend: None,
+            cost: CostModel::default(),
+            training: Vec::new(),
+            lineage: Lineage::default(),
+            notes: Vec::new(),
+            cascade: Vec::new(),
+            learning_curves: Vec::new(),
+            noise_floor: None,
+            judge: None,
+            label_noise: None,
+            label_conflicts: Vec::new(),
+            eval_duplicates: Vec::new(),
+            load: Vec::new(),
+            energy: Vec::new(),
+            sensitivity: Vec::new(),
+            price_age: Vec::new(),
+        }
+    }
 }
 
 impl RunReport {
@@ -87,6 +164,10 @@ pub struct TaskFacts {
     pub reference: Reference,
     /// Of the intervals, 0 to 1.
     pub confidence: f64,
+    /// Who vouches for the eval rows' references ("gold", "human", "teacher") and for how many;
+    /// empty when that was not counted.
+    #[serde(default)]
+    pub expected_by: Vec<Counted>,
 }
 
 /// The gate that the user set.
@@ -102,6 +183,9 @@ pub struct AcceptFacts {
     pub required_rows: Option<usize>,
     /// The share of rows on which two models were assumed to differ for that number.
     pub assumed_discordance: Option<f64>,
+    /// The greatest share of wrong answers among those that a cascade's student gives itself.
+    #[serde(default)]
+    pub risk: Option<f64>,
 }
 
 /// What an arm is there for.
@@ -117,6 +201,10 @@ pub enum Role {
     Control,
     #[default]
     Student,
+    /// A student that asks the teacher when it is not sure.
+    Cascade,
+    /// A cheaper hosted model.
+    CheaperApi,
     Teacher,
 }
 
@@ -129,6 +217,8 @@ impl Role {
             Self::FewShot => "few-shot",
             Self::Control => "control",
             Self::Student => "student",
+            Self::Cascade => "cascade",
+            Self::CheaperApi => "cheaper API",
             Self::Teacher => "teacher",
         }
     }
@@ -155,6 +245,9 @@ pub struct Arm {
     pub fields: Vec<FieldScores>,
     /// The pairs most often confused.
     pub confused: Vec<ConfusedPair>,
+    /// Classification over few labels: the whole table.
+    #[serde(default)]
+    pub confusion: Option<ConfusionFacts>,
     /// The task's metric on parts of the rows.
     pub slices: Vec<Slice>,
 }
@@ -275,4 +368,9 @@ pub struct Regression {
     pub candidate_answer: Option<String>,
     /// The candidate's own probability of its answer, 0 to 1.
     pub candidate_confidence: Option<f64>,
+    /// The task's metric on this row, where it is not merely right or wrong.
+    #[serde(default)]
+    pub baseline_score: Option<f64>,
+    #[serde(default)]
+    pub candidate_score: Option<f64>,
 }

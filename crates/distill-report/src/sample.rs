@@ -261,6 +261,7 @@ fn data() -> DataFacts {
             text: HOSTILE.to_owned(),
             how: "equal after folding case and white space".to_owned(),
         }],
+        ..DataFacts::default()
     }
 }
 
@@ -277,6 +278,7 @@ fn regressions() -> Regressions {
         baseline_answer: Some("card_arrival".to_owned()),
         candidate_answer: Some("lost_card".to_owned()),
         candidate_confidence: (place != 1).then_some(0.97 - 0.02 * place as f64),
+        ..Regression::default()
     };
     Regressions {
         candidate: "nano".to_owned(),
@@ -293,6 +295,8 @@ pub(crate) fn full() -> RunReport {
         name: name.to_owned(),
         answers_per_second: Some(answers_per_second),
         training_seconds: Some(41.3),
+        accuracy: Some(0.83),
+        ..CandidateCost::default()
     };
     RunReport {
         schema: SCHEMA,
@@ -304,6 +308,7 @@ pub(crate) fn full() -> RunReport {
             eval_source: "datasets/support-intents/test.csv".to_owned(),
             reference: Reference::Gold,
             confidence: 0.95,
+            ..TaskFacts::default()
         },
         recommendation: recommendation(),
         accept: AcceptFacts {
@@ -313,6 +318,7 @@ pub(crate) fn full() -> RunReport {
             max_usd_per_1000: Some(0.5),
             required_rows: Some(1330),
             assumed_discordance: Some(0.15),
+            ..AcceptFacts::default()
         },
         simulated: vec![
             "teacher answers and labels".to_owned(),
@@ -347,10 +353,16 @@ pub(crate) fn full() -> RunReport {
             requests_per_day: Some(10_000.0),
             candidates: vec![rate("linear", 16_000.0), rate("nano", 107.0)],
             labels_usd: Some(0.2634),
+            failed_attempts_usd: Some(0.0031),
+            judge_usd: Some(0.0),
+            teacher_accuracy: Some(0.94),
+            teacher_tokens_per_answer: Some(240.0),
+            controls_training_seconds: Some(82.6),
         }),
         training: training(),
         lineage: lineage(),
         notes: vec!["The eval has fewer rows than was planned for.".to_owned()],
+        ..RunReport::default()
     }
 }
 
@@ -395,7 +407,6 @@ pub(crate) fn bare() -> RunReport {
         spend: None,
         cost: CostModel::default(),
         training: Vec::new(),
-        lineage: Lineage::default(),
-        notes: Vec::new(),
+        ..RunReport::default()
     }
 }

@@ -8,7 +8,9 @@ use distill_eval::{
     Settings, aggregate, compare as compare_scores, compare_corpus, metric, per_field,
     primary_metric, recommend,
 };
-use distill_report::{Arm as ArmFigures, CostModel, Difference, Regression, Regressions, Slice};
+use distill_report::{
+    Arm as ArmFigures, ConfusionFacts, CostModel, Difference, Regression, Regressions, Slice,
+};
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize};
 
@@ -344,8 +346,10 @@ impl Judged<'_> {
                 per_field(&contestant.samples, self.task, self.options)
             },
             confused: confusion
+                .as_ref()
                 .map(|confusion| confusion.top_pairs(SHOWN_PAIRS))
                 .unwrap_or_default(),
+            confusion: confusion.as_ref().and_then(ConfusionFacts::of),
             slices: self.slices(contestant),
         }
     }
@@ -456,6 +460,7 @@ impl Judged<'_> {
                 baseline_answer: teacher.samples[index].reply().map(str::to_owned),
                 candidate_answer: student.samples[index].reply().map(str::to_owned),
                 candidate_confidence: confidence(index),
+                ..Regression::default()
             })
             .collect();
         Some(Regressions {

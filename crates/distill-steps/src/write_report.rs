@@ -132,6 +132,7 @@ pub(crate) fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
             eval_source: lineage.test_source.clone(),
             reference: facts.findings.reference,
             confidence: lineage.accept.confidence,
+            ..TaskFacts::default()
         },
         accept: AcceptFacts {
             margin: lineage.accept.margin,
@@ -140,6 +141,7 @@ pub(crate) fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
             max_usd_per_1000: lineage.accept.max_usd_per_1000,
             required_rows: stats::required_n(&plan),
             assumed_discordance: Some(ASSUMED_DISCORDANCE),
+            ..AcceptFacts::default()
         },
         simulated: touched,
         data: data_facts(&facts),
@@ -156,6 +158,7 @@ pub(crate) fn assemble(lineage: &Lineage, facts: Facts) -> RunReport {
         regressions: facts.findings.regressions,
         recommendation: facts.findings.recommendation,
         cost: facts.findings.cost,
+        ..RunReport::default()
     }
 }
 
@@ -224,6 +227,7 @@ fn data_facts(facts: &Facts) -> DataFacts {
         validation_rows: validation.unwrap_or_default(),
         removed,
         leaked,
+        ..DataFacts::default()
     }
 }
 

@@ -16,6 +16,12 @@ pub struct DataFacts {
     pub removed: Vec<Removal>,
     /// Training rows that also stand among the eval rows.
     pub leaked: Vec<LeakedRow>,
+    /// Kept apart for the cascade's calibration.
+    #[serde(default)]
+    pub calibration_rows: usize,
+    /// How rows were compared, one sentence each, thresholds included.
+    #[serde(default)]
+    pub rules: Vec<String>,
 }
 
 /// Rows that were taken out for one reason.

@@ -152,6 +152,7 @@ pub(super) fn cost_model(cost: &CostSpec, evidence: &Evidence, arms: &[Arm]) -> 
                     .training
                     .get(&name)
                     .map(|training| training.seconds),
+                ..CandidateCost::default()
             }
         })
         .collect();
@@ -165,6 +166,8 @@ pub(super) fn cost_model(cost: &CostSpec, evidence: &Evidence, arms: &[Arm]) -> 
             Some((_, usage)) => settled(usage),
             None => Some(0.0),
         },
+        judge_usd: Some(0.0),
+        ..CostInputs::default()
     })
 }
 
