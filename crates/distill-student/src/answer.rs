@@ -13,9 +13,10 @@ use distill_chat::{
 
 use crate::{
     decoder::{Decoder, DecoderError},
-    generate::{Finish, GenerateSettings, Generation, generate},
+    generate::{Finish, GenerateSettings, Generation, generate_each},
     linear::LinearStudent,
     template::{ChatEncoder, EncodedPrompt, TemplateError},
+    tokenizer::Tokenizer,
 };
 
 #[cfg(test)]
@@ -30,6 +31,9 @@ pub enum StudentClass {
     Linear,
     Decoder,
 }
+
+/// Hears of a piece of an answer: the place of its conversation, the text.
+type OnText<'a> = Option<&'a mut dyn FnMut(usize, &str)>;
 
 /// What a student said.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +130,7 @@ impl LoadedStudent {
             .iter()
             .map(|row| self.task.messages(row).map_err(AnswerError::from))
             .collect();
-        self.answer(conversations, None)
+        self.answer(conversations, None, None)
     }
 
     /// One answer a conversation, in order. A linear student reads the last user message alone.
@@ -134,7 +138,19 @@ impl LoadedStudent {
         &self,
         conversations: &[Vec<Message>],
     ) -> Vec<Result<StudentAnswer, AnswerError>> {
-        self.answer(conversations.iter().cloned().map(Ok).collect(), None)
+        self.answer(conversations.iter().cloned().map(Ok).collect(), None, None)
+    }
+
+    /// As [`LoadedStudent::answer_conversations`]; `on_text` hears each new piece of an answer (the
+    /// place of its conversation, the text) as soon as it is there. The pieces of an answer joined
+    /// are its text. A linear student's answer is one piece.
+    pub fn stream_conversations(
+        &self,
+        conversations: &[Vec<Message>],
+        on_text: &mut dyn FnMut(usize, &str),
+    ) -> Vec<Result<StudentAnswer, AnswerError>> {
+        let conversations = conversations.iter().cloned().map(Ok).collect();
+        self.answer(conversations, None, Some(on_text))
     }
 
     /// Tokens that the student is sent for a row; `None` for a linear student.
@@ -152,9 +168,20 @@ impl LoadedStudent {
         &self,
         conversations: Vec<Result<Vec<Message>, AnswerError>>,
         max_tokens: Option<usize>,
+        on_text: OnText<'_>,
     ) -> Vec<Result<StudentAnswer, AnswerError>> {
         match &self.engine {
-            Engine::Linear(student) => answer_linear(student, conversations),
+            Engine::Linear(student) => {
+                let answers = answer_linear(student, conversations);
+                if let Some(on_text) = on_text {
+                    for (index, answer) in answers.iter().enumerate() {
+                        if let Ok(answer) = answer {
+                            on_text(index, &answer.text);
+                        }
+                    }
+                }
+                answers
+            }
             Engine::Decoder {
                 decoder,
                 encoder,
@@ -166,7 +193,7 @@ impl LoadedStudent {
                     stop_tokens: encoder.stop_ids().to_vec(),
                     max_rows: *rows_at_once,
                 };
-                answer_decoder(decoder, encoder, &settings, conversations)
+                answer_decoder(decoder, encoder, &settings, conversations, on_text)
             }
         }
     }
@@ -175,7 +202,7 @@ impl LoadedStudent {
         let asked = vec![Ok(request.messages.clone())];
         let max_tokens = request.max_tokens.map(|tokens| tokens as usize);
         let answer = self
-            .answer(asked, max_tokens)
+            .answer(asked, max_tokens, None)
             .pop()
             .expect("one conversation has one answer")
             .map_err(|error| ChatError {
@@ -260,6 +287,7 @@ fn answer_decoder(
     encoder: &ChatEncoder,
     settings: &GenerateSettings,
     conversations: Vec<Result<Vec<Message>, AnswerError>>,
+    mut on_text: OnText<'_>,
 ) -> Vec<Result<StudentAnswer, AnswerError>> {
     let context = decoder.config().max_position_embeddings;
     let encoded: Vec<Result<EncodedPrompt, AnswerError>> = conversations
@@ -281,27 +309,47 @@ fn answer_decoder(
         .flatten()
         .map(|prompt| prompt.tokens.clone())
         .collect();
-    let mut generated = match generate(decoder, &prompts, settings) {
+    // Rows that were asked, by the place of their prompt.
+    let asked: Vec<usize> = (0..encoded.len())
+        .filter(|index| encoded[*index].is_ok())
+        .collect();
+    let mut replies = vec![Reply::default(); prompts.len()];
+    let result = generate_each(decoder, &prompts, settings, &mut |row, token| {
+        if let Some(on_text) = &mut on_text
+            && let Some(piece) = replies[row].add(encoder.tokenizer(), token)
+        {
+            on_text(asked[row], &piece);
+        }
+    });
+    let mut generated = match result {
         Ok(generations) => generations.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(error) => {
             let error = Arc::new(error);
             prompts.iter().map(|_| Err(Arc::clone(&error))).collect()
         }
     }
-    .into_iter();
+    .into_iter()
+    .zip(replies);
     encoded
         .into_iter()
-        .map(|prompt| {
+        .enumerate()
+        .map(|(index, prompt)| {
             let prompt = prompt?;
-            let generation = generated
-                .next()
-                .expect("generation answers every prompt")
-                .map_err(AnswerError::Generate)?;
+            let (generation, reply) = generated.next().expect("generation answers every prompt");
+            let generation = generation.map_err(AnswerError::Generate)?;
+            let text = encoder
+                .tokenizer()
+                .decode(&generation.tokens)
+                .map_err(TemplateError::from)?;
+            if let Some(on_text) = &mut on_text
+                && let Some(rest) = text
+                    .strip_prefix(&reply.said)
+                    .filter(|rest| !rest.is_empty())
+            {
+                on_text(index, rest);
+            }
             Ok(StudentAnswer {
-                text: encoder
-                    .tokenizer()
-                    .decode(&generation.tokens)
-                    .map_err(TemplateError::from)?,
+                text,
                 confidence: confidence(&generation),
                 input_tokens: Some(prompt.tokens.len() as u64),
                 output_tokens: Some(generation.log_probabilities.len() as u64),
@@ -313,6 +361,28 @@ fn answer_decoder(
             })
         })
         .collect()
+}
+
+/// A reply under way, told piece by piece.
+#[derive(Debug, Clone, Default)]
+struct Reply {
+    tokens: Vec<u32>,
+    said: String,
+}
+
+impl Reply {
+    /// The text that this token adds; `None` while a character is not whole.
+    fn add(&mut self, tokenizer: &Tokenizer, token: u32) -> Option<String> {
+        self.tokens.push(token);
+        let text = tokenizer.decode(&self.tokens).ok()?;
+        let piece = text.strip_prefix(&self.said)?;
+        if piece.is_empty() || piece.ends_with(char::REPLACEMENT_CHARACTER) {
+            return None;
+        }
+        let piece = piece.to_owned();
+        self.said = text;
+        Some(piece)
+    }
 }
 
 fn confidence(generation: &Generation) -> f64 {

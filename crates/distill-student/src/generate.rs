@@ -71,6 +71,17 @@ pub fn generate(
     prompts: &[Vec<u32>],
     settings: &GenerateSettings,
 ) -> Result<Vec<Generation>, DecoderError> {
+    generate_each(decoder, prompts, settings, &mut |_, _| ())
+}
+
+/// As [`generate`]; `on_token` hears of each token of a reply (the place of its prompt, the token) as
+/// soon as it is chosen. Stop tokens are no part of a reply.
+pub fn generate_each(
+    decoder: &Decoder,
+    prompts: &[Vec<u32>],
+    settings: &GenerateSettings,
+    on_token: &mut dyn FnMut(usize, u32),
+) -> Result<Vec<Generation>, DecoderError> {
     for (row, prompt) in prompts.iter().enumerate() {
         check_row(row, prompt, decoder.config())?;
     }
@@ -97,6 +108,13 @@ pub fn generate(
             break;
         }
         advance(decoder, &mut live, &shared, settings)?;
+        for row in &live {
+            if let (Some(token), None | Some(Finish::Length | Finish::ContextFull)) =
+                (row.tokens.last(), row.ended)
+            {
+                on_token(row.index, *token);
+            }
+        }
         live.retain_mut(|row| match row.ended.take() {
             Some(finish) => {
                 answers[row.index] = Some(row.answer(finish));

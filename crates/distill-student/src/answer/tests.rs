@@ -190,3 +190,31 @@ fn a_student_serves_as_a_chat_model_within_the_callers_limits() {
     assert_eq!(error.kind, ErrorKind::Request);
     assert!(!error.retryable());
 }
+
+#[test]
+fn the_pieces_of_a_streamed_answer_are_its_text() {
+    for student in both_classes() {
+        let conversations = [
+            vec![Message::user("card")],
+            vec![],
+            vec![Message::user("a parcel of mine is gäne")],
+        ];
+        let mut heard = vec![Vec::new(); conversations.len()];
+        let answers = student.stream_conversations(&conversations, &mut |index, piece| {
+            heard[index].push(piece.to_owned());
+        });
+        let whole = student.answer_conversations(&conversations);
+        for ((answer, pieces), whole) in answers.iter().zip(&heard).zip(&whole) {
+            let Ok(answer) = answer else {
+                assert!(whole.is_err());
+                continue;
+            };
+            assert_eq!(pieces.concat(), answer.text);
+            assert_eq!(answer, whole.as_ref().unwrap());
+            assert!(pieces.iter().all(|piece| !piece.is_empty()));
+        }
+        // The untrained decoder says several tokens, the linear student one label.
+        let several = heard.iter().any(|pieces| pieces.len() > 1);
+        assert_eq!(several, student.class() == StudentClass::Decoder);
+    }
+}
