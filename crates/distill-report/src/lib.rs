@@ -28,8 +28,8 @@ pub use model::{
     AcceptFacts, Agreement, Arm, Arrival, CONFUSION_LABELS, CandidateCost, CascadeFacts,
     ConfusionFacts, Corrected, CostInputs, CostModel, Counted, CurveFacts, CurveFactsPoint,
     DataFacts, DataSource, Difference, EnergyFacts, EnergySource, EvalDuplicate, JudgeFacts,
-    JudgePair, JudgeScore, KappaFacts, LabelConflict, LabelFacts, LabelNoiseFacts, LabelSource,
-    LabelSuspect, LeakedRow, Lineage, LoadFacts, ModelSource, NoiseFloorFacts, OneOff, PriceAge,
-    Regression, Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA,
-    Sensitivity, Slice, Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts, Unsettled,
+    JudgePair, JudgeScore, LabelConflict, LabelFacts, LabelNoiseFacts, LabelSource, LabelSuspect,
+    LeakedRow, Lineage, LoadFacts, ModelSource, NoiseFloorFacts, OneOff, PriceAge, Regression,
+    Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA, Sensitivity, Slice,
+    Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts, Unsettled,
 };

@@ -22,7 +22,7 @@ pub use facts::{
     Agreement, Counted, DataFacts, DataSource, LabelFacts, LabelSource, LeakedRow, Lineage,
     ModelSource, Removal, Spend, TrainingFacts, Unsettled,
 };
-pub use judge::{Corrected, JudgeFacts, JudgePair, JudgeScore, KappaFacts};
+pub use judge::{Corrected, JudgeFacts, JudgePair, JudgeScore};
 pub use load::{Arrival, EnergyFacts, EnergySource, LoadFacts, PriceAge, Sensitivity, Spread};
 pub use quality::{
     CONFUSION_LABELS, ConfusionFacts, EvalDuplicate, LabelConflict, LabelNoiseFacts, LabelSuspect,

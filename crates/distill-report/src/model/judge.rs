@@ -1,6 +1,6 @@
 //! What a judge said, and how far it can be believed.
 
-use distill_eval::{Aggregate, Interval};
+use distill_eval::{Aggregate, Interval, stats::Kappa};
 use serde::{Deserialize, Serialize};
 
 /// The judge of a run.
@@ -17,7 +17,7 @@ pub struct JudgeFacts {
     /// called uncalibrated.
     pub calibrated: bool,
     /// Agreement with the human verdicts.
-    pub kappa: Option<KappaFacts>,
+    pub kappa: Option<Kappa>,
     /// Whether a judge is of the teacher's family.
     #[serde(default)]
     pub same_family: bool,
@@ -39,19 +39,6 @@ pub struct JudgeFacts {
     pub simulated: bool,
     #[serde(default)]
     pub notes: Vec<String>,
-}
-
-/// Cohen's kappa of judge and people.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KappaFacts {
-    /// 1 is perfect, 0 is what chance gives; `None` when it is not defined.
-    pub value: Option<f64>,
-    pub interval: Option<Interval>,
-    /// Rows with both verdicts.
-    pub n: usize,
-    /// Of those, rows with the same verdict.
-    pub agreed: usize,
 }
 
 /// One arm in the judge's eyes.
