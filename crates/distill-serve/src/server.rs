@@ -13,20 +13,24 @@ use std::{
 
 use axum::{
     Json, Router,
-    body::Bytes,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, mpsc::UnboundedReceiver},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Registry, RegistryError, Release,
-    wire::{ChatBody, Envelope, error},
-    worker::{AskError, Worker},
+    wire::{self, ChatBody, Envelope, StreamOptions, error},
+    worker::{AskError, Part, Worker},
 };
 
 /// Bytes that a request may have.
@@ -202,7 +206,8 @@ async fn chat(State(students): State<Arc<Students>>, body: Bytes) -> Response {
             );
         }
     };
-    let (model, stream) = (body.model.clone(), body.stream);
+    let model = body.model.clone();
+    let stream = body.stream.then_some(body.stream_options);
     let release = match students
         .registry
         .route(&model)
@@ -233,49 +238,81 @@ async fn chat(State(students): State<Arc<Students>>, body: Bytes) -> Response {
             "the released student cannot be loaded",
         );
     };
-    let answer = match worker.ask(conversation).await {
-        Ok(answer) => answer,
-        Err(error @ AskError::Busy) => {
-            return failed(
-                StatusCode::TOO_MANY_REQUESTS,
-                "rate_limit_error",
-                &error.to_string(),
-            );
-        }
-        Err(error @ AskError::Student(_)) => {
-            return failed(
-                StatusCode::BAD_REQUEST,
-                "invalid_request_error",
-                &error.to_string(),
-            );
-        }
-        Err(error @ AskError::Stopped) => {
-            return failed(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "server_error",
-                &error.to_string(),
-            );
-        }
-    };
     let number = students.answered.fetch_add(1, Ordering::Relaxed);
     let created = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    let id = format!("chatcmpl-{created}-{number}");
     let envelope = Envelope {
-        id: &id,
+        id: format!("chatcmpl-{created}-{number}"),
         created,
-        model: &model,
-        fingerprint: &release.id,
+        model,
+        fingerprint: release.id,
     };
-    if stream {
-        return (
-            [(header::CONTENT_TYPE, "text/event-stream")],
-            envelope.stream(&answer),
-        )
-            .into_response();
+    if let Some(options) = stream {
+        return match worker.stream(conversation) {
+            Ok(parts) => streamed(envelope, parts, options).await,
+            Err(error) => refused(&error),
+        };
     }
-    Json(envelope.completion(&answer)).into_response()
+    match worker.ask(conversation).await {
+        Ok(answer) => Json(envelope.completion(&answer)).into_response(),
+        Err(error) => refused(&error),
+    }
+}
+
+/// An answer as server-sent events, each sent when its text is there. What fails before the first
+/// piece still gets its own status.
+async fn streamed(
+    envelope: Envelope,
+    mut parts: UnboundedReceiver<Part>,
+    options: StreamOptions,
+) -> Response {
+    let first = match parts.recv().await {
+        Some(Part::Done(Err(message))) => return refused(&AskError::Student(message)),
+        None => return refused(&AskError::Stopped),
+        Some(part) => part,
+    };
+    let opening = envelope.opening();
+    let state = (envelope, parts, Some(first), Some(opening));
+    let events = futures_util::stream::unfold(state, move |state| async move {
+        let (envelope, mut parts, first, opening) = state;
+        let part = match first {
+            Some(part) => part,
+            // After the last part, and where the student stopped amid an answer: the missing
+            // `[DONE]` says so.
+            None => parts.recv().await?,
+        };
+        let events = match part {
+            Part::Text(text) => envelope.piece(&text),
+            Part::Done(Ok(answer)) => {
+                parts.close();
+                envelope.closing(&answer, options.include_usage)
+            }
+            Part::Done(Err(message)) => {
+                parts.close();
+                wire::event(&error("invalid_request_error", &message))
+            }
+        };
+        let events = opening.unwrap_or_default() + &events;
+        Some((
+            Ok::<_, std::convert::Infallible>(events),
+            (envelope, parts, None, None),
+        ))
+    });
+    (
+        [(header::CONTENT_TYPE, "text/event-stream")],
+        Body::from_stream(events),
+    )
+        .into_response()
+}
+
+fn refused(error: &AskError) -> Response {
+    let (status, kind) = match error {
+        AskError::Busy => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_error"),
+        AskError::Student(_) => (StatusCode::BAD_REQUEST, "invalid_request_error"),
+        AskError::Stopped => (StatusCode::SERVICE_UNAVAILABLE, "server_error"),
+    };
+    failed(status, kind, &error.to_string())
 }
 
 fn failed(status: StatusCode, kind: &str, message: &str) -> Response {

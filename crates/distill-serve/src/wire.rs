@@ -14,9 +14,18 @@ pub(crate) struct ChatBody {
     #[serde(default)]
     pub(crate) stream: bool,
     #[serde(default)]
+    pub(crate) stream_options: StreamOptions,
+    #[serde(default)]
     pub(crate) tools: Option<Value>,
     #[serde(default)]
     pub(crate) n: Option<u32>,
+}
+
+/// What a stream carries beside the answer.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(crate) struct StreamOptions {
+    #[serde(default)]
+    pub(crate) include_usage: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -89,15 +98,15 @@ impl BodyMessage {
 }
 
 /// What identifies an answer on the wire.
-pub(crate) struct Envelope<'a> {
-    pub(crate) id: &'a str,
+pub(crate) struct Envelope {
+    pub(crate) id: String,
     pub(crate) created: u64,
-    pub(crate) model: &'a str,
+    pub(crate) model: String,
     /// The release that answered.
-    pub(crate) fingerprint: &'a str,
+    pub(crate) fingerprint: String,
 }
 
-impl Envelope<'_> {
+impl Envelope {
     fn document(&self, object: &str, choice: &Value) -> Value {
         json!({
             "id": self.id,
@@ -122,26 +131,39 @@ impl Envelope<'_> {
         document
     }
 
-    /// The same answer as server-sent events. A student's reply is short: its text is one event.
-    pub(crate) fn stream(&self, answer: &StudentAnswer) -> String {
-        let chunk = |delta: Value, finish: Value| {
-            self.document(
-                "chat.completion.chunk",
-                &json!({"index": 0, "delta": delta, "finish_reason": finish}),
-            )
-        };
-        let events = [
-            chunk(json!({"role": "assistant", "content": ""}), Value::Null),
-            chunk(json!({"content": answer.text}), Value::Null),
-            chunk(json!({}), json!(finish(&answer.finish))),
-        ];
-        let mut lines: Vec<String> = events
-            .iter()
-            .map(|event| format!("data: {event}"))
-            .collect();
-        lines.push("data: [DONE]\n\n".to_owned());
-        lines.join("\n\n")
+    /// The first event of a streamed answer.
+    pub(crate) fn opening(&self) -> String {
+        event(&self.chunk(&json!({"role": "assistant", "content": ""}), &Value::Null))
     }
+
+    /// The event that carries one piece of a streamed answer.
+    pub(crate) fn piece(&self, text: &str) -> String {
+        event(&self.chunk(&json!({ "content": text }), &Value::Null))
+    }
+
+    /// The events after the last piece; the usage only where the caller asked for it.
+    pub(crate) fn closing(&self, answer: &StudentAnswer, with_usage: bool) -> String {
+        let mut events = event(&self.chunk(&json!({}), &json!(finish(&answer.finish))));
+        if with_usage {
+            let mut document = self.chunk(&json!({}), &Value::Null);
+            document["choices"] = json!([]);
+            document["usage"] = usage(answer);
+            events.push_str(&event(&document));
+        }
+        events + "data: [DONE]\n\n"
+    }
+
+    fn chunk(&self, delta: &Value, finish: &Value) -> Value {
+        self.document(
+            "chat.completion.chunk",
+            &json!({"index": 0, "delta": delta, "finish_reason": finish}),
+        )
+    }
+}
+
+/// A server-sent event.
+pub(crate) fn event(data: &Value) -> String {
+    format!("data: {data}\n\n")
 }
 
 fn finish(reason: &FinishReason) -> &'static str {

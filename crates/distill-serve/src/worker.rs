@@ -1,5 +1,5 @@
 //! One thread per loaded student: it takes all waiting conversations at once and answers them as a
-//! batch, so that many callers cost less than one each.
+//! batch, so that many callers cost less than one each. A caller hears of its answer piece by piece.
 
 use std::{path::Path, sync::mpsc, thread};
 
@@ -9,7 +9,7 @@ use distill_student::{
     bundle::{Bundle, BundleError},
     embedded,
 };
-use tokio::sync::oneshot;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 /// Conversations answered in one batch at most.
 const BATCH: usize = 32;
@@ -18,7 +18,15 @@ const WAITING: usize = 1024;
 
 struct Question {
     conversation: Vec<Message>,
-    reply: oneshot::Sender<Result<StudentAnswer, String>>,
+    /// Whether each piece is told, or the whole answer alone.
+    piecewise: bool,
+    parts: UnboundedSender<Part>,
+}
+
+/// What a caller hears: pieces of text, then the whole answer or why there is none.
+pub(crate) enum Part {
+    Text(String),
+    Done(Result<StudentAnswer, String>),
 }
 
 /// A student that answers on a thread of its own. Dropping it ends the thread.
@@ -48,20 +56,40 @@ impl Worker {
 
     /// Asks and waits for the answer.
     pub(crate) async fn ask(&self, conversation: Vec<Message>) -> Result<StudentAnswer, AskError> {
-        let (reply, answered) = oneshot::channel();
+        let mut parts = self.send(conversation, false)?;
+        while let Some(part) = parts.recv().await {
+            if let Part::Done(answer) = part {
+                return answer.map_err(AskError::Student);
+            }
+        }
+        Err(AskError::Stopped)
+    }
+
+    /// Asks; the pieces of the answer come as they are generated.
+    pub(crate) fn stream(
+        &self,
+        conversation: Vec<Message>,
+    ) -> Result<UnboundedReceiver<Part>, AskError> {
+        self.send(conversation, true)
+    }
+
+    fn send(
+        &self,
+        conversation: Vec<Message>,
+        piecewise: bool,
+    ) -> Result<UnboundedReceiver<Part>, AskError> {
+        let (parts, heard) = unbounded_channel();
         self.questions
             .try_send(Question {
                 conversation,
-                reply,
+                piecewise,
+                parts,
             })
             .map_err(|error| match error {
                 mpsc::TrySendError::Full(_) => AskError::Busy,
                 mpsc::TrySendError::Disconnected(_) => AskError::Stopped,
             })?;
-        answered
-            .await
-            .map_err(|_| AskError::Stopped)?
-            .map_err(AskError::Student)
+        Ok(heard)
     }
 }
 
@@ -72,19 +100,24 @@ fn answer(student: &LoadedStudent, waiting: &mpsc::Receiver<Question>) {
             batch.push(next);
         }
         // A caller that hung up needs no answer.
-        batch.retain(|question| !question.reply.is_closed());
+        batch.retain(|question| !question.parts.is_closed());
         let conversations: Vec<Vec<Message>> = batch
             .iter()
             .map(|question| question.conversation.clone())
             .collect();
-        for (question, answer) in batch
-            .into_iter()
-            .zip(student.answer_conversations(&conversations))
-        {
-            // The caller may hang up while it is answered.
-            let _ = question
-                .reply
-                .send(answer.map_err(|error| error.to_string()));
+        let answers = if batch.iter().any(|question| question.piecewise) {
+            student.stream_conversations(&conversations, &mut |index, text| {
+                if batch[index].piecewise {
+                    // The caller may hang up while it is answered.
+                    let _ = batch[index].parts.send(Part::Text(text.to_owned()));
+                }
+            })
+        } else {
+            student.answer_conversations(&conversations)
+        };
+        for (question, answer) in batch.iter().zip(answers) {
+            let answer = answer.map_err(|error| error.to_string());
+            let _ = question.parts.send(Part::Done(answer));
         }
     }
 }
