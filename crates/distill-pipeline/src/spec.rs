@@ -24,8 +24,8 @@ pub use read::{At, Key, Section};
 pub use reference::reference;
 pub use resolved::{
     AcceptSpec, Control, CostSpec, CurateSpec, DataSource, DataSpec, DecoderSpec, EvalsSpec,
-    FaultsSpec, Labels, LatencySpec, LinearSpec, ModelSpec, ResolvedSpec, SimulateSpec,
-    StudentTarget, Students, TeacherSpec, TrainSpec,
+    FaultsSpec, JudgeMode, JudgeSpec, Labels, LatencySpec, LinearSpec, MeasureSpec, ModelSpec,
+    ResolvedSpec, ScorerSpec, SimulateSpec, StudentTarget, Students, TeacherSpec, TrainSpec,
 };
 pub use tree::MAX_SPEC_BYTES;
 pub use written::Spec;
@@ -38,6 +38,20 @@ use read::{Place, Read, Reader};
 pub struct Vocabulary<'a> {
     /// Vendors of the gateway's table.
     pub vendors: &'a [&'a str],
+    /// Metrics of the evaluation, for `evals.metric` and `evals.scorers`.
+    pub metrics: &'a [MetricName<'a>],
+    /// What is wrong with the settings of the scorer of that name, if anything.
+    pub check_scorer: fn(&str, &serde_json::Map<String, serde_json::Value>) -> Result<(), String>,
+}
+
+/// A metric as far as a spec can get it wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricName<'a> {
+    pub name: &'a str,
+    /// The tasks it has a meaning for.
+    pub kinds: &'a [distill_chat::TaskKind],
+    /// A verdict can rest on it: two models can be compared by it.
+    pub decides: bool,
 }
 
 /// Reads and checks a spec. `name` is how findings name the file.

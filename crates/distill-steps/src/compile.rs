@@ -6,9 +6,10 @@ use distill_chat::{Task, TaskDefinition, TaskKind};
 use distill_gateway::simulate::{FaultShares, LatencySettings, SimulatorSettings};
 use distill_pipeline::{
     graph::{Graph, GraphFindings},
-    spec::{self, AcceptSpec, Findings, ResolvedSpec, TeacherSpec, Vocabulary},
+    spec::{self, AcceptSpec, Findings, MetricName, ResolvedSpec, TeacherSpec, Vocabulary},
 };
 use distill_runner::StepFailure;
+use serde_json::{Map, Value};
 
 use crate::{
     Action, Arm,
@@ -62,7 +63,28 @@ pub fn parse_spec(name: &str, text: &str) -> Result<ResolvedSpec, Findings> {
         .iter()
         .map(|vendor| vendor.name)
         .collect();
-    spec::load(name, text, &Vocabulary { vendors: &vendors })
+    let metrics: Vec<MetricName<'_>> = distill_eval::METRICS
+        .iter()
+        .map(|metric| MetricName {
+            name: metric.name,
+            kinds: metric.kinds,
+            decides: !matches!(metric.rule, distill_eval::Rule::Corpus(_)),
+        })
+        .collect();
+    let vocabulary = Vocabulary {
+        vendors: &vendors,
+        metrics: &metrics,
+        check_scorer,
+    };
+    spec::load(name, text, &vocabulary)
+}
+
+/// No metric takes settings.
+fn check_scorer(name: &str, settings: &Map<String, Value>) -> Result<(), String> {
+    match settings.keys().next() {
+        Some(key) => Err(format!("`{name}` has no setting `{key}`")),
+        None => Ok(()),
+    }
 }
 
 /// Lays out the graph of a checked spec. `path` is the pipeline file's: data is looked for beside it.

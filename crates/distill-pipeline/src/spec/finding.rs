@@ -77,13 +77,48 @@ impl fmt::Display for Code {
 /// The text that findings point into.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SourceText {
+    pub(super) document: Document,
     pub(super) name: Arc<str>,
     pub(super) text: Arc<str>,
 }
 
+/// What a text is meant to be, in the words of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Document {
+    Pipeline,
+    Suite,
+}
+
+impl Document {
+    /// "a pipeline".
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Pipeline => "a pipeline",
+            Self::Suite => "an eval suite",
+        }
+    }
+
+    /// How to begin one.
+    pub(super) fn beginning(self) -> &'static str {
+        match self {
+            Self::Pipeline => {
+                "begin with `name:` and `task:`; `distill init your.csv` writes a pipeline for data"
+            }
+            Self::Suite => {
+                "begin with `name:`, `task:` and `rows:`; evals/quickstart.yaml is an example"
+            }
+        }
+    }
+}
+
 impl SourceText {
     pub(super) fn new(name: &str, text: &str) -> Self {
+        Self::of(Document::Pipeline, name, text)
+    }
+
+    pub(super) fn of(document: Document, name: &str, text: &str) -> Self {
         Self {
+            document,
             name: name.into(),
             text: text.into(),
         }

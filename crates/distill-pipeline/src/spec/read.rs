@@ -75,10 +75,7 @@ impl Reader {
             {
                 "write the number without quotes".to_owned()
             }
-            _ if place.path.is_empty() => {
-                "begin with `name:` and `task:`; `distill init your.csv` writes a pipeline for data"
-                    .to_owned()
-            }
+            _ if place.path.is_empty() => self.source.document.beginning().to_owned(),
             _ => format!("give {expected}"),
         };
         let finding = self
@@ -87,7 +84,7 @@ impl Reader {
                 Code::WrongType,
                 node.span.clone(),
                 match place.path.as_str() {
-                    "" => format!("a pipeline is {expected}"),
+                    "" => format!("{} is {expected}", self.source.document.words()),
                     path => format!("`{path}` takes {expected}"),
                 },
             )
@@ -113,7 +110,8 @@ impl Reader {
             }
             let names: Vec<&str> = keys.iter().map(|key| key.name).collect();
             let message = if place.path.is_empty() {
-                format!("a pipeline has no key `{}`", entry.key)
+                let words = self.source.document.words();
+                format!("{words} has no key `{}`", entry.key)
             } else {
                 format!("`{}` has no key `{}`", place.path, entry.key)
             };
@@ -254,6 +252,18 @@ impl Read for u64 {
         if let NodeValue::Integer(value) = node.value
             && let Ok(value) = Self::try_from(value)
         {
+            return Some(value);
+        }
+        reader.wrong_type(node, place, Self::EXPECTED);
+        None
+    }
+}
+
+impl Read for bool {
+    const EXPECTED: &'static str = "true or false";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        if let NodeValue::Boolean(value) = node.value {
             return Some(value);
         }
         reader.wrong_type(node, place, Self::EXPECTED);

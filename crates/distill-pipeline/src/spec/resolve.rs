@@ -16,6 +16,7 @@ use super::{
 };
 
 mod data;
+mod evals;
 mod task;
 mod teacher;
 mod train;
@@ -42,6 +43,10 @@ const SHARE: Bounds = Bounds {
 const OPEN_SHARE: Bounds = Bounds {
     holds: |value| value > 0.0 && value < 1.0,
     words: "above 0 and below 1",
+};
+const BELOW_ONE: Bounds = Bounds {
+    holds: |value| (0.0..1.0).contains(&value),
+    words: "0 or more and below 1",
 };
 const POSITIVE: Bounds = Bounds {
     holds: |value| value > 0.0,
@@ -80,8 +85,11 @@ impl Resolver<'_> {
         let data = spec
             .data
             .as_ref()
-            .and_then(|data| self.data(&data.value, spec.teacher.is_some()));
-        let evals = spec.evals.as_ref().map(|evals| self.evals(&evals.value));
+            .and_then(|data| self.data(&data.value, spec));
+        let evals = spec
+            .evals
+            .as_ref()
+            .map(|evals| self.evals(&evals.value, kind));
         let students = spec
             .student
             .as_ref()
@@ -97,8 +105,14 @@ impl Resolver<'_> {
             .map(|curate| self.curate(&curate.value));
         let accept = self.accept(spec.accept.as_ref().map(|accept| &accept.value));
         let cost = self.cost(spec.cost.as_ref().map(|cost| &cost.value));
+        let measure = spec
+            .measure
+            .as_ref()
+            .map(|measure| self.measure(&measure.value))
+            .unwrap_or_default();
         self.labels_have_a_source(spec);
         self.answers_have_a_source(spec);
+        self.comparisons_have_a_teacher(spec);
         let controls = self.controls(spec, students.as_ref());
         let teacher = match teacher {
             Some(teacher) => Some(teacher?),
@@ -121,6 +135,7 @@ impl Resolver<'_> {
             },
             accept,
             cost,
+            measure,
             seed: spec.seed.as_ref().map_or(17, |seed| seed.value),
         })
     }
@@ -301,6 +316,12 @@ impl Resolver<'_> {
                 &POSITIVE,
                 "leave the key out for no limit",
             ),
+            risk: self.optional(
+                accept.and_then(|accept| accept.risk.as_ref()),
+                "accept.risk",
+                &OPEN_SHARE,
+                "0.05 lets one in twenty of the student's own answers be wrong; leave the key out for no cascade",
+            ),
         }
     }
 
@@ -323,6 +344,12 @@ impl Resolver<'_> {
                 "give the requests a day that will be served",
             ),
             assumed: hour.is_none() || day.is_none(),
+            watts: self.optional(
+                cost.and_then(|cost| cost.watts.as_ref()),
+                "cost.watts",
+                &POSITIVE,
+                "15 is a small computer, 300 a server; leave the key out where energy can be measured",
+            ),
         }
     }
 

@@ -21,6 +21,8 @@ pub struct ResolvedSpec {
     pub curate: Option<CurateSpec>,
     pub accept: AcceptSpec,
     pub cost: CostSpec,
+    #[serde(default, skip_serializing_if = "MeasureSpec::is_usual")]
+    pub measure: MeasureSpec,
     pub seed: u64,
 }
 
@@ -60,6 +62,9 @@ pub struct DataSpec {
     pub labels: Labels,
     /// Share of the training rows, above 0 and below 1.
     pub validation: f64,
+    /// Share of the training rows that only the calibration of a cascade sees; 0 for none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calibration: f64,
     pub limit: Option<usize>,
 }
 
@@ -142,6 +147,64 @@ pub struct EvalsSpec {
     pub limit: Option<usize>,
     /// Without repeats, in the order of [`Control::ALL`].
     pub controls: Vec<Control>,
+    /// The metric of the verdict; `None`: the usual one of the task's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// What is shown beside the metric of the verdict; empty: the usual ones of the task's kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scorers: Vec<ScorerSpec>,
+    /// Columns to slice the rows by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<String>,
+    /// Column whose equal values make rows depend on each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// File of human answers to test rows, relative to the folder of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub human: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSpec>,
+    /// Test rows that the teacher is asked a second time; 0 for none.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub noise_floor: usize,
+    /// Cheaper hosted models that answer the test rows too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cheaper: Vec<ModelSpec>,
+}
+
+/// One way to score answers, with its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScorerSpec {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Models that judge answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeSpec {
+    /// Each gives a judgement of its own; at least one.
+    pub models: Vec<ModelSpec>,
+    pub mode: JudgeMode,
+    pub rubric: String,
+    pub budget_usd: f64,
+    /// File of human verdicts (columns `id`, `verdict`), relative to the folder of the spec.
+    pub calibration: Option<String>,
+    /// The user knows that a judge is of the teacher's family.
+    pub same_family: bool,
+}
+
+/// What a judge is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JudgeMode {
+    /// One answer and the rubric.
+    #[default]
+    Pointwise,
+    /// Two answers, in both orders.
+    Pairwise,
 }
 
 /// An arm that is compared besides the students.
@@ -236,6 +299,9 @@ impl From<StudentTarget> for String {
 pub struct TrainSpec {
     pub linear: LinearSpec,
     pub decoder: DecoderSpec,
+    /// Shares of the training rows that are trained on too, rising, each above 0 and below 1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub learning_curve: Vec<f64>,
 }
 
 /// `None`: the trainer's default.
@@ -297,6 +363,10 @@ pub struct AcceptSpec {
     pub confidence: f64,
     pub max_p95_ms: Option<f64>,
     pub max_usd_per_1000: Option<f64>,
+    /// Greatest share of wrong answers among those that a cascade's student gives itself; `None`:
+    /// no cascade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -306,4 +376,54 @@ pub struct CostSpec {
     pub requests_per_day: f64,
     /// A figure here is a default and not the user's: reports say so.
     pub assumed: bool,
+    /// Of the serving machine under load, for where energy cannot be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watts: Option<f64>,
+}
+
+/// How speed is measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasureSpec {
+    /// Requests in flight at once, one setting after the other; at least one.
+    pub concurrency: Vec<usize>,
+    /// Requests of each setting.
+    pub requests: usize,
+    /// Rate of an open loop with Poisson arrivals, measured besides.
+    pub arrivals_per_second: Option<f64>,
+}
+
+impl MeasureSpec {
+    /// Whether the spec left everything out.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for MeasureSpec {
+    fn default() -> Self {
+        Self {
+            concurrency: vec![1],
+            requests: 100,
+            arrivals_per_second: None,
+        }
+    }
+}
+
+// Settings at rest are left out of what is written, so that keys of earlier runs still hold.
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }

@@ -2,17 +2,45 @@
 
 use std::fmt::Write as _;
 
+use distill_chat::TaskKind;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 
+mod evals;
 mod findings;
 mod hostile;
 
 const VOCABULARY: Vocabulary<'static> = Vocabulary {
     vendors: &["openai", "anthropic", "simulated", "simulated-anthropic"],
+    metrics: &[
+        MetricName {
+            name: "accuracy",
+            kinds: &[TaskKind::Classify],
+            decides: true,
+        },
+        MetricName {
+            name: "macro_f1",
+            kinds: &[TaskKind::Classify],
+            decides: false,
+        },
+        MetricName {
+            name: "json_parses",
+            kinds: &[TaskKind::Extract],
+            decides: true,
+        },
+        MetricName {
+            name: "numeric",
+            kinds: &[TaskKind::Classify, TaskKind::Extract],
+            decides: true,
+        },
+    ],
+    check_scorer: |name, settings| match settings.keys().next() {
+        Some(key) if key != "tolerance" => Err(format!("`{name}` has no setting `{key}`")),
+        _ => Ok(()),
+    },
 };
 
 const QUICKSTART: &str = r#"name: quickstart
@@ -139,7 +167,10 @@ fn free_text_resolves_without_labels_or_schema_and_only_for_a_decoder() {
         "spec::conflict 7:20 student `linear` chooses one label of a set and cannot generate"
     );
     assert_eq!(
-        brief(&GENERATE.replace("  prompt", "  labels: [a, b]\n  schema: {type: object}\n  prompt")),
+        brief(&GENERATE.replace(
+            "  prompt",
+            "  labels: [a, b]\n  schema: {type: object}\n  prompt"
+        )),
         "spec::conflict 4:3 `task.labels` belongs to `kind: classify`, and this task writes free text\n\
          spec::conflict 5:3 `task.schema` belongs to `kind: extract`, and this task writes free text"
     );

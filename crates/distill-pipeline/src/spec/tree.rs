@@ -112,12 +112,13 @@ pub(super) fn read(source: &SourceText) -> Result<Node, Finding> {
                 Code::Limit,
                 0..0,
                 format!(
-                    "the file has {} bytes; a pipeline has at most {MAX_SPEC_BYTES}",
-                    source.text.len()
+                    "the file has {} bytes; {} has at most {MAX_SPEC_BYTES}",
+                    source.text.len(),
+                    source.document.words()
                 ),
             )
             .label("read no further")
-            .hint("is this the pipeline, or a data file? `distill init your.csv` makes a pipeline for data"));
+            .hint(format!("is this {}, or a data file? {}", source.document.words(), source.document.beginning())));
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -157,7 +158,7 @@ fn refused(source: &SourceText, error: &serde_saphyr::Error) -> Finding {
     let (code, message, label, hint) = if limit.iter().any(|word| words.contains(word)) {
         (
             Code::Limit,
-            format!("the file nests or repeats more than a pipeline may ({words})"),
+            format!("the file nests or repeats more than {} may ({words})", source.document.words()),
             "stopped reading here",
             "write values out instead of repeating them by `*name`, and nest less",
         )

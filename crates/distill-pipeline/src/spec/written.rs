@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     read::{At, Key, Place, Read, Reader, Section, section},
-    resolved::{Control, Labels},
+    resolved::{Control, JudgeMode, Labels},
     tree::{Node, NodeValue},
 };
 
@@ -35,6 +35,8 @@ section! {
         optional accept: AcceptSection,
         /// What serving costs. Left out, stated assumptions are used and the report says so.
         optional cost: CostSection,
+        /// How the speed of a student is measured.
+        optional measure: MeasureSection,
         /// Seed of everything that is drawn at random. Default 17.
         optional seed: u64,
     }
@@ -59,7 +61,7 @@ section! {
 section! {
     /// The rows the student learns from.
     DataSection {
-        /// A path (`.csv`, `.jsonl`, `.json`; relative to this file), or `{dataset: NAME, split: NAME}` of a card in `datasets/`.
+        /// A path (`.csv`, `.jsonl`, `.json`, `.parquet`; relative to this file), or `{dataset: NAME, split: NAME}` of a card in `datasets/`.
         required train: WrittenSource,
         /// Column that holds the human answer.
         optional gold: String,
@@ -67,6 +69,8 @@ section! {
         optional labels: Labels,
         /// Share of the training rows kept apart to choose settings and to stop early. Default 0.1.
         optional validation: f64,
+        /// Share of the training rows kept apart for the calibration of a cascade. Default 0.1 when `accept.risk` is set, else 0.
+        optional calibration: f64,
         /// Take the first so many rows of a seeded shuffle.
         optional limit: u64,
     }
@@ -161,6 +165,40 @@ section! {
         optional limit: u64,
         /// Arms to compare with, besides the students: `untuned`, `few_shot`, `full`, `random_lora`, `random_full`. Default `untuned` where a decoder is trained.
         optional controls: Vec<At<Control>>,
+        /// Metric that the verdict rests on; it must apply to the kind of the task. Default `accuracy` for `classify`, `json_exact_object` for `extract`, `normalised_match` for `generate`.
+        optional metric: String,
+        /// Metrics shown beside it: a name, or a name with settings, `{numeric: {tolerance: 0.01}}`. Default: the usual ones of the task's kind.
+        optional scorers: Vec<At<WrittenScorer>>,
+        /// Columns to slice the rows by: each value gets its own figures.
+        optional slices: Vec<At<String>>,
+        /// Column whose equal values mark rows that depend on each other, such as the turns of one conversation. Intervals then treat each group as one draw.
+        optional group: String,
+        /// A file of human answers to test rows (`.csv`, columns `id` and `answer`), as `distill eval label` writes it. They beat `gold` row by row.
+        optional human: String,
+        /// Models that judge answers where no metric can.
+        optional judge: JudgeSection,
+        /// Test rows that the teacher is asked a second time, to see how often it agrees with itself. Default 0.
+        optional noise_floor: u64,
+        /// Cheaper hosted models that answer the test rows too, in the form of `teacher.models`. Default none.
+        optional cheaper: Vec<At<WrittenModel>>,
+    }
+}
+
+section! {
+    /// Models that judge answers. They are asked at temperature 0, and belong to another family than the teacher.
+    JudgeSection {
+        /// The judges, in the form of `teacher.models`. Each judges every answer.
+        required models: Vec<At<WrittenModel>>,
+        /// `pointwise` (one answer and the rubric) or `pairwise` (two answers in both orders; a contradiction is a tie). Default `pointwise`.
+        optional mode: JudgeMode,
+        /// What a good answer is, in words. Default: right and complete, by the input and the reference.
+        optional rubric: String,
+        /// Hard cap on what judging may cost, in US dollars.
+        required budget_usd: f64,
+        /// A file of human verdicts (`.csv`, columns `id` and `verdict`) that the judges are held against and corrected by. Left out, every figure of theirs is called uncalibrated.
+        optional calibration: String,
+        /// Set to `true` to let a judge be of the teacher's own family. Default `false`.
+        optional same_family: bool,
     }
 }
 
@@ -179,6 +217,8 @@ section! {
         optional linear: LinearSection,
         /// Settings of the adapters (`LoRA`) of a decoder.
         optional decoder: DecoderSection,
+        /// Shares of the training rows that every student is trained on too, for a learning curve: `[0.25, 0.5]`. Default none.
+        optional learning_curve: Vec<At<f64>>,
     }
 }
 
@@ -241,6 +281,8 @@ section! {
         optional max_p95_ms: f64,
         /// Highest cost of a thousand answers in US dollars. Default: no limit.
         optional max_usd_per_1000: f64,
+        /// Greatest share of wrong answers among those that a cascade's student gives itself; the rest go to the teacher. Default: no cascade.
+        optional risk: f64,
     }
 }
 
@@ -251,6 +293,20 @@ section! {
         optional usd_per_hour: f64,
         /// Requests a day that will be served. Default 10000, an assumption.
         optional requests_per_day: f64,
+        /// Watts of the serving machine under load, for where its energy cannot be measured.
+        optional watts: f64,
+    }
+}
+
+section! {
+    /// How the speed of a student is measured, on the engine that will serve it.
+    MeasureSection {
+        /// Requests in flight at once, each measured. Default `[1]`.
+        optional concurrency: Vec<At<u64>>,
+        /// Requests of each setting. Default 100.
+        optional requests: u64,
+        /// Requests a second of an open loop with Poisson arrivals, measured besides. Default: none.
+        optional arrivals_per_second: f64,
     }
 }
 
@@ -277,6 +333,13 @@ pub enum WrittenModel {
     /// `vendor/model`.
     Name(String),
     Detailed(Box<ModelSection>),
+}
+
+/// One way to score answers: a name, or a map of one name to its settings.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenScorer {
+    pub name: At<String>,
+    pub settings: serde_json::Map<String, Value>,
 }
 
 /// What `student.target` may be.
@@ -348,6 +411,38 @@ impl Read for WrittenModel {
     }
 }
 
+impl Read for WrittenScorer {
+    const EXPECTED: &'static str = "the name of a metric, or `{name: {setting: value}}`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let named = |name: &str, span: &std::ops::Range<usize>| At {
+            value: name.to_owned(),
+            span: span.clone(),
+        };
+        match &node.value {
+            NodeValue::Text(name) => {
+                return Some(Self {
+                    name: named(name, &node.span),
+                    settings: serde_json::Map::new(),
+                });
+            }
+            NodeValue::Map(entries) => {
+                if let [entry] = entries.as_slice()
+                    && let Value::Object(settings) = entry.node.to_json()
+                {
+                    return Some(Self {
+                        name: named(&entry.key, &entry.key_span),
+                        settings,
+                    });
+                }
+            }
+            _ => {}
+        }
+        reader.wrong_type(node, place, Self::EXPECTED);
+        None
+    }
+}
+
 impl Read for WrittenTargets {
     const EXPECTED: &'static str = "a name, a list of names, or `auto`";
 
@@ -386,6 +481,15 @@ impl Read for Control {
 
     fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
         let names = Self::ALL.map(|control| (control.name(), control));
+        reader.choose(node, place, &names)
+    }
+}
+
+impl Read for JudgeMode {
+    const EXPECTED: &'static str = "`pointwise` or `pairwise`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let names = [("pointwise", Self::Pointwise), ("pairwise", Self::Pairwise)];
         reader.choose(node, place, &names)
     }
 }

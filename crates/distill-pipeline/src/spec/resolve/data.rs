@@ -1,19 +1,19 @@
-//! Checks of `data` and `evals`: where rows come from, and where answers come from.
+//! Checks of `data`, and of where rows and answers come from.
 
 use distill_chat::TaskKind;
 
-use super::{OPEN_SHARE, Resolver, join, kind, teacher};
+use super::{BELOW_ONE, OPEN_SHARE, Resolver, join, kind, teacher};
 use crate::spec::{
     finding::Code,
     read::At,
-    resolved::{DataSource, DataSpec, EvalsSpec, Labels},
-    written::{DataSection, EvalsSection, Spec, WrittenSource},
+    resolved::{DataSource, DataSpec, Labels},
+    written::{DataSection, Spec, WrittenSource},
 };
 
 impl Resolver<'_> {
-    pub(super) fn data(&mut self, data: &DataSection, has_teacher: bool) -> Option<DataSpec> {
+    pub(super) fn data(&mut self, data: &DataSection, spec: &Spec) -> Option<DataSpec> {
         let labels = data.labels.as_ref().map_or(
-            if has_teacher {
+            if spec.teacher.is_some() {
                 Labels::Teacher
             } else {
                 Labels::Gold
@@ -27,6 +27,7 @@ impl Resolver<'_> {
             &OPEN_SHARE,
             "0.1 keeps one row in ten apart",
         );
+        let calibration = self.calibration(data, spec, validation);
         let limit = self.count(
             data.limit.as_ref(),
             "data.limit",
@@ -38,26 +39,51 @@ impl Resolver<'_> {
             gold,
             labels,
             validation,
+            calibration,
             limit,
         })
     }
 
-    pub(super) fn evals(&mut self, evals: &EvalsSection) -> Option<EvalsSpec> {
-        let gold = self.column(evals.gold.as_ref(), "evals.gold");
-        let limit = self.count(
-            evals.limit.as_ref(),
-            "evals.limit",
-            "leave the key out to take every row",
+    /// Rows for the calibration of a cascade: none are needed where there is none.
+    fn calibration(&mut self, data: &DataSection, spec: &Spec, validation: f64) -> f64 {
+        let cascade = spec
+            .accept
+            .as_ref()
+            .is_some_and(|accept| accept.value.risk.is_some());
+        let usual = if cascade { 0.1 } else { 0.0 };
+        let written = data.calibration.as_ref();
+        let share = self.number(
+            written,
+            "data.calibration",
+            usual,
+            &BELOW_ONE,
+            "0.1 keeps one row in ten apart",
         );
-        Some(EvalsSpec {
-            test: self.source(evals.test.as_ref()?, "evals.test"),
-            gold,
-            limit,
-            controls: Vec::new(),
-        })
+        let at = written.or(data.validation.as_ref());
+        if let (Some(at), true) = (at, share > 0.0 && share + validation >= 1.0) {
+            self.report(
+                Code::Conflict,
+                &at.span,
+                format!(
+                    "`data.validation` ({validation}) and `data.calibration` ({share}) leave no row to train on"
+                ),
+                "together at least 1",
+                "lower one of the two: 0.1 each is usual",
+            );
+        }
+        if let (Some(at), true, true) = (written, cascade, share == 0.0) {
+            self.report(
+                Code::Conflict,
+                &at.span,
+                "`accept.risk` asks for a cascade, and `data.calibration` is 0",
+                "no row to calibrate it on",
+                "leave the key out for 0.1, or remove `accept.risk`",
+            );
+        }
+        share
     }
 
-    fn column(&mut self, column: Option<&At<String>>, path: &str) -> Option<String> {
+    pub(super) fn column(&mut self, column: Option<&At<String>>, path: &str) -> Option<String> {
         let column = column?;
         if column.value.trim().is_empty() {
             self.report(
@@ -71,10 +97,10 @@ impl Resolver<'_> {
         Some(column.value.clone())
     }
 
-    fn source(&mut self, source: &At<WrittenSource>, path: &str) -> DataSource {
+    pub(super) fn source(&mut self, source: &At<WrittenSource>, path: &str) -> DataSource {
         match &source.value {
             WrittenSource::Path(file) => {
-                let known = ["csv", "jsonl", "json"];
+                let known = ["csv", "tsv", "jsonl", "ndjson", "json", "parquet"];
                 let ending = file
                     .rsplit_once('.')
                     .map(|(_, ending)| ending.to_lowercase());
@@ -83,7 +109,7 @@ impl Resolver<'_> {
                         Code::Invalid,
                         &source.span,
                         format!("`{path}` names `{file}`, and its format is not known"),
-                        "must end in .csv, .jsonl or .json",
+                        "must end in .csv, .jsonl, .json or .parquet",
                         "convert the file, or name a data set: `{dataset: NAME, split: NAME}`",
                     );
                 }
@@ -155,7 +181,7 @@ impl Resolver<'_> {
     pub(super) fn answers_have_a_source(&mut self, spec: &Spec) {
         let Some(evals) = &spec.evals else { return };
         let evals_gold = evals.value.gold.is_some();
-        if !evals_gold && spec.teacher.is_none() {
+        if !evals_gold && evals.value.human.is_none() && spec.teacher.is_none() {
             self.report(
                 Code::Missing,
                 &evals.span,

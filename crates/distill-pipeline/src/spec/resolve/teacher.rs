@@ -42,7 +42,7 @@ impl Resolver<'_> {
         let models = teacher
             .models
             .as_ref()
-            .and_then(|models| self.models(models));
+            .and_then(|models| self.models(models, "teacher.models"));
         if let Some(budget) = &teacher.budget_usd
             && budget.value <= 0.0
         {
@@ -106,12 +106,17 @@ impl Resolver<'_> {
         })
     }
 
-    fn models(&mut self, models: &At<Vec<At<WrittenModel>>>) -> Option<Vec<ModelSpec>> {
+    /// The models of the list under `path`.
+    pub(super) fn models(
+        &mut self,
+        models: &At<Vec<At<WrittenModel>>>,
+        path: &str,
+    ) -> Option<Vec<ModelSpec>> {
         if models.value.is_empty() {
             self.report(
                 Code::Missing,
                 &models.span,
-                "`teacher.models` is an empty list",
+                format!("`{path}` is an empty list"),
                 "nobody to ask",
                 "name a model, `vendor/model`: `simulated/frontier` needs no key and no network",
             );
@@ -127,7 +132,7 @@ impl Resolver<'_> {
                 self.report(
                     Code::Invalid,
                     &model.span,
-                    format!("model `{}` is in the chain twice", read.name()),
+                    format!("model `{}` is in `{path}` twice", read.name()),
                     "a second time",
                     "remove one of the two",
                 );

@@ -1,15 +1,10 @@
 //! Checks of `train`.
 
-use super::{Bounds, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, Resolver};
+use super::{BELOW_ONE, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, Resolver};
 use crate::spec::{
     finding::Code,
     resolved::{DecoderSpec, LinearSpec, TrainSpec},
     written::{DecoderSection, LinearSection, TrainSection},
-};
-
-const WARMUP: Bounds = Bounds {
-    holds: |value| (0.0..1.0).contains(&value),
-    words: "0 or more and below 1",
 };
 
 impl Resolver<'_> {
@@ -25,7 +20,30 @@ impl Resolver<'_> {
                 .as_ref()
                 .map(|decoder| self.decoder(&decoder.value))
                 .unwrap_or_default(),
+            learning_curve: self.learning_curve(train),
         }
+    }
+
+    /// In rising order and without repeats, whatever order they were written in.
+    fn learning_curve(&mut self, train: &TrainSection) -> Vec<f64> {
+        let written = train
+            .learning_curve
+            .as_ref()
+            .map_or(&[] as &[_], |list| &list.value);
+        let mut shares: Vec<f64> = Vec::new();
+        for at in written {
+            let share = self.number(
+                Some(at),
+                "train.learning_curve",
+                0.5,
+                &OPEN_SHARE,
+                "0.5 trains on every other row too; the whole is trained on anyway",
+            );
+            shares.push(share);
+        }
+        shares.sort_by(f64::total_cmp);
+        shares.dedup();
+        shares
     }
 
     fn linear(&mut self, linear: &LinearSection) -> LinearSpec {
@@ -122,7 +140,7 @@ impl Resolver<'_> {
                 decoder.warmup.as_ref(),
                 &path("warmup"),
                 usual.warmup,
-                &WARMUP,
+                &BELOW_ONE,
                 "0.05 warms up in the first twentieth of the steps",
             ),
             max_steps: self.count(
