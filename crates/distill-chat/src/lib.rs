@@ -13,6 +13,8 @@
 )]
 
 mod answer;
+mod equality;
+pub mod fence;
 mod message;
 mod model;
 mod schema;
@@ -20,8 +22,9 @@ mod scripted;
 mod task;
 
 pub use answer::Answer;
+pub use equality::same_json;
 pub use message::{ChatRequest, Completion, FinishReason, Message, Role, Usage};
 pub use model::{BoxFuture, ChatError, ChatModel, ErrorKind};
 pub use schema::{ObjectSchema, SchemaError, SchemaViolation};
 pub use scripted::ScriptedModel;
-pub use task::{Fields, Task, TaskDefinition, TaskError, TaskKind};
+pub use task::{Fields, Task, TaskDefinition, TaskError, TaskKind, without_fence};

@@ -174,7 +174,20 @@ impl Gateway {
     /// Waits for a place itself, so any number of requests can be asked at once. Dropping the future
     /// gives an attempt in flight up; cancelling the token lets it finish within its time.
     pub async fn ask(&self, request: &ChatRequest) -> Result<Answered, AskError> {
-        let (canonical, hash) = self.canonical(request);
+        self.ask_again(request, 0).await
+    }
+
+    /// Asks one question several times: each `sample` is a call of its own with an answer of its own
+    /// in the journal. Sample 0 is what [`Gateway::ask`] gives.
+    ///
+    /// # Errors
+    /// As [`Gateway::ask`].
+    pub async fn ask_again(
+        &self,
+        request: &ChatRequest,
+        sample: u32,
+    ) -> Result<Answered, AskError> {
+        let (canonical, hash) = self.canonical(request, sample);
         if let Some(recorded) = self.0.journal.answer(&hash)? {
             return Ok(from_journal(recorded, hash));
         }
@@ -186,12 +199,12 @@ impl Gateway {
             () = self.0.cancel.cancelled() => return Err(AskError::Cancelled),
             place = self.0.places.acquire() => place.expect("the semaphore is never closed"),
         };
-        walk::walk(&self.0, request, canonical, hash).await
+        walk::walk(&self.0, request, sample, canonical, hash).await
     }
 
     /// The name of a request in the journal.
     pub fn hash(&self, request: &ChatRequest) -> RequestHash {
-        self.canonical(request).1
+        self.canonical(request, 0).1
     }
 
     /// What these requests will cost and how long they will take.
@@ -218,8 +231,8 @@ impl Gateway {
         &self.0.settings.chain
     }
 
-    fn canonical(&self, request: &ChatRequest) -> (String, RequestHash) {
-        canonical(&self.0.settings.chain, request, max_tokens(request))
+    fn canonical(&self, request: &ChatRequest, sample: u32) -> (String, RequestHash) {
+        canonical(&self.0.settings.chain, request, max_tokens(request), sample)
     }
 
     fn lock_of(&self, hash: &RequestHash) -> Arc<tokio::sync::Mutex<()>> {

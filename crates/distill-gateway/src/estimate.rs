@@ -60,7 +60,7 @@ pub fn estimate(
     };
     for request in requests {
         if let Some(journal) = journal {
-            let (_, hash) = canonical(chain, request, max_tokens(request));
+            let (_, hash) = canonical(chain, request, max_tokens(request), 0);
             if journal.answer(&hash)?.is_some() {
                 estimate.in_journal += 1;
                 continue;

@@ -45,4 +45,4 @@ pub use request_hash::RequestHash;
 pub use secret::Secret;
 pub use target::{Target, TargetError, TargetOptions};
 pub use usd::Usd;
-pub use vendor::{Quirks, SchemaSupport, TokenLimit, Vendor, vendor, vendors};
+pub use vendor::{Quirks, SchemaSupport, TokenLimit, Vendor, families, vendor, vendors};

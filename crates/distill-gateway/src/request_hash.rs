@@ -37,6 +37,18 @@ struct Canonical<'a> {
     request: &'a ChatRequest,
     /// As sent: a request without a bound gets a default one.
     max_tokens: u32,
+    /// Tells repetitions of one question apart. The first is left out, so that its name is what it
+    /// was before there were others.
+    #[serde(skip_serializing_if = "is_first")]
+    sample: u32,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_first(sample: &u32) -> bool {
+    *sample == 0
 }
 
 #[derive(Serialize)]
@@ -45,11 +57,13 @@ struct Link<'a> {
     dialect: &'static str,
 }
 
-/// The canonical text of a request to a chain, and its hash. Keys are not part of it.
+/// The canonical text of a request to a chain, and its hash. Keys are not part of it. `sample` is 0
+/// for the first answer to a question and counts the times it is asked again on purpose.
 pub(crate) fn canonical(
     chain: &[Target],
     request: &ChatRequest,
     max_tokens: u32,
+    sample: u32,
 ) -> (String, RequestHash) {
     let text = serde_json::to_string(&Canonical {
         version: VERSION,
@@ -63,6 +77,7 @@ pub(crate) fn canonical(
             .collect(),
         request,
         max_tokens,
+        sample,
     })
     .expect("a request is strings, numbers and JSON values");
     let hash = RequestHash(hex(&Sha256::digest(text.as_bytes())));
@@ -96,7 +111,7 @@ mod tests {
     fn everything_that_shapes_the_answer_changes_the_hash_and_nothing_else_does() {
         let chain = [target("simulated/frontier"), target("simulated/backup")];
         let request = ChatRequest::new("teacher", vec![Message::user("hi")]);
-        let hash = |chain: &[Target], request: &ChatRequest| canonical(chain, request, 64).1;
+        let hash = |chain: &[Target], request: &ChatRequest| canonical(chain, request, 64, 0).1;
         let same = hash(&chain, &request);
         assert_eq!(hash(&chain, &request.clone()), same);
         let moved = [
@@ -116,7 +131,9 @@ mod tests {
                 &[chain[0].clone().with_identity_suffix("x"), chain[1].clone()],
                 &request,
             ),
-            canonical(&chain, &request, 65).1,
+            canonical(&chain, &request, 65, 0).1,
+            canonical(&chain, &request, 64, 1).1,
+            canonical(&chain, &request, 64, 2).1,
         ];
         let mut change = |edit: &dyn Fn(&mut ChatRequest)| {
             let mut changed = request.clone();
@@ -140,11 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn the_first_sample_is_named_as_before_there_were_others() {
+        let request = ChatRequest::new("teacher", vec![Message::user("hi")]);
+        let (text, hash) = canonical(&[target("simulated/frontier")], &request, 64, 0);
+        assert_eq!(
+            text,
+            r#"{"version":1,"endpoint":"chat","chain":[{"model":"simulated/frontier","dialect":"openai.chat_completions"}],"request":{"model":"teacher","messages":[{"role":"user","content":"hi"}]},"max_tokens":64}"#
+        );
+        assert!(hash.as_str().starts_with("8c11dc208cb1b7ea"), "{hash}");
+    }
+
+    #[test]
     fn no_key_is_in_the_canonical_form() {
         let (text, _) = canonical(
             &[target("openai/gpt-5-mini")],
             &ChatRequest::new("teacher", vec![Message::user("hi")]),
             64,
+            0,
         );
         assert!(!text.contains("planted"));
     }

@@ -15,6 +15,7 @@ mod draw;
 mod extraction;
 mod free_text;
 mod gold;
+mod judge;
 mod server;
 mod settings;
 mod wire;
@@ -32,12 +33,17 @@ use tokio_util::sync::CancellationToken;
 
 pub use bill::{Bill, BillRow, OutcomeTotal};
 pub use gold::GoldEntry;
-pub use settings::{FaultShares, LatencySettings, ModelSettings, SimulatorSettings};
+pub use settings::{
+    FaultShares, JUDGE_MODEL, JudgeSettings, LatencySettings, ModelSettings, SimulatorSettings,
+};
 
 use crate::{Dialect, Price, PriceSource, Target, request_hash::hex};
 use bill::Ledger;
 use gold::GoldTable;
 use server::Provider;
+
+/// Tells the provider which repetition of a question this is; see [`SimulatorSettings::unsteady`].
+pub(crate) const SAMPLE_HEADER: &str = "x-simulated-sample";
 
 /// Why a simulated provider cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +88,18 @@ pub fn answer_identity(gold: &[GoldEntry], settings: &SimulatorSettings) -> Stri
     hash.update(gold::digest(gold));
     hash.update(settings.seed.to_le_bytes());
     hash.update(settings.error_noise.to_le_bytes());
-    for model in &settings.models {
+    // What was added later counts only where it is set: else every answer known before is as good.
+    if settings.judge != JudgeSettings::default() {
+        hash.update(settings.judge.digest());
+    }
+    if settings.unsteady > 0.0 {
+        hash.update(b"unsteady");
+        hash.update(settings.unsteady.to_le_bytes());
+    }
+    let added = |model: &&ModelSettings| {
+        model.name != JUDGE_MODEL || model.accuracy.is_some() || model.faults.is_some()
+    };
+    for model in settings.models.iter().filter(added) {
         hash.update((model.name.len() as u64).to_le_bytes());
         hash.update(&model.name);
         hash.update(settings.accuracy_of(model).to_le_bytes());

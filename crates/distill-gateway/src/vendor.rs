@@ -4,6 +4,10 @@
 
 use crate::dialect::Dialect;
 
+mod family;
+
+pub use family::families;
+
 /// How a vendor departs from its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quirks {

@@ -20,6 +20,8 @@ use crate::{
 /// What every attempt of a request shares.
 pub(super) struct Question<'a> {
     pub(super) request: &'a ChatRequest,
+    /// The how-manieth answer to the same question this is to be, from 0.
+    pub(super) sample: u32,
     pub(super) canonical: String,
     pub(super) hash: RequestHash,
     pub(super) deadline: Instant,
@@ -117,7 +119,7 @@ pub(super) async fn attempt(
         .min(shared.settings.timeouts.attempt);
     let exchanged = tokio::select! {
         biased;
-        result = exchange(shared, target, body, &attempt.0, left) => result,
+        result = exchange(shared, target, body, (&attempt.0, question.sample), left) => result,
         () = given_up(shared) => return Err(AskError::Cancelled),
     };
     match exchanged {

@@ -10,6 +10,7 @@ use crate::{
     dialect::{Malformed, Reply, vendor_error},
     failover::{of_status, rest_from_headers},
     secret,
+    simulate::SAMPLE_HEADER,
 };
 
 /// A body larger than this is no answer of a language model.
@@ -39,11 +40,11 @@ pub(super) async fn exchange(
     shared: &Shared,
     target: &Target,
     body: String,
-    attempt: &str,
+    (attempt, sample): (&str, u32),
     time: Duration,
 ) -> Result<Received, Broken> {
     let started = Instant::now();
-    let finished = timeout(time, send(shared, target, body, attempt)).await;
+    let finished = timeout(time, send(shared, target, body, (attempt, sample))).await;
     let latency = started.elapsed();
     match finished {
         Ok(Ok((reply, raw))) => Ok(Received {
@@ -70,7 +71,7 @@ async fn send(
     shared: &Shared,
     target: &Target,
     body: String,
-    attempt: &str,
+    (attempt, sample): (&str, u32),
 ) -> Result<(Reply, String), Broken> {
     let dialect = target.dialect();
     let url = format!("{}{}", target.base_url(), dialect.path());
@@ -81,6 +82,10 @@ async fn send(
         .header("content-type", "application/json")
         .header("x-client-request-id", attempt)
         .body(body);
+    if sample > 0 && target.simulated() {
+        // A vendor's own chance makes the second answer another one; a simulation has to be told.
+        request = request.header(SAMPLE_HEADER, sample);
+    }
     for (name, value) in dialect.headers() {
         request = request.header(*name, *value);
     }

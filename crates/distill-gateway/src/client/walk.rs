@@ -32,11 +32,13 @@ struct Progress {
 pub(super) async fn walk(
     shared: &Shared,
     request: &ChatRequest,
+    sample: u32,
     canonical: String,
     hash: RequestHash,
 ) -> Result<Answered, AskError> {
     let question = Question {
         request,
+        sample,
         canonical,
         hash,
         deadline: Instant::now() + shared.settings.timeouts.deadline,

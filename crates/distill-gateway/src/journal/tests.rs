@@ -9,7 +9,7 @@ use crate::{Price, PriceSource, RequestHash, Usd, request_hash::canonical};
 
 fn hash(number: usize) -> RequestHash {
     let request = ChatRequest::new("teacher", vec![Message::user(number.to_string())]);
-    canonical(&[], &request, 1).1
+    canonical(&[], &request, 1, 0).1
 }
 
 fn intent(number: usize, reserved: i64, cap: Option<i64>) -> Intent {

@@ -100,6 +100,22 @@ impl GoldTable {
         })
     }
 
+    /// What this model does not answer: the mistake where it is right, else the right answer.
+    pub(super) fn other_answer(&self, prompt: &str, accuracy: f64) -> Option<&str> {
+        let row = self.rows.get(&key(prompt))?;
+        let given = self.answer(prompt, accuracy)?;
+        Some(if given == row.right {
+            &row.wrong
+        } else {
+            &row.right
+        })
+    }
+
+    /// The right answer to a message.
+    pub(super) fn right(&self, prompt: &str) -> Option<&str> {
+        Some(&self.rows.get(&key(prompt))?.right)
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.rows.len()

@@ -1,6 +1,6 @@
 //! What a request to the simulated provider meets.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -18,10 +18,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    SAMPLE_HEADER,
     bill::{BillRow, Ledger},
     draw,
     gold::GoldTable,
-    price_of,
+    judge, price_of,
     settings::{FaultShares, LatencySettings, ModelSettings, SimulatorSettings},
     wire::{self, Asked, Spoken},
 };
@@ -154,13 +155,10 @@ async fn answer(
         let body = wire::error(dialect, "model_not_found", &message);
         return (StatusCode::NOT_FOUND, Json(body)).into_response();
     };
-    let Some(text) = provider
-        .table
-        .answer(&asked.prompt, settings.accuracy_of(model))
-    else {
+    let Some(text) = text(provider, model, &asked, sample_of(headers)) else {
         return bad("unknown row: the gold table of this simulated provider has no such message");
     };
-    let (text, finish) = cut(text, &asked, settings, model);
+    let (text, finish) = cut(&text, &asked, settings, model);
     let client_attempt = headers
         .get("x-client-request-id")
         .and_then(|value| Some(value.to_str().ok()?.to_owned()));
@@ -197,6 +195,39 @@ async fn answer(
         response = respond(dialect, fate, &spoken, &asked, latency, provider) => response,
         () = provider.stop.cancelled() => StatusCode::SERVICE_UNAVAILABLE.into_response(),
     }
+}
+
+/// What the model says: its answer to a row of the table, or its verdict on answers of others.
+fn text<'a>(
+    provider: &'a Provider,
+    model: &ModelSettings,
+    asked: &Asked,
+    sample: u32,
+) -> Option<Cow<'a, str>> {
+    let settings = &provider.settings;
+    if let Some(verdict) = judge::verdict(&asked.prompt, &provider.table, settings) {
+        return Some(verdict.into());
+    }
+    let accuracy = settings.accuracy_of(model);
+    let answer = if sample > 0
+        && draw::uniform(
+            settings.seed,
+            &[b"unsteady", asked.prompt.as_bytes(), &sample.to_le_bytes()],
+        ) < settings.unsteady
+    {
+        provider.table.other_answer(&asked.prompt, accuracy)
+    } else {
+        provider.table.answer(&asked.prompt, accuracy)
+    };
+    answer.map(Cow::from)
+}
+
+/// Which repetition of a question this is; see [`SAMPLE_HEADER`].
+fn sample_of(headers: &HeaderMap) -> u32 {
+    headers
+        .get(SAMPLE_HEADER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .unwrap_or_default()
 }
 
 /// The line of the bill. A fault before the answer costs nothing; one in it costs what was made.

@@ -20,7 +20,47 @@ pub struct SimulatorSettings {
     /// How much chance there is in which rows are answered wrong: at 0 exactly the hardest ones, at
     /// large values any. In units of the spread of their difficulty.
     pub error_noise: f64,
+    /// Share of questions that a model answers otherwise when it is asked them again on purpose.
+    pub unsteady: f64,
+    pub judge: JudgeSettings,
     pub models: Vec<ModelSettings>,
+}
+
+/// How any model of the provider judges the answers of others.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JudgeSettings {
+    /// Share of answers and pairs judged by what they are worth; the rest are judged wrong, and in
+    /// both orders of a pair alike.
+    pub accuracy: f64,
+    /// Share of pairs of which the first shown is preferred, whichever it is.
+    pub position_bias: f64,
+    /// Share of judgements that are no verdict but chatter.
+    pub unreadable: f64,
+}
+
+/// The simulated model that judges by default: it is of no teacher's family.
+pub const JUDGE_MODEL: &str = "judge";
+
+impl Default for JudgeSettings {
+    fn default() -> Self {
+        Self {
+            accuracy: 0.95,
+            position_bias: 0.05,
+            unreadable: 0.0,
+        }
+    }
+}
+
+impl JudgeSettings {
+    /// All that shapes its verdicts.
+    pub(super) fn digest(&self) -> Vec<u8> {
+        let mut bytes = b"judge".to_vec();
+        for share in [self.accuracy, self.position_bias, self.unreadable] {
+            bytes.extend(share.to_le_bytes());
+        }
+        bytes
+    }
 }
 
 /// A log-normal latency.
@@ -80,7 +120,9 @@ impl Default for SimulatorSettings {
             seed: 7,
             retry_after: Duration::from_millis(250),
             error_noise: 1.0,
-            models: ["frontier", "backup", "cheap"]
+            unsteady: 0.0,
+            judge: JudgeSettings::default(),
+            models: ["frontier", "backup", "cheap", JUDGE_MODEL]
                 .into_iter()
                 .map(ModelSettings::known)
                 .collect(),
@@ -124,6 +166,10 @@ impl SimulatorSettings {
             (latency.p95 < latency.median).then(|| "`p95` is less than the median".to_owned())
         };
         share("accuracy", self.accuracy)
+            .or_else(|| share("unsteady", self.unsteady))
+            .or_else(|| share("judge.accuracy", self.judge.accuracy))
+            .or_else(|| share("judge.position_bias", self.judge.position_bias))
+            .or_else(|| share("judge.unreadable", self.judge.unreadable))
             .or_else(|| faults(&self.faults))
             .or_else(|| latency(&self.latency))
             .or_else(|| {

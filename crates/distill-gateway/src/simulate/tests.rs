@@ -367,3 +367,76 @@ fn the_identity_changes_with_what_shapes_answers_and_not_with_the_rest() {
     assert_ne!(with(&|settings| settings.faults.truncate = 0.5), identity);
     assert_ne!(answer_identity(&rows[1..], &settings), identity);
 }
+
+#[tokio::test]
+async fn only_a_question_that_is_asked_again_on_purpose_meets_unsteadiness() {
+    let provider = started(SimulatorSettings {
+        unsteady: 0.5,
+        ..instant(FaultShares::default())
+    })
+    .await;
+    let url = format!("http://{}{OPENAI}", provider.address());
+    let ask = async |number: usize, sample: Option<&str>| {
+        let mut request = client().post(&url).body(question(number).to_string());
+        if let Some(sample) = sample {
+            request = request.header(super::SAMPLE_HEADER, sample);
+        }
+        let body: Value = request.send().await.unwrap().json().await.unwrap();
+        body["choices"][0]["message"]["content"].clone()
+    };
+    let mut changed = 0;
+    for number in 0..60 {
+        let first = ask(number, None).await;
+        assert_eq!(ask(number, None).await, first, "a repeated request");
+        let again = ask(number, Some("1")).await;
+        assert_eq!(ask(number, Some("1")).await, again, "a repeated sample");
+        changed += usize::from(again != first);
+    }
+    assert!((18..=42).contains(&changed), "{changed} of 60");
+}
+
+#[tokio::test]
+async fn a_judges_question_is_answered_over_http_and_billed() {
+    let provider = started(instant(FaultShares::default())).await;
+    let fenced = distill_chat::fence::write(&[
+        ("question", "where is parcel number 1"),
+        ("answer", "refund please"),
+    ]);
+    let body = json!({
+        "model": super::JUDGE_MODEL,
+        "messages": [{"role": "user", "content": format!("Judge.\n{fenced}")}],
+        "max_tokens": 64,
+    });
+    let (status, body) = post(&provider, OPENAI, &body).await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(status, 200);
+    let said: Value =
+        serde_json::from_str(body["choices"][0]["message"]["content"].as_str().unwrap()).unwrap();
+    assert_eq!(said["score"], 5);
+    assert!(provider.bill().billed_usd > Usd::ZERO);
+}
+
+#[test]
+fn what_was_added_later_changes_the_identity_only_where_it_is_set() {
+    let rows = gold(5);
+    let usual = SimulatorSettings::default();
+    let without_judge = SimulatorSettings {
+        models: usual
+            .models
+            .iter()
+            .filter(|model| model.name != super::JUDGE_MODEL)
+            .cloned()
+            .collect(),
+        ..usual.clone()
+    };
+    let identity = answer_identity(&rows, &usual);
+    assert_eq!(answer_identity(&rows, &without_judge), identity);
+    let mut biased = usual.clone();
+    biased.judge.position_bias = 0.3;
+    assert_ne!(answer_identity(&rows, &biased), identity);
+    let unsteady = SimulatorSettings {
+        unsteady: 0.1,
+        ..usual
+    };
+    assert_ne!(answer_identity(&rows, &unsteady), identity);
+}

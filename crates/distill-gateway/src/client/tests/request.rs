@@ -46,6 +46,29 @@ async fn a_request_carries_its_key_its_name_and_nothing_else_of_ours() {
 }
 
 #[tokio::test]
+async fn a_second_sample_is_a_call_of_its_own_and_then_in_the_journal_too() {
+    let vendor = Vendor::new(
+        [Line::Answer("one"), Line::Answer("two")],
+        Line::Answer("three"),
+    )
+    .await;
+    let fixture = Fixture::new();
+    let gateway = fixture.gateway(settings(vec![target("gpt-4.1", vendor.url())]));
+    let question = ask("hi");
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(&question).await.unwrap().completion.text, "one");
+        let again = gateway.ask_again(&question, 1).await.unwrap();
+        assert_eq!(again.completion.text, "two");
+    }
+    let first = gateway.ask_again(&question, 0).await.unwrap();
+    assert!(first.from_journal && first.completion.text == "one");
+    let requests = vendor.requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0].1, requests[1].1, "the same question is sent");
+    assert!(!requests[1].0.contains_key("x-simulated-sample"));
+}
+
+#[tokio::test]
 async fn the_key_is_nowhere_in_the_journal() {
     let vendor = Vendor::new(
         [Line::Status(
