@@ -5,6 +5,8 @@
 //! the old state or the new one.
 
 use std::{
+    collections::BTreeMap,
+    ffi::OsString,
     fs,
     io::Write as _,
     path::{Path, PathBuf},
@@ -147,14 +149,24 @@ impl Registry {
         read_route(&path)
     }
 
-    /// Copies the bundle in and makes the release answer on its route.
+    /// Whether the registry's copy of a release holds the same bytes as `bundle`.
+    ///
+    /// # Errors
+    /// [`RegistryError`] for a file that cannot be read.
+    pub fn is_intact(&self, release: &Release, bundle: &Path) -> Result<bool, RegistryError> {
+        let copy = self.bundle(release);
+        Ok(copy.is_dir() && read_folder(&copy)? == read_folder(bundle)?)
+    }
+
+    /// Copies the bundle in and makes the release answer on its route. A damaged copy that the
+    /// registry had of the same bundle is replaced.
     ///
     /// # Errors
     /// [`RegistryError`]; the route is as it was.
     pub fn release(&self, release: Release, bundle: &Path) -> Result<(), RegistryError> {
         let mut route = self.route(&release.route)?;
         let target = self.bundle(&release);
-        if !target.exists() {
+        if !self.is_intact(&release, bundle)? {
             copy_folder(bundle, &target)?;
         }
         route.releases.push(release);
@@ -218,22 +230,42 @@ fn read_route(path: &Path) -> Result<Route, RegistryError> {
     })
 }
 
-/// Copies a flat folder of files beside its target and renames it into place.
+/// The files of a flat folder, by name.
+fn read_folder(folder: &Path) -> Result<BTreeMap<OsString, Vec<u8>>, RegistryError> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(file("read", folder))? {
+        let path = entry.map_err(file("read", folder))?.path();
+        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
+            let bytes = fs::read(&path).map_err(file("read", &path))?;
+            files.insert(name.to_owned(), bytes);
+        }
+    }
+    Ok(files)
+}
+
+/// Copies a flat folder of files beside its target and renames it into place; what stood there
+/// is moved aside first and removed last, so that a failure in between loses neither.
 fn copy_folder(from: &Path, to: &Path) -> Result<(), RegistryError> {
     let beside = to.with_extension(format!("{}.tmp", std::process::id()));
+    let aside = to.with_extension(format!("{}.old", std::process::id()));
     fs::create_dir_all(&beside).map_err(file("make", &beside))?;
-    for entry in fs::read_dir(from).map_err(file("read", from))? {
-        let path = entry.map_err(file("read", from))?.path();
-        if let (true, Some(name)) = (path.is_file(), path.file_name()) {
-            let target = beside.join(name);
-            fs::copy(&path, &target).map_err(file("write", &target))?;
-        }
+    for (name, bytes) in read_folder(from)? {
+        let target = beside.join(name);
+        fs::write(&target, bytes).map_err(file("write", &target))?;
+    }
+    let replaces = to.exists();
+    if replaces {
+        fs::rename(to, &aside).map_err(file("move", to))?;
     }
     match fs::rename(&beside, to) {
         // Somebody else released the same bundle meanwhile.
-        Err(_) if to.exists() => fs::remove_dir_all(&beside).map_err(file("remove", &beside)),
-        result => result.map_err(file("write", to)),
+        Err(_) if to.exists() => fs::remove_dir_all(&beside).map_err(file("remove", &beside))?,
+        result => result.map_err(file("write", to))?,
     }
+    if replaces {
+        fs::remove_dir_all(&aside).map_err(file("remove", &aside))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -288,6 +320,27 @@ mod tests {
             2,
             "history is kept"
         );
+    }
+
+    #[test]
+    fn a_damaged_copy_is_replaced_by_the_next_release_of_the_same_bundle() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::new(folder.path().join("releases"));
+        let bundle = folder.path().join("bundle");
+        fs::create_dir(&bundle).unwrap();
+        fs::write(bundle.join("manifest.json"), "{}").unwrap();
+        let first = release("1", "aa");
+        assert!(!registry.is_intact(&first, &bundle).unwrap());
+        registry.release(first.clone(), &bundle).unwrap();
+        assert!(registry.is_intact(&first, &bundle).unwrap());
+        let copy = registry.bundle(&first);
+        fs::write(copy.join("manifest.json"), "{").unwrap();
+        fs::write(copy.join("stray"), "").unwrap();
+        assert!(!registry.is_intact(&first, &bundle).unwrap());
+        registry.release(release("2", "aa"), &bundle).unwrap();
+        assert!(registry.is_intact(&first, &bundle).unwrap());
+        let left = fs::read_dir(folder.path().join("releases/bundles")).unwrap();
+        assert_eq!(left.count(), 1, "nothing is left beside it");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `distill deploy`: releases a run's student after its gate is met as it will be served.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use distill_pipeline::record::RunId;
 use distill_runner::{Clock as _, Home, SystemClock};
@@ -56,7 +56,7 @@ pub(crate) async fn execute(arguments: &DeployArguments) -> Result<ExitCode, Fai
         released_at: SystemClock.now().to_string(),
         gate: record,
     };
-    let Some(release) = unique(release)? else {
+    let Some(release) = unique(release, &folder)? else {
         eprintln!("this release answers already");
         return Ok(ExitCode::SUCCESS);
     };
@@ -109,14 +109,17 @@ fn record(arguments: &DeployArguments, met: bool, reason: &str) -> Result<GateRe
     })
 }
 
-/// The release with an id of its own, or none where the same bundle answers already.
-fn unique(mut release: Release) -> Result<Option<Release>, Failure> {
-    let route = registry().route(&release.route).map_err(|error| {
+/// The release with an id of its own, or none where the same bundle answers already from a copy
+/// that is whole.
+fn unique(mut release: Release, bundle: &Path) -> Result<Option<Release>, Failure> {
+    let unusable = |error| {
         Failure::bad_input(format!("route `{}` cannot be used", release.route)).caused_by(error)
-    })?;
-    if route
-        .current()
-        .is_some_and(|current| current.bundle == release.bundle)
+    };
+    let registry = registry();
+    let route = registry.route(&release.route).map_err(unusable)?;
+    if let Some(current) = route.current()
+        && current.bundle == release.bundle
+        && registry.is_intact(current, bundle).map_err(unusable)?
     {
         return Ok(None);
     }
