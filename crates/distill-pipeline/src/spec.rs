@@ -13,6 +13,7 @@ mod read;
 mod reference;
 mod resolve;
 mod resolved;
+pub mod suite;
 mod tree;
 pub mod written;
 

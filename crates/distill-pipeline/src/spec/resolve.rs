@@ -17,9 +17,12 @@ use super::{
 
 mod data;
 mod evals;
+mod suite;
 mod task;
 mod teacher;
 mod train;
+
+pub(super) use suite::suite;
 
 /// Collects findings of one spec.
 #[derive(Debug)]
@@ -51,6 +54,10 @@ const BELOW_ONE: Bounds = Bounds {
 const POSITIVE: Bounds = Bounds {
     holds: |value| value > 0.0,
     words: "above 0",
+};
+const SECONDS: Bounds = Bounds {
+    holds: |value| value > 0.0 && value <= 86_400.0,
+    words: "above 0 and at most a day, 86400",
 };
 const NOT_NEGATIVE: Bounds = Bounds {
     holds: |value| value >= 0.0,

@@ -1,5 +1,7 @@
 //! Checks of `data`, and of where rows and answers come from.
 
+use std::ops::Range;
+
 use distill_chat::TaskKind;
 
 use super::{BELOW_ONE, OPEN_SHARE, Resolver, join, kind, teacher};
@@ -100,19 +102,7 @@ impl Resolver<'_> {
     pub(super) fn source(&mut self, source: &At<WrittenSource>, path: &str) -> DataSource {
         match &source.value {
             WrittenSource::Path(file) => {
-                let known = ["csv", "tsv", "jsonl", "ndjson", "json", "parquet"];
-                let ending = file
-                    .rsplit_once('.')
-                    .map(|(_, ending)| ending.to_lowercase());
-                if !ending.is_some_and(|ending| known.contains(&ending.as_str())) {
-                    self.report(
-                        Code::Invalid,
-                        &source.span,
-                        format!("`{path}` names `{file}`, and its format is not known"),
-                        "must end in .csv, .jsonl, .json or .parquet",
-                        "convert the file, or name a data set: `{dataset: NAME, split: NAME}`",
-                    );
-                }
+                self.data_file(file, &source.span, path);
                 DataSource::Path(file.clone())
             }
             WrittenSource::Dataset(section) => {
@@ -126,6 +116,23 @@ impl Resolver<'_> {
                     split: text(&section.split),
                 }
             }
+        }
+    }
+
+    /// Whether a file's name tells a format that can be read.
+    pub(super) fn data_file(&mut self, file: &str, span: &Range<usize>, path: &str) {
+        let known = ["csv", "tsv", "jsonl", "ndjson", "json", "parquet"];
+        let ending = file
+            .rsplit_once('.')
+            .map(|(_, ending)| ending.to_lowercase());
+        if !ending.is_some_and(|ending| known.contains(&ending.as_str())) {
+            self.report(
+                Code::Invalid,
+                span,
+                format!("`{path}` names `{file}`, and its format is not known"),
+                "must end in .csv, .jsonl, .json or .parquet",
+                "convert the file, or name a data set: `{dataset: NAME, split: NAME}`",
+            );
         }
     }
 

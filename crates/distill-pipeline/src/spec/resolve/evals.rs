@@ -33,10 +33,13 @@ impl Resolver<'_> {
             self.metric(at, "evals.metric", kind, true);
         }
         let scorers = self.scorers(evals, kind);
-        let slices = self.slices(evals);
+        let slices = self.columns(evals.slices.as_ref(), "evals.slices");
         let group = self.column(evals.group.as_ref(), "evals.group");
         let human = self.table(evals.human.as_ref(), "evals.human");
-        let judge = evals.judge.as_ref().map(|judge| self.judge(&judge.value));
+        let judge = evals
+            .judge
+            .as_ref()
+            .map(|judge| self.judge(&judge.value, "evals.judge"));
         let noise_floor = self
             .integer(
                 evals.noise_floor.as_ref(),
@@ -178,19 +181,7 @@ impl Resolver<'_> {
         let mut scorers: Vec<ScorerSpec> = Vec::new();
         for at in written {
             let WrittenScorer { name, settings } = &at.value;
-            self.metric(name, "evals.scorers", kind, false);
-            if let Err(problem) = (self.vocabulary.check_scorer)(&name.value, settings) {
-                self.report(
-                    Code::Invalid,
-                    &name.span,
-                    format!(
-                        "the settings of scorer `{}` do not hold: {problem}",
-                        name.value
-                    ),
-                    "has wrong settings",
-                    "write `name` alone for the usual settings, or `{name: {setting: value}}`",
-                );
-            }
+            self.scorer(&at.value, "evals.scorers", kind);
             let scorer = ScorerSpec {
                 name: name.value.clone(),
                 settings: settings.clone(),
@@ -204,22 +195,45 @@ impl Resolver<'_> {
         scorers
     }
 
-    fn slices(&mut self, evals: &EvalsSection) -> Vec<String> {
-        let mut slices: Vec<String> = Vec::new();
-        for at in evals.slices.iter().flat_map(|list| &list.value) {
-            let Some(column) = self.column(Some(at), "evals.slices") else {
-                continue;
-            };
-            if slices.contains(&column) {
-                self.twice(&column, "evals.slices", &at.span);
-                continue;
-            }
-            slices.push(column);
+    /// A scorer's name, and the settings under it.
+    pub(super) fn scorer(&mut self, written: &WrittenScorer, path: &str, kind: Option<TaskKind>) {
+        let WrittenScorer { name, settings } = written;
+        self.metric(name, path, kind, false);
+        if let Err(problem) = (self.vocabulary.check_scorer)(&name.value, settings) {
+            self.report(
+                Code::Invalid,
+                &name.span,
+                format!(
+                    "the settings of scorer `{}` do not hold: {problem}",
+                    name.value
+                ),
+                "has wrong settings",
+                "write `name` alone for the usual settings, or `{name: {setting: value}}`",
+            );
         }
-        slices
     }
 
-    fn twice(&mut self, name: &str, path: &str, span: &std::ops::Range<usize>) {
+    /// The columns of the list under `path`, each once.
+    pub(super) fn columns(
+        &mut self,
+        written: Option<&At<Vec<At<String>>>>,
+        path: &str,
+    ) -> Vec<String> {
+        let mut columns: Vec<String> = Vec::new();
+        for at in written.iter().flat_map(|list| &list.value) {
+            let Some(column) = self.column(Some(at), path) else {
+                continue;
+            };
+            if columns.contains(&column) {
+                self.twice(&column, path, &at.span);
+                continue;
+            }
+            columns.push(column);
+        }
+        columns
+    }
+
+    pub(super) fn twice(&mut self, name: &str, path: &str, span: &std::ops::Range<usize>) {
         self.report(
             Code::Invalid,
             span,
@@ -248,11 +262,12 @@ impl Resolver<'_> {
         Some(at.value.clone())
     }
 
-    fn judge(&mut self, judge: &JudgeSection) -> Option<JudgeSpec> {
+    /// The judge under `path`.
+    pub(super) fn judge(&mut self, judge: &JudgeSection, path: &str) -> Option<JudgeSpec> {
         let models = judge
             .models
             .as_ref()
-            .and_then(|models| self.models(models, "evals.judge.models"));
+            .and_then(|models| self.models(models, &format!("{path}.models")));
         if let Some(rubric) = judge
             .rubric
             .as_ref()
@@ -261,18 +276,18 @@ impl Resolver<'_> {
             self.report(
                 Code::Invalid,
                 &rubric.span,
-                "`evals.judge.rubric` is empty",
+                format!("`{path}.rubric` is empty"),
                 "nothing to judge by",
                 "say what a good answer is, or leave the key out",
             );
         }
         let budget = self.optional(
             judge.budget_usd.as_ref(),
-            "evals.judge.budget_usd",
+            &format!("{path}.budget_usd"),
             &POSITIVE,
             "give the most that judging may cost in US dollars",
         );
-        let calibration = self.table(judge.calibration.as_ref(), "evals.judge.calibration");
+        let calibration = self.table(judge.calibration.as_ref(), &format!("{path}.calibration"));
         Some(JudgeSpec {
             models: models?,
             mode: judge.mode.as_ref().map(|at| at.value).unwrap_or_default(),

@@ -13,7 +13,7 @@ use crate::spec::{
     written::{ModelSection, SimulateSection, TeacherSection, WrittenModel},
 };
 
-const TEMPERATURE: Bounds = Bounds {
+pub(super) const TEMPERATURE: Bounds = Bounds {
     holds: |value| (0.0..=2.0).contains(&value),
     words: "between 0 and 2",
 };
@@ -95,7 +95,7 @@ impl Resolver<'_> {
             );
         }
         let written = teacher.simulate.as_ref().map(|at| &at.value);
-        let simulate = self.simulate(written);
+        let simulate = self.simulate(written, "teacher.simulate");
         Some(TeacherSpec {
             models: models?,
             budget_usd: teacher.budget_usd.as_ref()?.value,
@@ -257,20 +257,25 @@ impl Resolver<'_> {
         })
     }
 
-    fn simulate(&mut self, simulate: Option<&SimulateSection>) -> SimulateSpec {
+    /// The simulated provider's settings under `path`.
+    pub(super) fn simulate(
+        &mut self,
+        simulate: Option<&SimulateSection>,
+        path: &str,
+    ) -> SimulateSpec {
         let latency = simulate.and_then(|simulate| simulate.latency_ms.as_ref());
         let median_at = latency.and_then(|latency| latency.value.median.as_ref());
         let p95_at = latency.and_then(|latency| latency.value.p95.as_ref());
         let median = self.number(
             median_at,
-            "teacher.simulate.latency_ms.median",
+            &format!("{path}.latency_ms.median"),
             30.0,
             &POSITIVE,
             "for instance 30",
         );
         let p95 = self.number(
             p95_at,
-            "teacher.simulate.latency_ms.p95",
+            &format!("{path}.latency_ms.p95"),
             f64::max(80.0, median),
             &POSITIVE,
             "for instance 80",
@@ -288,7 +293,7 @@ impl Resolver<'_> {
         let mut share = |name: &str, at: Option<&At<f64>>| {
             self.number(
                 at,
-                &format!("teacher.simulate.faults.{name}"),
+                &format!("{path}.faults.{name}"),
                 0.0,
                 &SHARE,
                 "0.01 is one request in a hundred",
@@ -337,7 +342,7 @@ impl Resolver<'_> {
         SimulateSpec {
             accuracy: self.number(
                 simulate.and_then(|simulate| simulate.accuracy.as_ref()),
-                "teacher.simulate.accuracy",
+                &format!("{path}.accuracy"),
                 0.91,
                 &SHARE,
                 "0.91 gives 91 in 100 rows the gold answer",

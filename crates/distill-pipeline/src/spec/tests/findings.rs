@@ -50,7 +50,7 @@ accept: {margin: 3}
      --> p.yaml:6:15
       |
     6 | data: {train: rows.xlsx, gold: label}
-      |               ^^^^^^^^^ must end in .csv, .jsonl or .json
+      |               ^^^^^^^^^ must end in .csv, .jsonl, .json or .parquet
       = help: convert the file, or name a data set: `{dataset: NAME, split: NAME}`
 
     error[spec::missing]: `teacher.budget_usd` is missing
