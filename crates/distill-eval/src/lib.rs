@@ -15,6 +15,7 @@ mod aggregate;
 pub mod cascade;
 mod confusion;
 mod fields;
+pub mod judge;
 mod metric;
 mod paired;
 mod recommend;
@@ -23,17 +24,22 @@ mod sample;
 pub mod stats;
 mod verdict;
 
-pub use aggregate::{Aggregate, Settings, aggregate};
+pub use aggregate::{Aggregate, Settings, aggregate, aggregate_scores};
 pub use confusion::{ConfusedPair, Confusion, LabelScores, NO_VALID_ANSWER};
 pub use fields::{FieldScores, per_field};
-pub use metric::{Direction, METRICS, Metric, Rule, Unit, metric, primary_metric};
+pub use metric::{
+    Context, Corpus, Direction, METRICS, Metric, Options, Rule, Scorer, ScorerError, Setting,
+    SettingKind, Unit, metric, primary_metric,
+};
 pub use paired::{
-    CompareError, Comparison, CorpusComparison, PairedTable, compare, compare_corpus,
+    CompareError, Comparison, CorpusComparison, PairedTable, Scale, compare, compare_corpus,
+    compare_percentiles, compare_values,
 };
 pub use recommend::{Candidate, CandidateVerdict, Recommendation, recommend};
 pub use record::{ExpectedBy, Judgement, SampleRecord};
 pub use sample::{Outcome, Sample, Score, ScoredRow};
 pub use stats::{Interval, IntervalMethod, Quantiles, Statistic};
 pub use verdict::{
-    CurvePoint, Decision, DecisionInput, LearningCurve, Limits, Reference, Verdict, decide,
+    CandidateRole, CurvePoint, Decision, DecisionInput, LearningCurve, Limits, Projection,
+    Reference, Verdict, decide,
 };

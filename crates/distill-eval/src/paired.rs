@@ -6,10 +6,19 @@ use distill_chat::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Interval, Metric, Rule, Sample, Score, ScoredRow, Settings, Statistic,
+    Interval, Sample, Score, ScoredRow, Scorer, Settings,
     aggregate::value_of,
-    stats::{bootstrap, mcnemar_exact, mcnemar_mid_p, tango},
+    stats::{
+        Mean, Percentile,
+        bootstrap::{self, Clusters},
+    },
 };
+
+mod comparison;
+#[cfg(test)]
+mod tests;
+
+pub use comparison::{Comparison, Scale};
 
 /// Pairs of right and wrong. All that a paired comparison of shares depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,24 +49,7 @@ impl PairedTable {
     }
 }
 
-/// What the pairs say.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
-    pub table: PairedTable,
-    pub n: usize,
-    /// Pairs of which a side could not be scored.
-    pub left_out: usize,
-    pub candidate: Option<f64>,
-    pub baseline: Option<f64>,
-    /// Candidate minus baseline.
-    pub difference: Option<f64>,
-    pub interval: Option<Interval>,
-    /// Exact, two-sided.
-    pub mcnemar_p: Option<f64>,
-    pub mcnemar_mid_p: Option<f64>,
-}
-
-/// The same for a metric that has a value for the whole set only.
+/// Two models by a metric that has a value for the whole set only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CorpusComparison {
     pub metric: String,
@@ -85,6 +77,10 @@ pub enum CompareError {
     Duplicate { id: String },
     #[error("row `{id}` has score {score}: only right (1) and wrong (0) can be paired in a table")]
     NotRightOrWrong { id: String, score: String },
+    #[error(
+        "a percentile of {share} cannot be read: it is a share from 0 to 1, of measurements that are numbers"
+    )]
+    Percentile { share: String },
     #[error("row `{id}` has different references on the two sides")]
     Reference { id: String },
 }
@@ -113,31 +109,88 @@ pub fn compare(
     Ok(Comparison::of(table, left_out, confidence))
 }
 
-impl Comparison {
-    /// From counts.
-    pub fn of(table: PairedTable, left_out: usize, confidence: f64) -> Self {
-        let any = table.pairs() > 0;
-        let (only_candidate, only_baseline) = (table.only_candidate, table.only_baseline);
-        Self {
-            table,
-            n: table.pairs(),
-            left_out,
-            candidate: table.share((table.both + only_candidate) as f64),
-            baseline: table.share((table.both + only_baseline) as f64),
-            difference: table.difference(),
-            interval: tango(&table, confidence),
-            mcnemar_p: any.then(|| mcnemar_exact(only_candidate, only_baseline)),
-            mcnemar_mid_p: any.then(|| mcnemar_mid_p(only_candidate, only_baseline)),
+/// Compares scores of any size, pair by pair, by a paired bootstrap of the mean difference.
+///
+/// `groups` holds the group of each row that has one, by id: rows of one group are drawn together.
+/// Right and wrong in groups is compared this way, too, since Tango's interval and `McNemar`'s test
+/// take every row for itself. The order of the rows does not matter.
+///
+/// # Errors
+/// When the two sides are not answers to the same rows.
+pub fn compare_values(
+    candidate: &[ScoredRow],
+    baseline: &[ScoredRow],
+    scale: Scale,
+    groups: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<Comparison, CompareError> {
+    let pairs = pair(candidate, baseline, |row| row.id.as_str())?;
+    let all = pairs.len();
+    let (mut ids, mut values) = (Vec::new(), (Vec::new(), Vec::new()));
+    for (candidate, baseline) in pairs {
+        if let (Some(first), Some(second)) = (candidate.score.value(), baseline.score.value()) {
+            ids.push(candidate.id.as_str());
+            values.0.push(first);
+            values.1.push(second);
         }
     }
+    let clusters = Clusters::of(ids.iter().map(|id| groups.get(*id).map(String::as_str)));
+    Ok(Comparison::of_statistics(
+        &Mean(values.0),
+        &Mean(values.1),
+        &clusters,
+        all - ids.len(),
+        scale,
+        settings,
+    ))
 }
 
-/// Compares a metric's value over the rows that both sides have scored, by a paired bootstrap.
+/// Compares a percentile of measurements (0.95 for the p95 latency) of the rows that both sides
+/// have one for, by the paired bootstrap; rows of one group are drawn together.
+///
+/// # Errors
+/// When `share` is not within 0 and 1, or a measurement is not a number.
+pub fn compare_percentiles(
+    candidate: &BTreeMap<String, f64>,
+    baseline: &BTreeMap<String, f64>,
+    share: f64,
+    groups: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Result<CorpusComparison, CompareError> {
+    let both: Vec<(&String, f64, f64)> = candidate
+        .iter()
+        .filter_map(|(id, first)| Some((id, *first, *baseline.get(id)?)))
+        .collect();
+    let side = |of: fn(&(&String, f64, f64)) -> f64| {
+        Percentile::new(both.iter().map(of).collect(), share).ok_or(CompareError::Percentile {
+            share: share.to_string(),
+        })
+    };
+    let (first, second) = (side(|row| row.1)?, side(|row| row.2)?);
+    let clusters = Clusters::of(both.iter().map(|row| groups.get(row.0).map(String::as_str)));
+    let known = candidate.len() + baseline.len() - both.len();
+    let (candidate, baseline) = (value_of(&first), value_of(&second));
+    Ok(CorpusComparison {
+        metric: format!("p{}", share * 100.0),
+        n: both.len(),
+        left_out: known - both.len(),
+        candidate,
+        baseline,
+        difference: candidate
+            .zip(baseline)
+            .map(|(candidate, baseline)| candidate - baseline),
+        interval: bootstrap::paired(&first, &second, &clusters, settings.draws, settings.seed)
+            .map(|drawn| drawn.interval(settings.confidence)),
+    })
+}
+
+/// Compares a scorer's value over the rows that both sides have scored, by a paired bootstrap; rows
+/// of one group are drawn together.
 ///
 /// # Errors
 /// When the two sides are not answers to the same rows.
 pub fn compare_corpus(
-    metric: &Metric,
+    scorer: &Scorer,
     candidate: &[Sample],
     baseline: &[Sample],
     task: &Task,
@@ -152,17 +205,26 @@ pub fn compare_corpus(
                 id: first.id.clone(),
             });
         }
-        if is_scored(metric, first, task) && is_scored(metric, second, task) {
+        let scored = |sample| scorer.unscored_reason(sample, task).is_none();
+        if scored(first) && scored(second) {
             sides.0.push(first);
             sides.1.push(second);
         }
     }
     let n = sides.0.len();
-    let first = statistic(metric, &sides.0, task);
-    let second = statistic(metric, &sides.1, task);
+    let first = scorer.statistic(&sides.0, task);
+    let second = scorer.statistic(&sides.1, task);
     let (candidate, baseline) = (value_of(first.as_ref()), value_of(second.as_ref()));
+    let clusters = Clusters::of(sides.0.iter().map(|sample| sample.group.as_deref()));
+    let drawn = bootstrap::paired(
+        first.as_ref(),
+        second.as_ref(),
+        &clusters,
+        settings.draws,
+        settings.seed,
+    );
     Ok(CorpusComparison {
-        metric: metric.name.to_owned(),
+        metric: scorer.name(),
         n,
         left_out: all - n,
         candidate,
@@ -170,53 +232,8 @@ pub fn compare_corpus(
         difference: candidate
             .zip(baseline)
             .map(|(candidate, baseline)| candidate - baseline),
-        interval: bootstrap::paired_interval(
-            first.as_ref(),
-            second.as_ref(),
-            settings.confidence,
-            settings.draws,
-            settings.seed,
-        ),
+        interval: drawn.map(|drawn| drawn.interval(settings.confidence)),
     })
-}
-
-fn is_scored(metric: &Metric, sample: &Sample, task: &Task) -> bool {
-    match metric.rule {
-        Rule::Share(score) => score(sample, task).value().is_some(),
-        Rule::Corpus(_) => sample.reply_and_gold().is_ok(),
-    }
-}
-
-fn statistic(metric: &Metric, samples: &[&Sample], task: &Task) -> Box<dyn Statistic> {
-    match metric.rule {
-        Rule::Corpus(statistic) => statistic(samples, task),
-        Rule::Share(score) => Box::new(Mean(
-            samples
-                .iter()
-                .filter_map(|sample| score(sample, task).value())
-                .collect(),
-        )),
-    }
-}
-
-/// The mean of scores.
-struct Mean(Vec<f64>);
-
-impl Statistic for Mean {
-    fn samples(&self) -> usize {
-        self.0.len()
-    }
-
-    fn value(&self, weights: &[u32]) -> Option<f64> {
-        let count: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
-        let sum: f64 = self
-            .0
-            .iter()
-            .zip(weights)
-            .map(|(score, weight)| score * f64::from(*weight))
-            .sum();
-        (count > 0).then(|| sum / count as f64)
-    }
 }
 
 /// Whether a row was right; `None` when it was not scored.
@@ -269,72 +286,4 @@ fn pair<'a, T>(
         .into_iter()
         .map(|(id, row)| (row, baseline[&id]))
         .collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rows(scores: &[(&str, Option<f64>)]) -> Vec<ScoredRow> {
-        scores
-            .iter()
-            .map(|(id, score)| ScoredRow {
-                id: (*id).to_owned(),
-                score: score.map_or_else(|| Score::unscored("timed out"), Score::Value),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn pairs_are_joined_by_id_and_unscored_ones_are_left_out() {
-        let candidate = rows(&[
-            ("a", Some(1.0)),
-            ("b", Some(0.0)),
-            ("c", Some(1.0)),
-            ("d", None),
-        ]);
-        let baseline = rows(&[
-            ("d", Some(1.0)),
-            ("c", Some(0.0)),
-            ("b", Some(0.0)),
-            ("a", Some(1.0)),
-        ]);
-        let found = compare(&candidate, &baseline, 0.95).unwrap();
-        let table = PairedTable {
-            both: 1,
-            only_candidate: 1,
-            only_baseline: 0,
-            neither: 1,
-        };
-        assert_eq!((found.table, found.n, found.left_out), (table, 3, 1));
-        assert_eq!(
-            (found.candidate, found.baseline),
-            (Some(2.0 / 3.0), Some(1.0 / 3.0))
-        );
-        let none = compare(&rows(&[("a", None)]), &rows(&[("a", Some(1.0))]), 0.95).unwrap();
-        assert_eq!((none.n, none.difference, none.mcnemar_p), (0, None, None));
-    }
-
-    #[test]
-    fn different_rows_are_an_error_and_not_a_smaller_table() {
-        let candidate = rows(&[("a", Some(1.0)), ("b", Some(0.0))]);
-        assert_eq!(
-            compare(&candidate, &rows(&[("a", Some(1.0))]), 0.95),
-            Err(CompareError::Rows {
-                only_candidate: 1,
-                only_baseline: 0,
-                example: "b".into()
-            })
-        );
-        let twice = rows(&[("a", Some(1.0)), ("a", Some(0.0))]);
-        assert_eq!(
-            compare(&twice, &candidate, 0.95),
-            Err(CompareError::Duplicate { id: "a".into() })
-        );
-        let half = rows(&[("a", Some(0.5)), ("b", Some(1.0))]);
-        assert!(matches!(
-            compare(&half, &candidate, 0.95),
-            Err(CompareError::NotRightOrWrong { .. })
-        ));
-    }
 }

@@ -3,22 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Comparison, Decision, DecisionInput, Reference, Verdict, decide,
-    stats::{holm, noninferiority_p},
-    verdict::{count, percent, points, signed},
+    CandidateRole, Comparison, Decision, DecisionInput, Verdict,
+    stats::holm,
+    verdict::{count, decide_as, percent, points, rows_to_settle, signed},
 };
 
 #[cfg(test)]
 mod tests;
 
-/// A trained student as the recommendation sees it.
-#[derive(Debug, Clone, Copy)]
+/// What could stand in the teacher's place, as the recommendation sees it.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Candidate<'a> {
     pub input: DecisionInput<'a>,
-    /// What would be deployed.
+    /// What would be deployed; 0 for a hosted model.
     pub bytes: u64,
-    /// The linear student: what every other must beat to be worth having.
-    pub floor: bool,
+    pub role: CandidateRole,
     /// This candidate against the floor, on the same rows.
     pub against_floor: Option<&'a Comparison>,
 }
@@ -48,31 +47,33 @@ pub struct Recommendation {
     pub floor_note: Option<String>,
 }
 
-/// Takes the smallest candidate that may replace the teacher; equal sizes by cost, then by latency.
+/// Takes the cheapest candidate, per 1,000 requests, of those that may stand in the teacher's
+/// place; of equal or unknown cost the smallest, then the quickest.
 ///
-/// With several candidates the claim "at least one of them will do" is Holm-corrected: one that
-/// passes alone but not in this company is undecided.
+/// All candidates, students, cascades and cheaper hosted models alike, are one family: the claim
+/// "at least one of them will do" is Holm-corrected, and one that passes alone but not in this
+/// company is undecided. The order of the candidates changes nothing but who is named first among
+/// equals.
 pub fn recommend(candidates: &[Candidate<'_>]) -> Recommendation {
     let verdicts = verdicts(candidates);
     let mut passing: Vec<usize> = (0..candidates.len())
-        .filter(|index| verdicts[*index].verdict.decision == Decision::Replace)
+        .filter(|index| verdicts[*index].verdict.decision.is_met())
         .collect();
     passing.sort_by(|first, second| {
         let (first, second) = (&candidates[*first], &candidates[*second]);
         let or_last = |value: Option<f64>| value.unwrap_or(f64::INFINITY);
-        first
-            .bytes
-            .cmp(&second.bytes)
-            .then(or_last(first.input.usd_per_1000).total_cmp(&or_last(second.input.usd_per_1000)))
+        or_last(first.input.usd_per_1000)
+            .total_cmp(&or_last(second.input.usd_per_1000))
+            .then(first.bytes.cmp(&second.bytes))
             .then(or_last(first.input.p95_ms).total_cmp(&or_last(second.input.p95_ms)))
+            .then(first.input.candidate.cmp(second.input.candidate))
     });
     let floor_note = floor_note(candidates);
     if let Some(choice) = passing.first() {
-        let name = candidates[*choice].input.candidate;
         return Recommendation {
             verdict: verdicts[*choice].verdict.clone(),
-            choice: Some(name.to_owned()),
-            reason: chosen_because(name, passing.len(), candidates.len()),
+            choice: Some(candidates[*choice].input.candidate.to_owned()),
+            reason: chosen_because(candidates, &passing),
             candidates: verdicts,
             floor_note,
         };
@@ -88,7 +89,7 @@ pub fn recommend(candidates: &[Candidate<'_>]) -> Recommendation {
             |index| verdicts[index].verdict.clone(),
         ),
         choice: None,
-        reason: none_because(&verdicts),
+        reason: none_because(candidates, &verdicts),
         candidates: verdicts,
         floor_note,
     }
@@ -99,10 +100,10 @@ fn verdicts(candidates: &[Candidate<'_>]) -> Vec<CandidateVerdict> {
         .iter()
         .map(|candidate| {
             let input = &candidate.input;
-            if input.reference == Reference::TeacherLabels {
+            if !input.reference.can_replace() {
                 return None;
             }
-            noninferiority_p(&input.comparison?.table, input.margin)
+            input.comparison?.noninferiority_p(input.margin)
         })
         .collect();
     let known: Vec<f64> = p.iter().copied().flatten().collect();
@@ -112,9 +113,9 @@ fn verdicts(candidates: &[Candidate<'_>]) -> Vec<CandidateVerdict> {
         .zip(p)
         .map(|(candidate, p_noninferior)| {
             let p_holm = p_noninferior.and_then(|_| corrected.next());
-            let mut verdict = decide(&candidate.input);
+            let mut verdict = decide_as(&candidate.input, candidate.role);
             let level = (1.0 - candidate.input.confidence) / 2.0;
-            if verdict.decision == Decision::Replace && p_holm.is_none_or(|p| p >= level) {
+            if verdict.decision.is_met() && p_holm.is_none_or(|p| p >= level) {
                 demote(&mut verdict, candidate, known.len());
             }
             CandidateVerdict {
@@ -131,56 +132,69 @@ fn verdicts(candidates: &[Candidate<'_>]) -> Vec<CandidateVerdict> {
 fn demote(verdict: &mut Verdict, candidate: &Candidate<'_>, family: usize) {
     let input = &candidate.input;
     let rows = input.comparison.and_then(|comparison| {
-        let plan = crate::stats::PowerPlan {
-            difference: comparison.difference?,
-            // The strictest step of Holm's procedure, which is Bonferroni's.
-            confidence: 1.0 - (1.0 - input.confidence) / family as f64,
-            ..crate::stats::PowerPlan::noninferiority(
-                input.margin,
-                input.confidence,
-                comparison.table.discordance()?,
-            )
-        };
-        Some(crate::stats::required_n(&plan)?.max(comparison.n + 1))
+        // The strictest step of Holm's procedure, which is Bonferroni's.
+        let confidence = 1.0 - (1.0 - input.confidence) / family.max(1) as f64;
+        rows_to_settle(comparison, input.margin, confidence)
     });
     let reason = verdict.reason.trim_end_matches('.');
     verdict.reason = format!(
         "{reason}; that holds for {} alone, but not after Holm's correction for {family} candidates{}.",
         input.candidate,
-        rows.map(|rows| format!(", which about {} rows would allow", count(rows)))
+        rows.map(|rows| format!(", which about {} fresh rows would settle", count(rows)))
             .unwrap_or_default()
     );
     verdict.decision = Decision::Undecided { eval_rows: rows };
 }
 
-fn chosen_because(name: &str, passing: usize, all: usize) -> String {
-    match (passing, all) {
-        (_, 1) => format!("{name} is the one candidate, and it may replace the teacher."),
-        (1, _) => {
-            format!("{name} is the only one of {all} candidates that may replace the teacher.")
+fn chosen_because(candidates: &[Candidate<'_>], passing: &[usize]) -> String {
+    let chosen = &candidates[passing[0]];
+    let name = chosen.input.candidate;
+    let may = match chosen.role {
+        CandidateRole::Cascade { .. } => "may stand in for the teacher",
+        CandidateRole::Student | CandidateRole::Floor | CandidateRole::CheaperApi => {
+            "may replace the teacher"
         }
-        _ => format!(
-            "{name} is the smallest of the {passing} candidates (of {all}) that may replace the teacher."
+    };
+    let known = passing
+        .iter()
+        .filter(|index| candidates[**index].input.usd_per_1000.is_some())
+        .count();
+    let cheapest = known > 0
+        && passing
+            .iter()
+            .skip(1)
+            .all(|index| candidates[*index].input.usd_per_1000 != chosen.input.usd_per_1000);
+    match (passing.len(), candidates.len()) {
+        (_, 1) => format!("{name} is the one candidate, and it {may}."),
+        (1, all) => format!("{name} is the only one of {all} candidates that {may}."),
+        (passing, all) => format!(
+            "{name} is the {} of the {passing} candidates (of {all}) that may replace the teacher.",
+            if cheapest { "cheapest" } else { "smallest" }
         ),
     }
 }
 
-fn none_because(verdicts: &[CandidateVerdict]) -> String {
+fn none_because(candidates: &[Candidate<'_>], verdicts: &[CandidateVerdict]) -> String {
+    if candidates.is_empty() {
+        return "None: there is no candidate.".to_owned();
+    }
+    if candidates
+        .iter()
+        .all(|candidate| candidate.input.comparison.is_none())
+    {
+        return "None: without a teacher's answers on the same rows there is nothing to be as good as.".to_owned();
+    }
     let reasons: Vec<String> = verdicts
         .iter()
         .map(|candidate| format!("{}: {}", candidate.name, candidate.verdict.decision))
         .collect();
-    if reasons.is_empty() {
-        "None: there is no candidate.".to_owned()
-    } else {
-        format!("None may replace the teacher yet ({}).", reasons.join(", "))
-    }
+    format!("None may replace the teacher yet ({}).", reasons.join(", "))
 }
 
 /// Of those that did not pass, the one to look at: undecided before the rest, then the highest.
 fn nearest(candidates: &[Candidate<'_>], verdicts: &[CandidateVerdict]) -> Option<usize> {
     let rank = |index: usize| match verdicts[index].verdict.decision {
-        Decision::Replace => 3,
+        Decision::Replace | Decision::Cascade { .. } | Decision::CheaperApi => 3,
         Decision::Undecided { .. } => 2,
         Decision::MoreData { .. } => 1,
         Decision::KeepTeacher => 0,
@@ -189,7 +203,15 @@ fn nearest(candidates: &[Candidate<'_>], verdicts: &[CandidateVerdict]) -> Optio
         candidates[index]
             .input
             .comparison
-            .and_then(|comparison| comparison.difference)
+            .map_or_else(
+                || {
+                    candidates[index]
+                        .input
+                        .measured
+                        .and_then(|score| score.value)
+                },
+                Comparison::gain,
+            )
             .unwrap_or(f64::NEG_INFINITY)
     };
     (0..candidates.len()).max_by(|first, second| {
@@ -203,10 +225,12 @@ fn nearest(candidates: &[Candidate<'_>], verdicts: &[CandidateVerdict]) -> Optio
 
 /// Sets the best of the larger students beside the floor.
 fn floor_note(candidates: &[Candidate<'_>]) -> Option<String> {
-    let floor = candidates.iter().find(|candidate| candidate.floor)?;
+    let floor = candidates
+        .iter()
+        .find(|candidate| candidate.role == CandidateRole::Floor)?;
     let (name, comparison) = candidates
         .iter()
-        .filter(|candidate| !candidate.floor)
+        .filter(|candidate| candidate.role == CandidateRole::Student)
         .filter_map(|candidate| Some((candidate.input.candidate, candidate.against_floor?)))
         .max_by(|first, second| {
             let value = |comparison: &Comparison| comparison.candidate.unwrap_or(f64::NEG_INFINITY);

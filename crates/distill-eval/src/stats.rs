@@ -9,9 +9,12 @@ mod holm;
 mod isotonic;
 mod kappa;
 mod mcnemar;
+mod mean;
+mod percentile;
 mod power;
 mod prediction_powered;
 mod quantile;
+mod settle;
 mod tango;
 #[cfg(test)]
 mod tests;
@@ -24,9 +27,12 @@ pub use holm::holm;
 pub use isotonic::{Weighted, isotonic};
 pub use kappa::{Kappa, cohen_kappa, cohen_kappa_of_counts};
 pub use mcnemar::{mcnemar_exact, mcnemar_mid_p};
+pub use mean::Mean;
+pub use percentile::Percentile;
 pub use power::{PowerPlan, required_n};
 pub use prediction_powered::{PredictionPowered, Tuning, prediction_powered_mean};
 pub use quantile::{QUANTILE_DEFINITION, Quantiles, quantile, quantiles};
+pub(crate) use settle::chance_to_settle;
 pub use tango::{noninferiority_p, tango};
 pub use wilson::wilson;
 
@@ -90,7 +96,7 @@ fn critical(confidence: f64) -> f64 {
     normal_quantile(f64::midpoint(1.0, confidence))
 }
 
-fn normal_quantile(probability: f64) -> f64 {
+pub(crate) fn normal_quantile(probability: f64) -> f64 {
     use statrs::distribution::ContinuousCDF;
     statrs::distribution::Normal::standard().inverse_cdf(probability)
 }

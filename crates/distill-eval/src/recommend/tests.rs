@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Limits, PairedTable};
+use crate::{PairedTable, Reference};
 
 fn comparison(
     both: usize,
@@ -24,13 +24,14 @@ fn candidate<'a>(name: &'a str, bytes: u64, comparison: &'a Comparison) -> Candi
             margin: 0.03,
             confidence: 0.95,
             reference: Reference::Gold,
-            limits: Limits::default(),
-            p95_ms: None,
-            usd_per_1000: None,
-            learning_curve: None,
+            ..DecisionInput::default()
         },
         bytes,
-        floor: name == "linear",
+        role: if name == "linear" {
+            CandidateRole::Floor
+        } else {
+            CandidateRole::Student
+        },
         against_floor: None,
     }
 }
@@ -103,7 +104,7 @@ fn company_corrects_the_claim() {
     let narrow = (80..200)
         .map(|only_baseline| comparison(2600, 120, only_baseline, 100))
         .find(|comparison| {
-            let p = noninferiority_p(&comparison.table, 0.03).unwrap();
+            let p = comparison.noninferiority_p(0.03).unwrap();
             p > 0.013 && p < 0.024
         })
         .unwrap();

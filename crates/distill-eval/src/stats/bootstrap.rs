@@ -2,6 +2,12 @@
 //!
 //! Draw `i` uses stream `i` of one generator, so the result depends on the seed and the order of
 //! the samples alone, never on threads. Callers sort samples by id first.
+//!
+//! Rows that share a group (turns of one conversation, questions on one document) are drawn
+//! together, as whole clusters, and left out together by the jackknife: C. A. Field, A. H. Welsh,
+//! "Bootstrapping clustered data", Journal of the Royal Statistical Society B 69 (2007), 369-390.
+
+use std::collections::BTreeMap;
 
 use rand::Rng;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
@@ -12,6 +18,57 @@ use super::{Interval, IntervalMethod, Statistic, normal_cdf, normal_quantile, qu
 /// Share of draws that must be defined for an interval to be given.
 const DEFINED: f64 = 0.9;
 
+/// Which samples are drawn together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clusters {
+    /// The cluster of each sample.
+    of: Vec<usize>,
+    count: usize,
+}
+
+impl Clusters {
+    /// From each sample's group; a sample without one is a cluster of its own.
+    pub fn of<'a>(groups: impl IntoIterator<Item = Option<&'a str>>) -> Self {
+        let (mut known, mut count) = (BTreeMap::new(), 0);
+        let of = groups
+            .into_iter()
+            .map(|group| {
+                let mut next = || {
+                    count += 1;
+                    count - 1
+                };
+                match group {
+                    Some(group) => *known.entry(group).or_insert_with(next),
+                    None => next(),
+                }
+            })
+            .collect();
+        Self { of, count }
+    }
+
+    /// Each sample for itself.
+    pub fn single(samples: usize) -> Self {
+        Self {
+            of: (0..samples).collect(),
+            count: samples,
+        }
+    }
+
+    /// How many clusters there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether each sample stands for itself.
+    pub fn is_single(&self) -> bool {
+        self.count == self.of.len()
+    }
+
+    fn spread(&self, counts: &[u32]) -> Vec<u32> {
+        self.of.iter().map(|cluster| counts[*cluster]).collect()
+    }
+}
+
 /// The interval of a statistic; `None` where it or too many of its draws are not defined.
 pub fn interval(
     statistic: &dyn Statistic,
@@ -19,13 +76,20 @@ pub fn interval(
     draws: usize,
     seed: u64,
 ) -> Option<Interval> {
-    of(
-        statistic.samples(),
-        &|weights| statistic.value(weights),
-        confidence,
-        draws,
-        seed,
-    )
+    let clusters = Clusters::single(statistic.samples());
+    clustered_interval(statistic, &clusters, confidence, draws, seed)
+}
+
+/// The same with whole clusters drawn.
+pub fn clustered_interval(
+    statistic: &dyn Statistic,
+    clusters: &Clusters,
+    confidence: f64,
+    draws: usize,
+    seed: u64,
+) -> Option<Interval> {
+    let value = |weights: &[u32]| statistic.value(weights);
+    Some(Distribution::draw(clusters, &value, draws, seed)?.interval(confidence))
 }
 
 /// The interval of (first − second), both drawn with the same rows: the paired bootstrap.
@@ -36,83 +100,158 @@ pub fn paired_interval(
     draws: usize,
     seed: u64,
 ) -> Option<Interval> {
-    of(
-        first.samples().min(second.samples()),
-        &|weights| Some(first.value(weights)? - second.value(weights)?),
-        confidence,
-        draws,
-        seed,
-    )
+    let clusters = Clusters::single(first.samples().min(second.samples()));
+    Some(paired(first, second, &clusters, draws, seed)?.interval(confidence))
 }
 
-fn of(
-    n: usize,
-    value: &(dyn Fn(&[u32]) -> Option<f64> + Sync),
-    confidence: f64,
+/// The bootstrap of (first − second) with the same clusters drawn on both sides.
+pub fn paired(
+    first: &dyn Statistic,
+    second: &dyn Statistic,
+    clusters: &Clusters,
     draws: usize,
     seed: u64,
-) -> Option<Interval> {
-    if n == 0 || draws == 0 {
-        return None;
-    }
-    let estimate = value(&vec![1; n])?;
-    let drawn: Vec<f64> = (0..draws)
-        .into_par_iter()
-        .filter_map(|draw| value(&weights(n, seed, draw as u64)))
-        .collect();
-    if (drawn.len() as f64) < DEFINED * draws as f64 {
-        return None;
-    }
-    let left_out: Vec<f64> = (0..n)
-        .into_par_iter()
-        .filter_map(|index| {
-            let mut weights = vec![1; n];
-            weights[index] = 0;
-            value(&weights)
-        })
-        .collect();
-    Some(bca(estimate, &drawn, &left_out, confidence))
+) -> Option<Distribution> {
+    let value = |weights: &[u32]| Some(first.value(weights)? - second.value(weights)?);
+    Distribution::draw(clusters, &value, draws, seed)
 }
 
-fn weights(n: usize, seed: u64, draw: u64) -> Vec<u32> {
+/// What a bootstrap drew: from it come intervals at any confidence, and one-sided p values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distribution {
+    /// In rising order.
+    drawn: Vec<f64>,
+    /// Bias correction and acceleration; `None` where they are not defined.
+    corrected: Option<(f64, f64)>,
+}
+
+impl Distribution {
+    /// `None` where the value or too many of its draws are not defined.
+    pub fn draw(
+        clusters: &Clusters,
+        value: &(dyn Fn(&[u32]) -> Option<f64> + Sync),
+        draws: usize,
+        seed: u64,
+    ) -> Option<Self> {
+        let count = clusters.count();
+        if count == 0 || draws == 0 {
+            return None;
+        }
+        let estimate = value(&vec![1; clusters.of.len()])?;
+        let drawn: Vec<f64> = (0..draws)
+            .into_par_iter()
+            .filter_map(|draw| value(&clusters.spread(&counts(count, seed, draw as u64))))
+            .collect();
+        if (drawn.len() as f64) < DEFINED * draws as f64 {
+            return None;
+        }
+        let left_out: Vec<f64> = (0..count)
+            .into_par_iter()
+            .filter_map(|cluster| {
+                let mut counts = vec![1; count];
+                counts[cluster] = 0;
+                value(&clusters.spread(&counts))
+            })
+            .collect();
+        Some(Self::of(estimate, drawn, &left_out))
+    }
+
+    /// From the value, its bootstrap draws, and its values with one cluster left out.
+    pub fn of(estimate: f64, mut drawn: Vec<f64>, left_out: &[f64]) -> Self {
+        let corrected = bias(estimate, &drawn).zip(acceleration(left_out));
+        drawn.sort_by(f64::total_cmp);
+        Self { drawn, corrected }
+    }
+
+    /// Whether every draw has the same value, so that the draws say nothing about its error.
+    pub fn is_constant(&self) -> bool {
+        self.drawn.first() == self.drawn.last()
+    }
+
+    /// The bias-corrected and accelerated interval; plain percentiles where the correction is not
+    /// defined.
+    ///
+    /// B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987), 171-185.
+    pub fn interval(&self, confidence: f64) -> Interval {
+        let tail = f64::midpoint(1.0, -confidence);
+        let (method, low, high) = match self.corrected {
+            Some((bias, acceleration)) => {
+                let shifted = |probability: f64| {
+                    let z = bias + normal_quantile(probability);
+                    normal_cdf(bias + z / (1.0 - acceleration * z))
+                };
+                (
+                    IntervalMethod::BootstrapBca,
+                    shifted(tail),
+                    shifted(1.0 - tail),
+                )
+            }
+            None => (IntervalMethod::BootstrapPercentile, tail, 1.0 - tail),
+        };
+        Interval {
+            low: quantile::at(&self.drawn, low),
+            high: quantile::at(&self.drawn, high),
+            confidence,
+            method,
+        }
+    }
+
+    /// The one-sided p of "the true value is at most `value`", by inversion: the tail at which the
+    /// lower end of [`interval`](Self::interval) comes to lie on `value`. Never below 1 / (draws +
+    /// 1), which is all that so many draws can show.
+    pub fn p_at_most(&self, value: f64) -> f64 {
+        let share = self.share_below(value);
+        let p = match self.corrected {
+            Some((bias, acceleration)) if share > 0.0 && share < 1.0 => {
+                let shifted = normal_quantile(share) - bias;
+                normal_cdf(shifted / (1.0 + acceleration * shifted) - bias)
+            }
+            _ => share,
+        };
+        p.max(1.0 / (self.drawn.len() + 1) as f64)
+    }
+
+    /// The one-sided p of "the true value is at least `value`", from the upper end.
+    pub fn p_at_least(&self, value: f64) -> f64 {
+        let share = self.share_below(value);
+        let p = match self.corrected {
+            Some((bias, acceleration)) if share > 0.0 && share < 1.0 => {
+                let shifted = normal_quantile(share) - bias;
+                1.0 - normal_cdf(shifted / (1.0 + acceleration * shifted) - bias)
+            }
+            _ => 1.0 - share,
+        };
+        p.max(1.0 / (self.drawn.len() + 1) as f64)
+    }
+
+    /// The share at which [`quantile::at`] reads `value`; the inverse of that reading.
+    fn share_below(&self, value: f64) -> f64 {
+        let above = self.drawn.partition_point(|drawn| *drawn <= value);
+        if above == 0 {
+            return 0.0;
+        }
+        if above == self.drawn.len() {
+            return 1.0;
+        }
+        let (low, high) = (self.drawn[above - 1], self.drawn[above]);
+        let place = (above - 1) as f64 + (value - low) / (high - low);
+        place / (self.drawn.len() - 1) as f64
+    }
+}
+
+fn counts(clusters: usize, seed: u64, draw: u64) -> Vec<u32> {
     let mut generator = ChaCha8Rng::seed_from_u64(seed);
     generator.set_stream(draw);
-    let mut weights = vec![0; n];
-    for _ in 0..n {
-        weights[generator.random_range(0..n)] += 1;
+    let mut counts = vec![0; clusters];
+    for _ in 0..clusters {
+        counts[generator.random_range(0..clusters)] += 1;
     }
-    weights
+    counts
 }
 
-/// The bias-corrected and accelerated interval, from the bootstrap draws and the values with one
-/// sample left out. Falls back to plain percentiles where the correction is not defined.
-///
-/// B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987), 171-185.
+/// The interval from draws made elsewhere.
 pub fn bca(estimate: f64, drawn: &[f64], left_out: &[f64], confidence: f64) -> Interval {
-    let tail = f64::midpoint(1.0, -confidence);
-    let corrected = bias(estimate, drawn).zip(acceleration(left_out));
-    let (method, low, high) = match corrected {
-        Some((bias, acceleration)) => {
-            let shifted = |probability: f64| {
-                let z = bias + normal_quantile(probability);
-                normal_cdf(bias + z / (1.0 - acceleration * z))
-            };
-            (
-                IntervalMethod::BootstrapBca,
-                shifted(tail),
-                shifted(1.0 - tail),
-            )
-        }
-        None => (IntervalMethod::BootstrapPercentile, tail, 1.0 - tail),
-    };
-    let mut sorted = drawn.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    Interval {
-        low: quantile::at(&sorted, low),
-        high: quantile::at(&sorted, high),
-        confidence,
-        method,
-    }
+    Distribution::of(estimate, drawn.to_vec(), left_out).interval(confidence)
 }
 
 /// The normal quantile of the share of draws below the estimate, ties counted half.

@@ -1,13 +1,22 @@
 use serde::{Deserialize, Serialize};
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::{Interval, stats::normal_quantile};
 
 /// How far beyond the rows at hand a projection may reach.
 const REACH: f64 = 8.0;
+/// One-sided confidence that the curve rises at all.
+const RISE_CONFIDENCE: f64 = 0.95;
 
 /// A candidate's value after training on that many rows.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CurvePoint {
     pub train_rows: usize,
     pub value: f64,
+    /// Of the value, over the rows it was measured on; `None` where it is not known, which leaves
+    /// the curve's error to its own scatter.
+    #[serde(default)]
+    pub interval: Option<Interval>,
 }
 
 /// The same candidate trained on growing shares of the rows, scored on rows that are not the
@@ -17,50 +26,140 @@ pub struct LearningCurve {
     pub points: Vec<CurvePoint>,
 }
 
+/// Training rows that a curve projects, with what its error leaves open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Projection {
+    pub train_rows: usize,
+    /// Had the curve the steepest slope that its error allows.
+    pub at_best: usize,
+    /// Had it the flattest.
+    pub at_worst: usize,
+}
+
+/// A straight line through value against log2 of the rows.
+struct Line {
+    per_doubling: f64,
+    error: f64,
+    /// Of the error when it rests on the scatter alone; then quantiles are Student's.
+    freedom: Option<f64>,
+}
+
+impl Line {
+    /// How far the slope may err on one side with that confidence.
+    fn reach(&self, confidence: f64) -> f64 {
+        let quantile = self
+            .freedom
+            .and_then(|freedom| StudentsT::new(0.0, 1.0, freedom).ok())
+            .map_or_else(
+                || normal_quantile(confidence),
+                |student| student.inverse_cdf(confidence),
+            );
+        quantile * self.error
+    }
+}
+
 impl LearningCurve {
     /// The most rows that were tried.
     pub fn largest(&self) -> Option<usize> {
         self.points.iter().map(|point| point.train_rows).max()
     }
 
-    /// About how many rows would reach `target`; `None` when the curve does not support a number.
+    /// About how many training rows would gain `gap` over the largest size tried, in the values'
+    /// unit; `None` when the curve does not support a number.
     ///
-    /// The gain of each doubling is taken as the smaller of the overall slope and the last step's,
-    /// since gains shrink. At least three sizes are needed, the last step must still rise, and the
-    /// answer may lie at most eight times beyond the rows at hand.
-    pub fn rows_for(&self, target: f64) -> Option<usize> {
-        let mut points: Vec<(f64, f64)> = self
-            .points
-            .iter()
-            .filter(|point| point.train_rows > 0)
-            .map(|point| ((point.train_rows as f64).log2(), point.value))
-            .collect();
-        points.sort_by(|first, second| first.0.total_cmp(&second.0));
-        points.dedup_by(|first, second| first.0 <= second.0);
+    /// Values are taken to rise by the same amount with each doubling, weighted by their errors;
+    /// since gains shrink, the last step's rise is used where it is the smaller one. It takes at
+    /// least three sizes, a last step that still rises, a rise that is certain at 95% (one-sided,
+    /// by the larger of the points' own errors and their scatter about the line), and an answer
+    /// within eight times the rows at hand even at the flattest slope of the middle half of what
+    /// the error allows.
+    pub fn rows_to_gain(&self, gap: f64) -> Option<Projection> {
+        let points = self.sizes();
         let [.., before, last] = points.as_slice() else {
             return None;
         };
-        if points.len() < 3 {
+        if points.len() < 3 || gap.is_nan() || gap <= 0.0 {
             return None;
         }
-        let per_doubling = slope(&points).min((last.1 - before.1) / (last.0 - before.0));
-        if per_doubling <= 0.0 {
+        let line = fit(&points);
+        let last_step = (last.value - before.value) / (doublings(last) - doublings(before));
+        if line.per_doubling - line.reach(RISE_CONFIDENCE) <= 0.0 || last_step <= 0.0 {
             return None;
         }
-        let factor = ((target - last.1).max(0.0) / per_doubling).exp2();
-        (factor > 1.0 && factor <= REACH).then(|| (last.0.exp2() * factor).ceil() as usize)
+        let slope = line.per_doubling.min(last_step);
+        let quarter = line.reach(0.75);
+        let rows = |slope: f64| {
+            let factor = (gap / slope).exp2();
+            (slope > 0.0 && factor <= REACH)
+                .then(|| (last.train_rows as f64 * factor).ceil() as usize)
+        };
+        Some(Projection {
+            train_rows: rows(slope)?,
+            at_best: rows(slope + quarter)?,
+            at_worst: rows(slope - quarter)?,
+        })
+    }
+
+    /// One point a size, by rising size.
+    fn sizes(&self) -> Vec<CurvePoint> {
+        let mut points: Vec<CurvePoint> = self
+            .points
+            .iter()
+            .filter(|point| point.train_rows > 0 && point.value.is_finite())
+            .copied()
+            .collect();
+        points.sort_by(|first, second| {
+            first
+                .train_rows
+                .cmp(&second.train_rows)
+                .then(first.value.total_cmp(&second.value))
+        });
+        points.dedup_by_key(|point| point.train_rows);
+        points
     }
 }
 
-/// Least squares.
-fn slope(points: &[(f64, f64)]) -> f64 {
-    let n = points.len() as f64;
-    let mean_x = points.iter().map(|point| point.0).sum::<f64>() / n;
-    let mean_y = points.iter().map(|point| point.1).sum::<f64>() / n;
-    let covariance: f64 = points
-        .iter()
-        .map(|(x, y)| (x - mean_x) * (y - mean_y))
-        .sum();
-    let variance: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
-    covariance / variance
+fn doublings(point: &CurvePoint) -> f64 {
+    (point.train_rows as f64).log2()
+}
+
+/// The standard error that an interval stands for.
+fn error(point: &CurvePoint) -> Option<f64> {
+    let interval = point.interval?;
+    let error = (interval.high - interval.low)
+        / (2.0 * normal_quantile(f64::midpoint(1.0, interval.confidence)));
+    (error > 0.0).then_some(error)
+}
+
+/// Weighted least squares. The error is the larger of what the points' own errors give and what
+/// their scatter about the line does.
+fn fit(points: &[CurvePoint]) -> Line {
+    let errors: Option<Vec<f64>> = points.iter().map(error).collect();
+    let weights: Vec<f64> = errors.as_ref().map_or_else(
+        || vec![1.0; points.len()],
+        |errors| errors.iter().map(|error| error.powi(-2)).collect(),
+    );
+    let total: f64 = weights.iter().sum();
+    let weighted = |value: &dyn Fn(&CurvePoint) -> f64| -> f64 {
+        let sum: f64 = points
+            .iter()
+            .zip(&weights)
+            .map(|(point, weight)| weight * value(point))
+            .sum();
+        sum / total
+    };
+    let (centre, level) = (weighted(&doublings), weighted(&|point| point.value));
+    let spread = weighted(&|point| (doublings(point) - centre).powi(2));
+    let per_doubling =
+        weighted(&|point| (doublings(point) - centre) * (point.value - level)) / spread;
+    let scatter = weighted(&|point| {
+        (point.value - level - per_doubling * (doublings(point) - centre)).powi(2)
+    });
+    let by_scatter = scatter / ((points.len() - 2) as f64 * spread);
+    let by_errors = errors.as_ref().map_or(0.0, |_| 1.0 / (total * spread));
+    Line {
+        per_doubling,
+        error: by_scatter.max(by_errors).sqrt(),
+        freedom: errors.is_none().then(|| (points.len() - 2) as f64),
+    }
 }

@@ -1,0 +1,190 @@
+use serde::{Deserialize, Serialize};
+
+use super::PairedTable;
+use crate::{
+    Interval, IntervalMethod, Settings, Statistic,
+    aggregate::value_of,
+    stats::{
+        bootstrap::{self, Clusters, Distribution},
+        mcnemar_exact, mcnemar_mid_p, noninferiority_p, tango,
+    },
+};
+
+/// What a score's numbers mean.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Scale {
+    /// The score of a perfect answer: 1 for a share, 100 for BLEU. A margin is a share of it.
+    pub full: f64,
+    /// Whether a smaller score is the better one.
+    pub lower_is_better: bool,
+}
+
+impl Default for Scale {
+    /// 0 to 1, higher is better.
+    fn default() -> Self {
+        Self {
+            full: 1.0,
+            lower_is_better: false,
+        }
+    }
+}
+
+/// What the pairs say.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Right and wrong, pair by pair; `None` for scores that are more than that, and for rows in
+    /// groups.
+    pub table: Option<PairedTable>,
+    pub n: usize,
+    /// Pairs of which a side could not be scored.
+    pub left_out: usize,
+    /// Groups of rows that were drawn together; `None` where each row stands for itself.
+    pub groups: Option<usize>,
+    pub candidate: Option<f64>,
+    pub baseline: Option<f64>,
+    /// Candidate minus baseline.
+    pub difference: Option<f64>,
+    /// Tango's for right and wrong, else a paired bootstrap.
+    pub interval: Option<Interval>,
+    /// Exact, two-sided; only with a table.
+    pub mcnemar_p: Option<f64>,
+    pub mcnemar_mid_p: Option<f64>,
+    #[serde(default)]
+    pub scale: Scale,
+    /// What the interval was read from, to be read again at another confidence. Not kept in files:
+    /// a decision is made where the scores are.
+    #[serde(skip)]
+    drawn: Option<Distribution>,
+}
+
+impl Comparison {
+    /// From counts of right and wrong.
+    pub fn of(table: PairedTable, left_out: usize, confidence: f64) -> Self {
+        let any = table.pairs() > 0;
+        let (only_candidate, only_baseline) = (table.only_candidate, table.only_baseline);
+        Self {
+            table: Some(table),
+            n: table.pairs(),
+            left_out,
+            groups: None,
+            candidate: table.share((table.both + only_candidate) as f64),
+            baseline: table.share((table.both + only_baseline) as f64),
+            difference: table.difference(),
+            interval: tango(&table, confidence),
+            mcnemar_p: any.then(|| mcnemar_exact(only_candidate, only_baseline)),
+            mcnemar_mid_p: any.then(|| mcnemar_mid_p(only_candidate, only_baseline)),
+            scale: Scale::default(),
+            drawn: None,
+        }
+    }
+
+    /// From a statistic of each side over the same rows, by a paired bootstrap.
+    pub fn of_statistics(
+        candidate: &dyn Statistic,
+        baseline: &dyn Statistic,
+        clusters: &Clusters,
+        left_out: usize,
+        scale: Scale,
+        settings: &Settings,
+    ) -> Self {
+        let drawn = bootstrap::paired(candidate, baseline, clusters, settings.draws, settings.seed);
+        let n = candidate.samples();
+        let (candidate, baseline) = (value_of(candidate), value_of(baseline));
+        let mut comparison = Self {
+            table: None,
+            n,
+            left_out,
+            groups: (!clusters.is_single()).then(|| clusters.count()),
+            candidate,
+            baseline,
+            difference: candidate
+                .zip(baseline)
+                .map(|(candidate, baseline)| candidate - baseline),
+            interval: None,
+            mcnemar_p: None,
+            mcnemar_mid_p: None,
+            scale,
+            drawn,
+        };
+        comparison.interval = comparison.interval_at(settings.confidence);
+        comparison
+    }
+
+    /// The interval of the difference at any confidence; `None` without a pair, and for a
+    /// bootstrap read back from a file.
+    pub fn interval_at(&self, confidence: f64) -> Option<Interval> {
+        if let Some(table) = &self.table {
+            return tango(table, confidence);
+        }
+        let drawn = self.drawn.as_ref()?;
+        if !drawn.is_constant() {
+            return Some(drawn.interval(confidence));
+        }
+        // No row tells the sides apart by more than the next one does, and a bootstrap of that is
+        // a point. What is left open is how many rows would: by the exact bound of a share of
+        // which nothing was seen, each such row taken to cost a full score.
+        let tail = f64::midpoint(1.0, -confidence);
+        let unseen = 1.0 - tail.powf(1.0 / self.units() as f64);
+        let (difference, open) = (self.difference?, unseen * self.scale.full);
+        Some(Interval {
+            low: difference - open,
+            high: difference + open,
+            confidence,
+            method: IntervalMethod::ClopperPearson,
+        })
+    }
+
+    /// The one-sided p of "the candidate is worse than the baseline by `margin` (a share of the
+    /// full score) or more"; below (1 − confidence) / 2 when the interval at that confidence lies
+    /// on the right side of the margin.
+    ///
+    /// Tango's score test for right and wrong, else by inversion of the bootstrap interval.
+    pub fn noninferiority_p(&self, margin: f64) -> Option<f64> {
+        if let Some(table) = &self.table {
+            return noninferiority_p(table, margin);
+        }
+        let (drawn, difference) = (self.drawn.as_ref()?, self.difference?);
+        let bound = margin * self.scale.full;
+        if drawn.is_constant() {
+            let kept = if self.scale.lower_is_better {
+                bound - difference
+            } else {
+                bound + difference
+            };
+            let unseen = (kept / self.scale.full).clamp(0.0, 1.0);
+            return Some((1.0 - unseen).powf(self.units() as f64));
+        }
+        Some(if self.scale.lower_is_better {
+            drawn.p_at_least(bound)
+        } else {
+            drawn.p_at_most(-bound)
+        })
+    }
+
+    /// The interval of what the candidate gains over the baseline, as a share of the full score:
+    /// positive is better whatever the metric's direction.
+    pub(crate) fn gain_at(&self, confidence: f64) -> Option<(f64, f64)> {
+        let interval = self.interval_at(confidence)?;
+        let full = self.scale.full;
+        Some(if self.scale.lower_is_better {
+            (-interval.high / full, -interval.low / full)
+        } else {
+            (interval.low / full, interval.high / full)
+        })
+    }
+
+    /// The difference in the same sense.
+    pub(crate) fn gain(&self) -> Option<f64> {
+        let sign = if self.scale.lower_is_better {
+            -1.0
+        } else {
+            1.0
+        };
+        Some(sign * self.difference? / self.scale.full)
+    }
+
+    /// What stands for itself: groups, else rows.
+    fn units(&self) -> usize {
+        self.groups.unwrap_or(self.n)
+    }
+}
