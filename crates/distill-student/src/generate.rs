@@ -15,7 +15,7 @@ use cache::{Over, RowCache};
 use candle_core::Tensor;
 
 use crate::decoder::{Decoder, DecoderError, check_row};
-use crate::ops::{best_of_row, elements_of, linear, log_probability_of};
+use crate::ops::{Choice, best_of_row, elements_of, linear, log_probability_of};
 
 /// Prompt tokens that join one pass.
 const PASS_TOKENS: usize = 4096;
@@ -61,6 +61,8 @@ pub struct Generation {
     pub tokens: Vec<u32>,
     /// One for each token, and one more for the stop token where one was reached.
     pub log_probabilities: Vec<f32>,
+    /// For each log-probability, how far that of the second likeliest token lay below it.
+    pub margins: Vec<f32>,
     pub finish: Finish,
 }
 
@@ -134,6 +136,7 @@ impl Generation {
         Self {
             tokens: Vec::new(),
             log_probabilities: Vec::new(),
+            margins: Vec::new(),
             finish: Finish::Length,
         }
     }
@@ -148,6 +151,7 @@ struct Row {
     pending: Vec<u32>,
     tokens: Vec<u32>,
     log_probabilities: Vec<f32>,
+    margins: Vec<f32>,
     ended: Option<Finish>,
 }
 
@@ -159,13 +163,16 @@ impl Row {
             pending: tail.to_vec(),
             tokens: Vec::new(),
             log_probabilities: Vec::new(),
+            margins: Vec::new(),
             ended: None,
         }
     }
 
     /// Takes the next token; `positions` are those that are used already.
-    fn take(&mut self, token: u32, log_probability: f32, room: bool, settings: &GenerateSettings) {
-        self.log_probabilities.push(log_probability);
+    fn take(&mut self, choice: Choice, room: bool, settings: &GenerateSettings) {
+        let token = choice.token;
+        self.log_probabilities.push(choice.log_probability);
+        self.margins.push(choice.margin);
         if settings.stop_tokens.contains(&token) {
             self.ended = Some(Finish::Stop(token));
             return;
@@ -183,6 +190,7 @@ impl Row {
         Generation {
             tokens: std::mem::take(&mut self.tokens),
             log_probabilities: std::mem::take(&mut self.log_probabilities),
+            margins: std::mem::take(&mut self.margins),
             finish,
         }
     }
@@ -217,9 +225,8 @@ fn advance(
         .iter_mut()
         .zip(logits.chunks_exact(decoder.config().vocab_size))
     {
-        let (token, log_probability) = best_of_row(logits);
         let room = shared.length() + row.cache.length() < limit;
-        row.take(token, log_probability, room, settings);
+        row.take(best_of_row(logits), room, settings);
     }
     Ok(())
 }

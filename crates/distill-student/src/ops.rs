@@ -20,7 +20,7 @@ mod tests;
 
 pub use attention::{Heads, Segment, attention};
 pub(crate) use attention::{Piece, Queries, attend_over};
-pub(crate) use choice::{best_of_row, log_probability_of};
+pub(crate) use choice::{Choice, best_of_row, log_probability_of};
 pub use gather::gather;
 pub use linear::{linear, low_rank_linear};
 pub use loss::cross_entropy;

@@ -18,8 +18,10 @@ fn plain(decoder: &Decoder, prompt: &[u32], settings: &GenerateSettings) -> Gene
             .logits(&PackedTokens::new([row.as_slice()]))
             .unwrap();
         let logits: Vec<f32> = logits.get(row.len() - 1).unwrap().to_vec1().unwrap();
-        let (token, log_probability) = best_of_row(&logits);
-        answer.log_probabilities.push(log_probability);
+        let choice = best_of_row(&logits);
+        let token = choice.token;
+        answer.log_probabilities.push(choice.log_probability);
+        answer.margins.push(choice.margin);
         if settings.stop_tokens.contains(&token) {
             answer.finish = Finish::Stop(token);
             break;
@@ -43,9 +45,10 @@ fn assert_same(got: &[Generation], expected: &[Generation]) {
             got.log_probabilities.len(),
             expected.log_probabilities.len()
         );
-        for (a, b) in pairs {
+        for (a, b) in pairs.chain(got.margins.iter().zip(&expected.margins)) {
             assert!((a - b).abs() < 1e-4, "row {row}: {a} instead of {b}");
         }
+        assert_eq!(got.margins.len(), got.log_probabilities.len());
     }
 }
 

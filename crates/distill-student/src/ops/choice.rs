@@ -21,9 +21,46 @@ pub(crate) fn log_probability_of(logits: &[f32], token: u32) -> f32 {
     logits[token as usize] - largest - sum.ln()
 }
 
-/// The likeliest token, the first of equals, and its log-probability.
-pub(crate) fn best_of_row(logits: &[f32]) -> (u32, f32) {
+/// The likeliest token of a row of logits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Choice {
+    /// The first of equals.
+    pub token: u32,
+    pub log_probability: f32,
+    /// How far the second likeliest token's log-probability lies below: 0 for equals, infinite
+    /// where there is no second token.
+    pub margin: f32,
+}
+
+/// The likeliest token of a row.
+pub(crate) fn best_of_row(logits: &[f32]) -> Choice {
     let (largest, sum) = largest_and_sum(logits);
     let best = logits.iter().position(|logit| *logit >= largest);
-    (best.unwrap_or(0) as u32, -sum.ln())
+    let best = best.unwrap_or(0);
+    let second = vectorised(|| max(&logits[..best]).max(max(&logits[best + 1..])));
+    Choice {
+        token: best as u32,
+        log_probability: -sum.ln(),
+        margin: largest - second,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_margin_is_the_distance_to_the_second_likeliest() {
+        let mut logits = vec![-3.0_f32; 300];
+        logits[7] = 2.0;
+        logits[290] = 0.5;
+        let choice = best_of_row(&logits);
+        assert_eq!((choice.token, choice.margin), (7, 1.5));
+        let second = log_probability_of(&logits, 290);
+        assert!((choice.log_probability - choice.margin - second).abs() < 1e-6);
+        logits[290] = 2.0;
+        assert_eq!(best_of_row(&logits).margin, 0.0);
+        assert_eq!(best_of_row(&logits).token, 7);
+        assert_eq!(best_of_row(&[1.0]).margin, f32::INFINITY);
+    }
 }
