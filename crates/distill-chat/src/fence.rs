@@ -10,12 +10,14 @@ pub type Block<'a> = (&'a str, &'a str);
 /// Fences texts, one below the other. The mark is the least number that makes no closing line of a
 /// fence occur in a text: the same texts always give the same prompt.
 pub fn write(blocks: &[Block<'_>]) -> String {
-    let mark = (0_u64..)
+    // A text holds fewer marks than bytes.
+    let bytes: usize = blocks.iter().map(|(_, text)| text.len()).sum();
+    let mark = (0..=bytes as u64)
         .find(|mark| {
             let end = closing(*mark);
             blocks.iter().all(|(_, text)| !text.contains(&end))
         })
-        .expect("texts are finite, so a number is left");
+        .expect("one mark more than there are bytes");
     let end = closing(mark);
     blocks
         .iter()
