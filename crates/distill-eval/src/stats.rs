@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 mod agreement;
+mod binomial;
 pub mod bootstrap;
 mod clopper_pearson;
 mod holm;
@@ -29,7 +30,7 @@ pub use kappa::{Kappa, cohen_kappa, cohen_kappa_of_counts};
 pub use mcnemar::{mcnemar_exact, mcnemar_mid_p};
 pub use mean::Mean;
 pub use percentile::Percentile;
-pub use power::{PowerPlan, required_n};
+pub use power::{PowerPlan, power, required_n};
 pub use prediction_powered::{PredictionPowered, Tuning, prediction_powered_mean};
 pub use quantile::{QUANTILE_DEFINITION, Quantiles, quantile, quantiles};
 pub(crate) use settle::chance_to_settle;

@@ -7,8 +7,13 @@ use crate::{
     stats::{clopper_pearson_upper, most_successes},
 };
 
-/// Thresholds that are tried: at shares answered of 1/20, 2/20, ... 1.
-pub const THRESHOLDS: usize = 20;
+/// Thresholds that may be tried: at shares answered of 1/40, 2/40, ... 1.
+pub const THRESHOLDS: usize = 40;
+
+/// Where the chance of error is put: at which share of the cuts, and how much of it. Half is for
+/// the surest rows, since a student that is right on them can be followed down from there; the
+/// rest lets one begin further down whose errors are spread evenly.
+const STARTS: [(f64, f64); 3] = [(0.0, 0.5), (1.0 / 3.0, 0.25), (2.0 / 3.0, 0.25)];
 
 /// The confidence from which on a student answers itself, and what its answers risk.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -23,7 +28,7 @@ pub struct Threshold {
     pub bound: f64,
     /// That the true risk is within what was asked, whichever threshold was chosen.
     pub confidence: f64,
-    /// Thresholds tested.
+    /// Thresholds that stood to be chosen.
     pub tried: usize,
     /// Rows the threshold was chosen on.
     pub n: usize,
@@ -48,14 +53,15 @@ struct Cut {
 /// networks", NIPS 2017). Rows of equal confidence stand on the same side.
 ///
 /// At most [`THRESHOLDS`] cuts are tried, at shares answered that the confidences alone fix, so
-/// that the right and wrong answers choose nothing but among them; the wrong answers above a fixed
-/// cut are binomial. They are tested from the surest down by Wiens' fallback procedure: each cut
-/// has an equal part of 1 − `confidence`, and a cut that passes hands all it was tested at to the
-/// next. With chance `confidence`, no cut whose true risk exceeds `risk` passes at all (B. L.
-/// Wiens, "A fixed sequence Bonferroni procedure for testing multiple endpoints", Pharmaceutical
-/// Statistics 2 (2003), 211-215; the use for risks: A. N. Angelopoulos et al., "Learn then test",
-/// 2021, arXiv 2110.01052). A cut so high that not even an unblemished record would pass at the
-/// whole level is not tried.
+/// that the right and wrong answers choose nothing but among them, and the wrong answers above a
+/// cut are binomial. They are tested from the surest down by Wiens' fallback procedure: the first
+/// cut has half of 1 − `confidence`, those a third and two thirds down a quarter each, and a cut
+/// that passes hands all it was tested at to the next. With chance `confidence`, no cut whose true
+/// risk exceeds `risk` passes at all (B. L. Wiens, "A fixed sequence Bonferroni procedure for
+/// testing multiple endpoints", Pharmaceutical Statistics 2 (2003), 211-215; such procedures for
+/// risks: A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan, L. Lei, "Learn then test",
+/// 2021, arXiv 2110.01052). Cuts so high that not even an unblemished record would pass the first
+/// test are not tried.
 pub fn choose_threshold(rows: &[(f64, bool)], risk: f64, confidence: f64) -> Option<Threshold> {
     let sound = risk > 0.0 && risk < 1.0 && confidence > 0.0 && confidence < 1.0;
     if !sound {
@@ -71,14 +77,20 @@ pub fn choose_threshold(rows: &[(f64, bool)], risk: f64, confidence: f64) -> Opt
     let level = 1.0 - confidence;
     let cuts: Vec<Cut> = cuts(&sorted)
         .into_iter()
-        .filter(|cut| most_successes(cut.answered, risk, level).is_some())
+        .filter(|cut| most_successes(cut.answered, risk, level * STARTS[0].1).is_some())
         .collect();
-    let part = level / cuts.len() as f64;
+    let mut parts = vec![0.0; cuts.len()];
+    for (place, part) in STARTS {
+        let index = (place * cuts.len() as f64) as usize;
+        if let Some(own) = parts.get_mut(index) {
+            *own += part * level;
+        }
+    }
     let (mut carried, mut chosen) = (0.0, None);
-    for cut in &cuts {
+    for (cut, part) in cuts.iter().zip(parts) {
         let tested_at = part + carried;
-        let passes =
-            most_successes(cut.answered, risk, tested_at).is_some_and(|most| cut.wrong <= most);
+        let passes = tested_at > 0.0
+            && most_successes(cut.answered, risk, tested_at).is_some_and(|most| cut.wrong <= most);
         carried = if passes { tested_at } else { 0.0 };
         if passes {
             chosen = Some((cut, tested_at));

@@ -3,9 +3,7 @@
 //! C. J. Clopper, E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case
 //! of the binomial", Biometrika 26 (1934), 404-413.
 
-use statrs::function::beta::beta_reg;
-
-use super::{Interval, IntervalMethod};
+use super::{Interval, IntervalMethod, binomial::at_most};
 
 /// The exact two-sided interval of a proportion; `None` when nothing was counted.
 ///
@@ -56,17 +54,6 @@ pub(crate) fn most_successes(n: usize, share: f64, level: f64) -> Option<usize> 
         }
     }
     Some(low)
-}
-
-/// P(X <= successes) for X binomial of `n` with that share; `successes` < `n`.
-fn at_most(successes: usize, n: usize, share: f64) -> f64 {
-    if share <= 0.0 {
-        return 1.0;
-    }
-    if share >= 1.0 {
-        return 0.0;
-    }
-    beta_reg((n - successes) as f64, (successes + 1) as f64, 1.0 - share)
 }
 
 /// Where a function that falls from 1 to 0 over the unit interval passes `level`.

@@ -1,4 +1,4 @@
-use statrs::distribution::{Binomial, Discrete, DiscreteCDF};
+use super::binomial::{at_most, point};
 
 /// The exact two-sided p of `McNemar`'s test, from the two discordant counts. Without a discordant
 /// pair it is 1.
@@ -16,8 +16,10 @@ pub fn mcnemar_mid_p(only_first: usize, only_second: usize) -> f64 {
 
 /// P(X <= smaller count) and P(X = smaller count) for X binomial with share one half.
 fn tail(only_first: usize, only_second: usize) -> (f64, f64) {
-    let discordant = (only_first + only_second) as u64;
-    let smaller = only_first.min(only_second) as u64;
-    let binomial = Binomial::new(0.5, discordant).expect("one half is a probability");
-    (binomial.cdf(smaller), binomial.pmf(smaller))
+    let discordant = only_first + only_second;
+    let smaller = only_first.min(only_second);
+    (
+        at_most(smaller, discordant, 0.5),
+        point(smaller, discordant, 0.5),
+    )
 }

@@ -34,8 +34,16 @@ pub fn noninferiority_p(table: &PairedTable, margin: f64) -> Option<f64> {
 
 /// How many standard errors the observed difference lies above `delta`.
 fn score(table: &PairedTable, delta: f64) -> f64 {
-    let n = table.pairs() as f64;
-    let (b, c) = (table.only_candidate as f64, table.only_baseline as f64);
+    score_at(
+        table.only_candidate,
+        table.only_baseline,
+        table.pairs(),
+        delta,
+    )
+}
+
+pub(super) fn score_at(only_candidate: usize, only_baseline: usize, n: usize, delta: f64) -> f64 {
+    let (b, c, n) = (only_candidate as f64, only_baseline as f64, n as f64);
     let numerator = b - c - n * delta;
     let variance = n * variance_at(b, c, n, delta);
     if variance > 0.0 {
