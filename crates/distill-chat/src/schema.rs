@@ -1,9 +1,17 @@
 //! The part of JSON Schema that an extraction task may use: one flat object.
 //!
+//! The object: `type: object`, `properties`, `required`, `additionalProperties` (true or false). A
+//! field: `type` (string, number, integer, boolean), `enum`, or both. `title` and `description` may
+//! stand anywhere. Within this part, verdicts are those of JSON Schema 2020-12. Refused are nested
+//! objects and lists, `null` and lists of types, `pattern`, `format`, bounds of numbers and lengths,
+//! `const`, `$ref` and every way of combining schemas.
+//!
 //! A keyword outside this part is refused by name when the task is made, so that nothing a user
 //! wrote is silently not held.
 
 use serde_json::{Map, Value};
+
+use crate::equality::{same_json, whole};
 
 /// The type of one field.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,7 +20,7 @@ enum FieldType {
     Number,
     Integer,
     Boolean,
-    /// One of the listed values.
+    /// One of the listed values: those of an `enum` that also satisfy the `type` beside it.
     Enumeration(Vec<Value>),
 }
 
@@ -156,9 +164,19 @@ impl FieldType {
         let (holds, expected) = match self {
             Self::String => (value.is_string(), "a string"),
             Self::Number => (value.is_number(), "a number"),
-            Self::Integer => (value.is_i64() || value.is_u64(), "an integer"),
+            // As JSON Schema has it: 1.0 is an integer. A double too large to have a fraction is.
+            Self::Integer => (
+                value.as_number().is_some_and(|number| {
+                    whole(number).is_some()
+                        || number.as_f64().is_some_and(|value| value.fract() == 0.0)
+                }),
+                "an integer",
+            ),
             Self::Boolean => (value.is_boolean(), "true or false"),
-            Self::Enumeration(values) => (values.contains(value), "one of the listed values"),
+            Self::Enumeration(values) => (
+                values.iter().any(|listed| same_json(listed, value)),
+                "one of the listed values",
+            ),
         };
         if holds {
             Ok(())
@@ -188,21 +206,31 @@ fn field_type(name: &str, field: &Value) -> Result<FieldType, SchemaError> {
             });
         }
     }
-    if let Some(values) = object.get("enum") {
-        let values = values.as_array().filter(|values| !values.is_empty());
-        return Ok(FieldType::Enumeration(
-            values
-                .ok_or_else(|| shape("`enum` must be a list with a value"))?
-                .clone(),
-        ));
+    let kind = match object.get("type") {
+        None => None,
+        Some(name) => Some(match name.as_str() {
+            Some("string") => FieldType::String,
+            Some("number") => FieldType::Number,
+            Some("integer") => FieldType::Integer,
+            Some("boolean") => FieldType::Boolean,
+            _ => return Err(shape("`type` must be string, number, integer or boolean")),
+        }),
+    };
+    let Some(values) = object.get("enum") else {
+        return kind.ok_or_else(|| shape("`type` must be string, number, integer or boolean"));
+    };
+    let mut values = values
+        .as_array()
+        .filter(|values| !values.is_empty())
+        .ok_or_else(|| shape("`enum` must be a list with a value"))?
+        .clone();
+    if let Some(kind) = kind {
+        values.retain(|value| kind.check(name, value).is_ok());
+        if values.is_empty() {
+            return Err(shape("no value of `enum` is of the `type`"));
+        }
     }
-    match object.get("type").and_then(Value::as_str) {
-        Some("string") => Ok(FieldType::String),
-        Some("number") => Ok(FieldType::Number),
-        Some("integer") => Ok(FieldType::Integer),
-        Some("boolean") => Ok(FieldType::Boolean),
-        _ => Err(shape("`type` must be string, number, integer or boolean")),
-    }
+    Ok(FieldType::Enumeration(values))
 }
 
 #[cfg(test)]

@@ -230,7 +230,9 @@ impl Task {
     }
 }
 
-fn without_fence(text: &str) -> &str {
+/// JSON without the Markdown fence that models like to put around it. White space around the fence
+/// is the caller's to take off.
+pub fn without_fence(text: &str) -> &str {
     let Some(inner) = text
         .strip_prefix("```")
         .and_then(|text| text.strip_suffix("```"))

@@ -6,9 +6,16 @@ use distill_chat::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Interval, Metric, Rule, Sample, Score, Statistic,
-    stats::{bootstrap, wilson},
+    Direction, Interval, Sample, Score, ScoredRow, Scorer, Statistic, Unit,
+    stats::{
+        Mean,
+        bootstrap::{Clusters, clustered_interval},
+        wilson,
+    },
 };
+
+#[cfg(test)]
+mod tests;
 
 /// How intervals are made.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,8 +40,12 @@ impl Default for Settings {
 /// A metric's value over a set of samples.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Aggregate {
-    /// The metric's name.
+    /// The scorer's name: the metric's, with the settings where there are any.
     pub metric: String,
+    #[serde(default)]
+    pub unit: Unit,
+    #[serde(default)]
+    pub direction: Direction,
     /// Samples that were scored.
     pub n: usize,
     pub unscored: usize,
@@ -46,66 +57,130 @@ pub struct Aggregate {
 
 /// Scores every sample. The order of the samples does not matter.
 pub fn aggregate(
-    metric: &Metric,
+    scorer: &Scorer,
     samples: &[Sample],
     task: &Task,
     settings: &Settings,
 ) -> Aggregate {
+    let metric = scorer.metric;
+    let groups = samples
+        .iter()
+        .filter_map(|sample| Some((sample.id.clone(), sample.group.clone()?)))
+        .collect();
+    if let Some(rows) = scorer.score_all(samples, task) {
+        let (unit, direction) = (metric.unit, metric.direction);
+        return aggregate_scores(&scorer.name(), unit, direction, &rows, &groups, settings);
+    }
     let mut result = Aggregate {
-        metric: metric.name.to_owned(),
+        metric: scorer.name(),
+        unit: metric.unit,
+        direction: metric.direction,
         ..Aggregate::default()
     };
-    let mut leave_out = |reason: String| {
-        result.unscored += 1;
-        *result.unscored_reasons.entry(reason).or_default() += 1;
-    };
-    match metric.rule {
-        Rule::Share(score) => {
-            let mut right = 0.0;
-            for sample in samples {
-                match score(sample, task) {
-                    Score::Value(value) => {
-                        result.n += 1;
-                        right += value;
-                    }
-                    Score::Unscored { reason } => leave_out(reason),
-                }
-            }
-            if result.n > 0 {
-                result.value = Some(right / result.n as f64);
-                result.interval = wilson(right as usize, result.n, settings.confidence);
-            }
-        }
-        Rule::Corpus(statistic) => {
-            for sample in samples {
-                if let Err(Score::Unscored { reason }) = sample.reply_and_gold() {
-                    leave_out(reason);
-                }
-            }
-            let scorable = scorable(samples);
-            let statistic = statistic(&scorable, task);
-            result.n = scorable.len();
-            result.value = value_of(statistic.as_ref());
-            if result.value.is_some() {
-                result.interval = bootstrap::interval(
-                    statistic.as_ref(),
-                    settings.confidence,
-                    settings.draws,
-                    settings.seed,
-                );
-            }
-        }
+    let scorable = scorable(scorer, samples, task, |reason| result.leave_out(reason));
+    let statistic = scorer.statistic(&scorable, task);
+    result.n = scorable.len();
+    result.value = value_of(statistic.as_ref());
+    if result.value.is_some() {
+        let clusters = Clusters::of(scorable.iter().map(|sample| sample.group.as_deref()));
+        result.interval = interval(statistic.as_ref(), &clusters, settings);
     }
     result
 }
 
-/// The samples with a reply and a reference, by id: a bootstrap must not see the order of a file.
-pub(crate) fn scorable(samples: &[Sample]) -> Vec<&Sample> {
+/// Aggregates scores that were made elsewhere: by a judge, by a command of the user's.
+///
+/// Where each score is 0 or 1 and the unit is a share, the interval is Wilson's; with scores of any
+/// size, or where rows share groups, it is a (clustered) bootstrap of the mean. `groups` holds the
+/// group of each row that has one, by id. The order of the rows does not matter.
+pub fn aggregate_scores(
+    name: &str,
+    unit: Unit,
+    direction: Direction,
+    rows: &[ScoredRow],
+    groups: &BTreeMap<String, String>,
+    settings: &Settings,
+) -> Aggregate {
+    let mut result = Aggregate {
+        metric: name.to_owned(),
+        unit,
+        direction,
+        ..Aggregate::default()
+    };
+    let mut scored: Vec<(&str, f64)> = Vec::with_capacity(rows.len());
+    for row in rows {
+        match &row.score {
+            Score::Value(value) if value.is_finite() => scored.push((&row.id, *value)),
+            Score::Value(value) => result.leave_out(format!("the score is {value}, not a number")),
+            Score::Unscored { reason } => result.leave_out(reason.clone()),
+        }
+    }
+    // Sums and draws must not depend on the order of a file.
+    scored.sort_by(|first, second| first.0.cmp(second.0).then(first.1.total_cmp(&second.1)));
+    result.n = scored.len();
+    if scored.is_empty() {
+        return result;
+    }
+    let clusters = Clusters::of(
+        scored
+            .iter()
+            .map(|(id, _)| groups.get(*id).map(String::as_str)),
+    );
+    let is_binary = scored.iter().all(|(_, value)| [0.0, 1.0].contains(value));
+    let mean = Mean(scored.into_iter().map(|(_, value)| value).collect());
+    result.value = value_of(&mean);
+    result.interval = if unit == Unit::Share && is_binary && clusters.is_single() {
+        let right = mean.0.iter().filter(|value| **value == 1.0).count();
+        wilson(right, result.n, settings.confidence)
+    } else {
+        interval(&mean, &clusters, settings)
+    };
+    result
+}
+
+impl Aggregate {
+    fn leave_out(&mut self, reason: String) {
+        self.unscored += 1;
+        *self.unscored_reasons.entry(reason).or_default() += 1;
+    }
+}
+
+fn interval(
+    statistic: &dyn Statistic,
+    clusters: &Clusters,
+    settings: &Settings,
+) -> Option<Interval> {
+    clustered_interval(
+        statistic,
+        clusters,
+        settings.confidence,
+        settings.draws,
+        settings.seed,
+    )
+}
+
+/// The samples that a corpus metric can count, by id: a bootstrap must not see the order of a file.
+/// The reasons of the others go to `leave_out`.
+pub(crate) fn scorable<'a>(
+    scorer: &Scorer,
+    samples: &'a [Sample],
+    task: &Task,
+    mut leave_out: impl FnMut(String),
+) -> Vec<&'a Sample> {
     let mut scorable: Vec<&Sample> = samples
         .iter()
-        .filter(|sample| sample.reply_and_gold().is_ok())
+        .filter(|sample| match scorer.unscored_reason(sample, task) {
+            Some(reason) => {
+                leave_out(reason);
+                false
+            }
+            None => true,
+        })
         .collect();
-    scorable.sort_by(|first, second| first.id.cmp(&second.id));
+    scorable.sort_by(|first, second| {
+        let key = |sample: &'a Sample| (&sample.id, &sample.gold, sample.reply());
+        key(first).cmp(&key(second))
+    });
     scorable
 }
 

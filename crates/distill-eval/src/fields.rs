@@ -1,11 +1,16 @@
 //! Field by field: an extracted value is right when its field and its exact value are in the
 //! reference.
 
-use distill_chat::Task;
+use distill_chat::{Task, TaskKind, same_json, without_fence};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Interval, Sample, Settings, Statistic, aggregate::scorable, stats::bootstrap};
+use crate::{
+    Context, Interval, Sample, Score, Scorer, Settings, Statistic,
+    aggregate::scorable,
+    metric,
+    stats::bootstrap::{Clusters, clustered_interval},
+};
 
 /// How a field fared over all rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,12 +34,17 @@ pub fn per_field(samples: &[Sample], task: &Task, settings: &Settings) -> Vec<Fi
     let Some(schema) = task.schema() else {
         return Vec::new();
     };
-    let scorable = scorable(samples);
+    let Some(f1) = metric("field_f1") else {
+        return Vec::new();
+    };
+    let scorable = scorable(&Scorer::plain(f1), samples, task, drop);
+    let clusters = Clusters::of(scorable.iter().map(|sample| sample.group.as_deref()));
+    let kind = task.definition().kind;
     schema
         .field_names()
         .map(|field| {
-            let pooled = PooledFields::new(FieldCounts::of(&scorable, Some(field)), Tally::f1);
-            let sum = pooled.counts.sum(&vec![1; scorable.len()]);
+            let pooled = Pooled::new(field_tallies(&scorable, kind, Some(field)), Tally::f1);
+            let sum = pooled.sum(&vec![1; scorable.len()]);
             FieldScores {
                 field: field.to_owned(),
                 gold: sum.gold as usize,
@@ -43,8 +53,9 @@ pub fn per_field(samples: &[Sample], task: &Task, settings: &Settings) -> Vec<Fi
                 precision: sum.precision(),
                 recall: sum.recall(),
                 f1: sum.f1(),
-                f1_interval: bootstrap::interval(
+                f1_interval: clustered_interval(
                     &pooled,
+                    &clusters,
                     settings.confidence,
                     settings.draws,
                     settings.seed,
@@ -59,6 +70,24 @@ pub(crate) fn object(text: &str) -> Option<Map<String, Value>> {
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Some(object),
         _ => None,
+    }
+}
+
+/// The object that a sample answers with: what the task read, or of free text the JSON that it is.
+pub(crate) fn answer_object(sample: &Sample, kind: TaskKind) -> Option<Map<String, Value>> {
+    let answer = sample.answer()?;
+    object(match kind {
+        TaskKind::Generate => without_fence(answer),
+        TaskKind::Classify | TaskKind::Extract => answer,
+    })
+}
+
+/// Samples with a reply and with an object for a reference can be counted.
+pub(crate) fn has_object_reference(sample: &Sample, _context: &Context<'_>) -> Result<(), Score> {
+    let (_, gold) = sample.reply_and_gold()?;
+    match object(gold) {
+        Some(_) => Ok(()),
+        None => Err(Score::unscored("the reference is not a JSON object")),
     }
 }
 
@@ -97,33 +126,20 @@ impl std::ops::Add for Tally {
     }
 }
 
-/// One tally a sample.
-pub(crate) struct FieldCounts(Vec<Tally>);
-
-impl FieldCounts {
-    /// Of all fields, or of one.
-    pub(crate) fn of(samples: &[&Sample], field: Option<&str>) -> Self {
-        Self(
-            samples
-                .iter()
-                .map(|sample| {
-                    let of = |text: Option<&str>| text.and_then(object).unwrap_or_default();
-                    count(&of(sample.gold.as_deref()), &of(sample.answer()), field)
-                })
-                .collect(),
-        )
-    }
-
-    fn sum(&self, weights: &[u32]) -> Tally {
-        let mut sum = Tally::default();
-        for (tally, weight) in self.0.iter().zip(weights) {
-            let weight = u64::from(*weight);
-            sum.gold += weight * tally.gold;
-            sum.predicted += weight * tally.predicted;
-            sum.correct += weight * tally.correct;
-        }
-        sum
-    }
+/// The fields of each sample, all of them or one.
+pub(crate) fn field_tallies(
+    samples: &[&Sample],
+    kind: TaskKind,
+    field: Option<&str>,
+) -> Vec<Tally> {
+    samples
+        .iter()
+        .map(|sample| {
+            let gold = sample.gold.as_deref().and_then(object).unwrap_or_default();
+            let answer = answer_object(sample, kind).unwrap_or_default();
+            count(&gold, &answer, field)
+        })
+        .collect()
 }
 
 fn count(gold: &Map<String, Value>, answer: &Map<String, Value>, field: Option<&str>) -> Tally {
@@ -133,29 +149,43 @@ fn count(gold: &Map<String, Value>, answer: &Map<String, Value>, field: Option<&
         predicted: answer.keys().filter(|name| chosen(name)).count() as u64,
         correct: answer
             .iter()
-            .filter(|(name, value)| chosen(name) && gold.get(*name) == Some(*value))
+            .filter(|(name, value)| {
+                let same = |gold| same_json(gold, value);
+                chosen(name) && gold.get(*name).is_some_and(same)
+            })
             .count() as u64,
     }
 }
 
-/// A ratio of the tallies summed over samples.
-pub(crate) struct PooledFields {
-    counts: FieldCounts,
+/// A ratio of tallies summed over samples.
+pub(crate) struct Pooled {
+    tallies: Vec<Tally>,
     ratio: fn(Tally) -> Option<f64>,
 }
 
-impl PooledFields {
-    pub(crate) fn new(counts: FieldCounts, ratio: fn(Tally) -> Option<f64>) -> Self {
-        Self { counts, ratio }
+impl Pooled {
+    pub(crate) fn new(tallies: Vec<Tally>, ratio: fn(Tally) -> Option<f64>) -> Self {
+        Self { tallies, ratio }
+    }
+
+    fn sum(&self, weights: &[u32]) -> Tally {
+        let mut sum = Tally::default();
+        for (tally, weight) in self.tallies.iter().zip(weights) {
+            let weight = u64::from(*weight);
+            sum.gold += weight * tally.gold;
+            sum.predicted += weight * tally.predicted;
+            sum.correct += weight * tally.correct;
+        }
+        sum
     }
 }
 
-impl Statistic for PooledFields {
+impl Statistic for Pooled {
     fn samples(&self) -> usize {
-        self.counts.0.len()
+        self.tallies.len()
     }
 
     fn value(&self, weights: &[u32]) -> Option<f64> {
-        (self.ratio)(self.counts.sum(weights))
+        (self.ratio)(self.sum(weights))
     }
 }

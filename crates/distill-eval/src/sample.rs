@@ -20,8 +20,17 @@ pub enum Outcome {
 pub struct Sample {
     pub id: String,
     pub outcome: Outcome,
-    /// The reference answer: a label, or the text of a JSON object. `None` where the row has none.
+    /// The reference answer: a label, the text of a JSON object, or free text (a JSON list of
+    /// strings holds several right ones). `None` where the row has none.
     pub gold: Option<String>,
+    /// Rows of one group (turns of a conversation, questions about a document) are drawn together
+    /// by a bootstrap. `None` for a row that stands alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The texts of the options that a multiple-choice row offers, in the order of their letters;
+    /// empty where they are not known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
 }
 
 impl Sample {
@@ -51,7 +60,21 @@ impl Sample {
             id: id.into(),
             outcome,
             gold: gold.map(str::to_owned),
+            group: None,
+            choices: Vec::new(),
         }
+    }
+
+    #[must_use]
+    pub fn with_group(mut self, group: Option<String>) -> Self {
+        self.group = group;
+        self
+    }
+
+    #[must_use]
+    pub fn with_choices(mut self, choices: Vec<String>) -> Self {
+        self.choices = choices;
+        self
     }
 
     /// The canonical answer, where the reply was one.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use distill_chat::{Task, TaskKind};
 use distill_eval::{
     Candidate, Comparison, Confusion, DecisionInput, Metric, Reference, Sample, ScoredRow,
-    Settings, aggregate, compare as compare_scores, compare_corpus, metric, per_field,
+    Scorer, Settings, aggregate, compare as compare_scores, compare_corpus, metric, per_field,
     primary_metric, recommend,
 };
 use distill_report::{
@@ -156,7 +156,7 @@ fn contestants(
                 Sample::read(row.id.clone(), task, reply, gold)
             })
             .collect();
-        let scores = primary
+        let scores = Scorer::plain(primary)
             .score_all(&samples, task)
             .expect("the primary metric scores row by row");
         contestants.push(Contestant {
@@ -273,7 +273,7 @@ impl Judged<'_> {
                 ));
                 if let (Arm::Teacher, Some(corpus)) = (&baseline.arm, self.corpus_metric()) {
                     let comparison = compare_corpus(
-                        corpus,
+                        &Scorer::plain(corpus),
                         &student.samples,
                         &baseline.samples,
                         self.task,
@@ -324,7 +324,7 @@ impl Judged<'_> {
         let scores = names
             .iter()
             .filter_map(|name| metric(name))
-            .map(|metric| aggregate(metric, &contestant.samples, self.task, self.options))
+            .map(|metric| aggregate(&Scorer::plain(metric), &contestant.samples, self.task, self.options))
             .collect();
         let classify = self.settings.task.kind == TaskKind::Classify;
         let confusion = classify.then(|| Confusion::count(&contestant.samples, self.task));
@@ -373,7 +373,7 @@ impl Judged<'_> {
             .collect();
         vec![Slice {
             name: "rows whose right answer is not {}".to_owned(),
-            score: aggregate(self.primary, &filled, self.task, self.options),
+            score: aggregate(&Scorer::plain(self.primary), &filled, self.task, self.options),
         }]
     }
 

@@ -1,8 +1,6 @@
 //! The reply is the reference, character for character.
 
-use distill_chat::Task;
-
-use super::{Direction, EVERY, Metric, Rule, Unit};
+use super::{Context, Direction, EVERY, Metric, Rule, Unit, text::right_by_any};
 use crate::{Sample, Score};
 
 pub(super) static METRIC: Metric = Metric {
@@ -11,12 +9,12 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Higher,
     description: "share of replies that equal the reference text, outer white space aside",
     kinds: EVERY,
+    settings: &[],
     rule: Rule::Share(score),
 };
 
-fn score(sample: &Sample, _task: &Task) -> Score {
-    match sample.reply_and_gold() {
-        Ok((reply, gold)) => Score::right(reply.trim() == gold.trim()),
-        Err(unscored) => unscored,
-    }
+fn score(sample: &Sample, context: &Context<'_>) -> Score {
+    right_by_any(sample, context, |reply, reference| {
+        reply.trim() == reference.trim()
+    })
 }

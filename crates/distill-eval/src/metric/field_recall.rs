@@ -1,11 +1,9 @@
 //! Of the fields that should be there, how many were found.
 
-use distill_chat::Task;
-
-use super::{Direction, EXTRACT, Metric, Rule, Unit};
+use super::{Context, Corpus, Direction, JSON, Metric, Rule, Unit};
 use crate::{
     Sample, Statistic,
-    fields::{FieldCounts, PooledFields, Tally},
+    fields::{Pooled, Tally, field_tallies, has_object_reference},
 };
 
 pub(super) static METRIC: Metric = Metric {
@@ -13,13 +11,17 @@ pub(super) static METRIC: Metric = Metric {
     unit: Unit::Share,
     direction: Direction::Higher,
     description: "share of the reference fields that were found, pooled over rows; a value must match exactly",
-    kinds: EXTRACT,
-    rule: Rule::Corpus(statistic),
+    kinds: JSON,
+    settings: &[],
+    rule: Rule::Corpus(Corpus {
+        scorable: has_object_reference,
+        statistic,
+    }),
 };
 
-fn statistic(samples: &[&Sample], _task: &Task) -> Box<dyn Statistic> {
-    Box::new(PooledFields::new(
-        FieldCounts::of(samples, None),
+fn statistic(samples: &[&Sample], context: &Context<'_>) -> Box<dyn Statistic> {
+    Box::new(Pooled::new(
+        field_tallies(samples, context.kind(), None),
         Tally::recall,
     ))
 }

@@ -1,20 +1,22 @@
 //! F1 of each label, averaged with equal weight.
 
-use distill_chat::Task;
-
-use super::{CLASSIFY, Direction, Metric, Rule, Unit};
+use super::{CLASSIFY, Context, Corpus, Direction, Metric, Rule, Unit, has_reference};
 use crate::{Sample, Statistic, confusion::LabelCodes};
 
 pub(super) static METRIC: Metric = Metric {
     name: "macro_f1",
-    unit: Unit::Share,
+    unit: Unit::Score0To1,
     direction: Direction::Higher,
     description: "mean F1 over the labels that occur in references or answers; an invalid reply misses its label",
     kinds: CLASSIFY,
-    rule: Rule::Corpus(statistic),
+    settings: &[],
+    rule: Rule::Corpus(Corpus {
+        scorable: has_reference,
+        statistic,
+    }),
 };
 
-fn statistic(samples: &[&Sample], _task: &Task) -> Box<dyn Statistic> {
+fn statistic(samples: &[&Sample], _context: &Context<'_>) -> Box<dyn Statistic> {
     Box::new(MacroF1(LabelCodes::of(samples)))
 }
 

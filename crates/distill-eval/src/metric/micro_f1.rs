@@ -1,20 +1,22 @@
 //! F1 of the pooled label counts.
 
-use distill_chat::Task;
-
-use super::{CLASSIFY, Direction, Metric, Rule, Unit};
+use super::{CLASSIFY, Context, Corpus, Direction, Metric, Rule, Unit, has_reference};
 use crate::{Sample, Statistic, confusion::LabelCodes};
 
 pub(super) static METRIC: Metric = Metric {
     name: "micro_f1",
-    unit: Unit::Share,
+    unit: Unit::Score0To1,
     direction: Direction::Higher,
     description: "F1 of the counts pooled over labels; equals accuracy when every reply is a label",
     kinds: CLASSIFY,
-    rule: Rule::Corpus(statistic),
+    settings: &[],
+    rule: Rule::Corpus(Corpus {
+        scorable: has_reference,
+        statistic,
+    }),
 };
 
-fn statistic(samples: &[&Sample], _task: &Task) -> Box<dyn Statistic> {
+fn statistic(samples: &[&Sample], _context: &Context<'_>) -> Box<dyn Statistic> {
     Box::new(MicroF1(LabelCodes::of(samples)))
 }
 

@@ -1,8 +1,6 @@
 //! The reply is the reference when case, spacing and outer punctuation do not count.
 
-use distill_chat::Task;
-
-use super::{Direction, EVERY, Metric, Rule, Unit};
+use super::{Context, Direction, EVERY, Metric, Rule, Unit, text::right_by_any};
 use crate::{Sample, Score};
 
 pub(super) static METRIC: Metric = Metric {
@@ -11,18 +9,18 @@ pub(super) static METRIC: Metric = Metric {
     direction: Direction::Higher,
     description: "share of replies that equal the reference in lower case, white space folded, outer quotes and stops removed",
     kinds: EVERY,
+    settings: &[],
     rule: Rule::Share(score),
 };
 
-fn score(sample: &Sample, _task: &Task) -> Score {
-    match sample.reply_and_gold() {
-        Ok((reply, gold)) => Score::right(normalised(reply) == normalised(gold)),
-        Err(unscored) => unscored,
-    }
+fn score(sample: &Sample, context: &Context<'_>) -> Score {
+    right_by_any(sample, context, |reply, reference| {
+        normalised(reply) == normalised(reference)
+    })
 }
 
 /// Inner punctuation stays: `1.5` and `15` are different answers.
-fn normalised(text: &str) -> String {
+pub(super) fn normalised(text: &str) -> String {
     let outer = |character: char| {
         character.is_whitespace()
             || matches!(
