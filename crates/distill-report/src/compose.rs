@@ -9,23 +9,40 @@ use crate::{
 };
 
 mod answers;
+mod cascade;
 mod cost;
+mod data;
 mod facts;
+mod figures;
+mod gates;
+mod judge;
 mod models;
+mod summary;
+mod terms;
 mod verdict;
+
+pub(crate) use gates::{Gate, Outcome, gates};
+pub(crate) use summary::summary;
+pub(crate) use terms::explain;
 
 pub(crate) fn compose(report: &RunReport) -> Document {
     let sections = [
         Some(verdict::section(report)),
+        figures::section(report),
         models::side_by_side(report),
         models::differences(report),
-        models::figures(report),
+        cascade::section(report),
+        cascade::learning(report),
         models::other_metrics(report),
+        answers::slices(report),
         answers::per_label(report),
         answers::per_field(report),
-        answers::confused(report),
+        answers::confusion(report),
         answers::regressions(report),
-        Some(facts::data(report)),
+        judge::noise_floor(report),
+        judge::section(report),
+        Some(data::section(report)),
+        data::label_noise(report),
         facts::labels(report),
         cost::spend(report),
         cost::model(report),
@@ -34,16 +51,18 @@ pub(crate) fn compose(report: &RunReport) -> Document {
         Some(facts::lineage(report)),
         Some(facts::commands(report)),
     ];
-    Document {
-        title: format!("Report of {}", report.name),
-        decision: verdict::decision(report),
-        banner: verdict::banner(report),
+    let mut document = Document {
         sections: sections
             .into_iter()
             .flatten()
             .filter(|section| !section.blocks.is_empty())
             .collect(),
+        ..verdict::head(report)
+    };
+    if let Some(terms) = terms::section(&document) {
+        document.sections.push(terms);
     }
+    document
 }
 
 fn section(id: &'static str, title: impl Into<String>, blocks: Vec<Block>) -> Section {
@@ -70,12 +89,29 @@ fn cell(text: impl Into<String>) -> Line {
     Line::new(text)
 }
 
+/// A text of a row or of a model.
+fn quoted(text: &str) -> Line {
+    Line::quoted(text)
+}
+
 /// The metric's name; over rows that only the teacher labelled it is agreement, and is called so.
 fn metric_name(report: &RunReport, metric: &str) -> String {
     let name = number::metric(metric);
     match report.task.reference {
-        Reference::Gold => name,
-        Reference::TeacherLabels => format!("agreement with teacher ({name})"),
+        Reference::Gold | Reference::Human => name,
+        Reference::CalibratedJudge => format!("{name} (calibrated judge)"),
+        Reference::UncalibratedJudge => format!("{name} (uncalibrated judge)"),
+        Reference::TeacherLabels => format!("agreement with the teacher ({name})"),
+    }
+}
+
+/// What the answers are held against, in a table's head.
+fn reference_name(report: &RunReport) -> &'static str {
+    match report.task.reference {
+        Reference::Gold => "right answer",
+        Reference::Human => "people's answer",
+        Reference::CalibratedJudge | Reference::UncalibratedJudge => "reference",
+        Reference::TeacherLabels => "the teacher's label",
     }
 }
 
@@ -86,12 +122,13 @@ fn score(aggregate: Option<&Aggregate>) -> String {
     else {
         return MISSING.to_owned();
     };
+    let unit = aggregate.unit;
     match &aggregate.interval {
         Some(interval) => format!(
             "{} ({})",
-            number::percent(value),
-            number::percent_interval(interval)
+            number::value(unit, value),
+            number::value_interval(unit, interval)
         ),
-        None => format!("{} (no interval)", number::percent(value)),
+        None => format!("{} (no interval)", number::value(unit, value)),
     }
 }

@@ -4,12 +4,14 @@ use crate::RunReport;
 
 pub(crate) mod html;
 mod json;
+mod junit;
 mod markdown;
 mod terminal;
 
 pub use html::html;
 pub use json::{ReadError, json, read};
-pub use markdown::markdown;
+pub use junit::junit;
+pub use markdown::{markdown, summary};
 pub use terminal::terminal;
 
 /// One form of a report.
@@ -46,5 +48,17 @@ pub static FORMATS: &[Format] = &[
         file: "report.html",
         description: "the whole report in one file that loads nothing",
         render: html,
+    },
+    Format {
+        name: "junit",
+        file: "junit.xml",
+        description: "the gate as test cases, for a CI system",
+        render: junit,
+    },
+    Format {
+        name: "summary",
+        file: "summary.md",
+        description: "verdict, models, differences and cost in at most 60 lines of Markdown, for a pull request",
+        render: summary,
     },
 ];

@@ -1,278 +1,262 @@
-//! Figures as SVG. Marks differ in shape, not only in colour; colours come from the page's styles.
+//! Figures as SVG. Marks differ in shape and lines in their dashes, not only in colour; colours come
+//! from the page's styles, so that a figure follows light, dark and print.
 
 use std::fmt::Write;
 
+use distill_eval::Unit;
+
 use crate::{Arm, Role, RunReport, export::html::escape, number};
 
-const WIDTH: f64 = 460.0;
-const ROW: f64 = 34.0;
+mod arms;
+mod axis;
+mod lines;
 
-/// An arm with a value to draw.
-struct Dot<'a> {
-    arm: &'a Arm,
-    value: f64,
-    low: f64,
-    high: f64,
-    main: bool,
+pub(crate) use arms::{Toll, against, scores, slices};
+use axis::{Linear, Log};
+pub(crate) use lines::{deferral, learning, reliability};
+
+/// In the units of a figure's view box, as every length here.
+const WIDTH: f64 = 520.0;
+/// What a letter takes at the figure's text size, generously.
+const LETTER: f64 = 7.0;
+const LINE: f64 = 15.0;
+
+/// The part of a figure that data is drawn in.
+#[derive(Clone, Copy)]
+struct Plot {
+    left: f64,
+    right: f64,
+    top: f64,
+    bottom: f64,
 }
 
-fn dots(report: &RunReport) -> Vec<Dot<'_>> {
-    let main = report.main_arm().map(|arm| &arm.name);
-    report
-        .arms
-        .iter()
-        .filter_map(|arm| {
-            let score = arm
-                .scores
-                .iter()
-                .find(|score| score.metric == report.task.metric)?;
-            let value = score.value?;
-            let (low, high) = score
-                .interval
-                .map_or((value, value), |interval| (interval.low, interval.high));
-            Some(Dot {
-                arm,
-                value,
-                low,
-                high,
-                main: Some(&arm.name) == main,
-            })
-        })
-        .collect()
-}
-
-/// Each arm's value with its interval: a mark and a whisker.
-pub(crate) fn scores(report: &RunReport) -> Option<String> {
-    let dots = dots(report);
-    if dots.is_empty() {
-        return None;
-    }
-    let scale = Scale::of(&dots, 24.0, WIDTH - 24.0);
-    let bottom = 8.0 + ROW * dots.len() as f64;
-    let mut svg = open(bottom + 24.0, "Value of each model with its interval");
-    for tick in scale.ticks() {
-        let x = scale.place(tick);
-        let _ = write!(
-            svg,
-            r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="4" y2="{bottom:.1}"/><text class="soft" x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-            bottom + 16.0,
-            percent_tick(tick, scale.step)
-        );
-    }
-    for (place, dot) in dots.iter().enumerate() {
-        let label_y = 18.0 + ROW * place as f64;
-        let y = label_y + 11.0;
-        let (low, high) = (scale.place(dot.low), scale.place(dot.high));
-        let accent = if dot.main { " accent" } else { "" };
-        let _ = write!(
-            svg,
-            r#"<text x="14" y="{label_y:.1}">{}</text><text x="{:.1}" y="{label_y:.1}" text-anchor="end">{}{}</text><line class="mark{accent}" x1="{low:.1}" x2="{high:.1}" y1="{y:.1}" y2="{y:.1}"/>{}"#,
-            escape(&short(&dot.arm.name, 34)),
-            WIDTH - 14.0,
-            number::percent(dot.value),
-            simulated(dot.arm),
-            mark(dot.arm.role, scale.place(dot.value), y, dot.main)
-        );
-    }
-    svg.push_str("</svg>");
-    Some(svg)
-}
-
-/// Value against the median milliseconds of an answer, where both were measured.
-pub(crate) fn score_against_latency(report: &RunReport) -> Option<String> {
-    let dots: Vec<(Dot<'_>, f64)> = dots(report)
-        .into_iter()
-        .filter_map(|dot| {
-            let latency = dot.arm.speed.as_ref()?.per_answer_ms.p50;
-            (latency > 0.0).then_some((dot, latency.log10()))
-        })
-        .collect();
-    if dots.len() < 2 {
-        return None;
-    }
-    let (left, right, top, bottom) = (44.0, WIDTH - 110.0, 12.0, 250.0);
-    let least = dots
-        .iter()
-        .map(|dot| dot.1)
-        .fold(f64::INFINITY, f64::min)
-        .floor();
-    let most = dots
-        .iter()
-        .map(|dot| dot.1)
-        .fold(f64::NEG_INFINITY, f64::max)
-        .ceil()
-        .max(least + 1.0);
-    let across = |log: f64| left + (log - least) / (most - least) * (right - left);
-    let scale = Scale::over(dots.iter().map(|dot| &dot.0), bottom, top);
-    let mut svg = open(bottom + 40.0, "Value against median latency");
-    for tick in scale.ticks() {
-        let y = scale.place(tick);
-        let _ = write!(
-            svg,
-            r#"<line class="grid" x1="{left}" x2="{right:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="soft" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
-            left - 6.0,
-            y + 4.0,
-            percent_tick(tick, scale.step)
-        );
-    }
-    for power in least as i32..=most as i32 {
-        let x = across(f64::from(power));
-        let _ = write!(
-            svg,
-            r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{top}" y2="{bottom}"/><text class="soft" x="{x:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
-            bottom + 16.0,
-            power_of_ten(power)
-        );
-    }
-    let _ = write!(
-        svg,
-        r#"<text class="soft" x="{:.1}" y="{:.1}" text-anchor="middle">median ms per answer</text>"#,
-        f64::midpoint(left, right),
-        bottom + 34.0
-    );
-    write_points(&mut svg, &dots, &scale, across);
-    svg.push_str("</svg>");
-    Some(svg)
-}
-
-fn write_points(
-    svg: &mut String,
-    dots: &[(Dot<'_>, f64)],
-    scale: &Scale,
-    across: impl Fn(f64) -> f64,
-) {
-    let mut order: Vec<&(Dot<'_>, f64)> = dots.iter().collect();
-    order.sort_by(|first, second| second.0.value.total_cmp(&first.0.value));
-    let mut taken: Vec<(f64, f64)> = Vec::new();
-    for (dot, log) in order {
-        let (x, y) = (across(*log), scale.place(dot.value));
-        let (low, high) = (scale.place(dot.low), scale.place(dot.high));
-        // Labels near each other are pushed down, one line at a time.
-        let mut label = y + 4.0;
-        while taken
-            .iter()
-            .any(|(other_x, other)| (other_x - x).abs() < 110.0 && (other - label).abs() < 13.0)
-        {
-            label += 2.0;
+impl Plot {
+    fn of_height(height: f64) -> Self {
+        Self {
+            left: 52.0,
+            right: WIDTH - 14.0,
+            top: 12.0,
+            bottom: height - 46.0,
         }
-        taken.push((x, label));
-        let accent = if dot.main { " accent" } else { "" };
+    }
+
+    /// Grid lines, tick labels and the name of the upright axis.
+    fn upright(&self, svg: &mut String, scale: &Linear, name: &str) {
+        for tick in scale.ticks() {
+            let y = scale.place(tick);
+            let _ = write!(
+                svg,
+                r#"<line class="grid" x1="{:.1}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="soft" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+                self.left,
+                self.right,
+                self.left - 6.0,
+                y + 4.0,
+                scale.label(tick)
+            );
+        }
+        let (x, y) = (12.0, f64::midpoint(self.top, self.bottom));
         let _ = write!(
             svg,
-            r#"<line class="mark{accent}" x1="{x:.1}" x2="{x:.1}" y1="{low:.1}" y2="{high:.1}"/>{}<text x="{:.1}" y="{label:.1}">{}{}</text>"#,
-            mark(dot.arm.role, x, y, dot.main),
-            x + 10.0,
-            escape(&short(&dot.arm.name, 15)),
-            simulated(dot.arm)
+            r#"<text class="soft" x="{x:.1}" y="{y:.1}" text-anchor="middle" transform="rotate(-90 {x:.1} {y:.1})">{}</text>"#,
+            escape(&short(name, ((self.bottom - self.top) / LETTER) as usize))
+        );
+    }
+
+    /// One tick of the axis below.
+    fn tick(&self, svg: &mut String, x: f64, label: &str) {
+        let _ = write!(
+            svg,
+            r#"<line class="grid" x1="{x:.1}" x2="{x:.1}" y1="{:.1}" y2="{:.1}"/><text class="soft" x="{x:.1}" y="{:.1}" text-anchor="middle">{label}</text>"#,
+            self.top,
+            self.bottom,
+            self.bottom + 17.0
+        );
+    }
+
+    fn below(&self, svg: &mut String, name: &str) {
+        let _ = write!(
+            svg,
+            r#"<text class="soft" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
+            f64::midpoint(self.left, self.right),
+            self.bottom + 37.0,
+            escape(name)
+        );
+    }
+
+    /// A dashed line at a limit with its name at the end.
+    fn level(&self, svg: &mut String, y: f64, name: &str) {
+        let _ = write!(
+            svg,
+            r#"<line class="limit" x1="{:.1}" x2="{:.1}" y1="{y:.1}" y2="{y:.1}"/><text class="soft" x="{:.1}" y="{:.1}">{}</text>"#,
+            self.left,
+            self.right,
+            self.left + 5.0,
+            y - 5.0,
+            escape(name)
+        );
+    }
+
+    fn plumb(&self, svg: &mut String, x: f64, name: &str) {
+        let (anchor, shift) = if x > f64::midpoint(self.left, self.right) {
+            ("end", -5.0)
+        } else {
+            ("start", 5.0)
+        };
+        let _ = write!(
+            svg,
+            r#"<line class="limit" x1="{x:.1}" x2="{x:.1}" y1="{:.1}" y2="{:.1}"/><text class="soft" x="{:.1}" y="{:.1}" text-anchor="{anchor}">{}</text>"#,
+            self.top,
+            self.bottom,
+            x + shift,
+            self.bottom - 6.0,
+            escape(name)
         );
     }
 }
 
 fn open(height: f64, title: &str) -> String {
+    let title = escape(title);
     format!(
-        r#"<svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg">"#
+        r#"<svg viewBox="0 0 {WIDTH} {height:.0}" role="img" aria-label="{title}" xmlns="http://www.w3.org/2000/svg"><title>{title}</title>"#
     )
 }
 
 /// A shape for each kind of model.
 fn mark(role: Role, x: f64, y: f64, main: bool) -> String {
     let accent = if main { " accent" } else { "" };
+    let path = |hollow: &str, path: &str| {
+        format!(r#"<path class="mark{hollow}{accent}" d="M{x:.1} {y:.1}{path}z"/>"#)
+    };
     match role {
-        Role::Student | Role::Cascade | Role::CheaperApi => {
+        Role::Student => {
             format!(r#"<circle class="mark{accent}" cx="{x:.1}" cy="{y:.1}" r="5.5"/>"#)
         }
-        Role::Floor => format!(
-            r#"<rect class="mark{accent}" x="{:.1}" y="{:.1}" width="9" height="9"/>"#,
-            x - 4.5,
-            y - 4.5
+        Role::Floor => path("", "m-4.5 -4.5h9v9h-9"),
+        Role::Teacher => path("", "m0 -6.5l6.5 6.5l-6.5 6.5l-6.5 -6.5"),
+        Role::Cascade => path("", "m0 -6.5l6.2 11h-12.4"),
+        Role::CheaperApi => path("", "m0 6.5l6.2 -11h-12.4"),
+        Role::Constant => path(
+            "",
+            "m-1.2 -6h2.4v4.8h4.8v2.4h-4.8v4.8h-2.4v-4.8h-4.8v-2.4h4.8",
         ),
-        Role::Teacher => format!(
-            r#"<path class="mark" d="M{x:.1} {:.1}l6.5 6.5l-6.5 6.5l-6.5 -6.5z"/>"#,
-            y - 6.5
-        ),
-        Role::Constant => format!(
-            r#"<path class="mark hollow" d="M{:.1} {y:.1}h9m-4.5 -4.5v9"/>"#,
-            x - 4.5
-        ),
-        Role::Untuned | Role::FewShot | Role::Control => {
-            format!(r#"<circle class="mark hollow" cx="{x:.1}" cy="{y:.1}" r="5"/>"#)
+        Role::Untuned => {
+            format!(r#"<circle class="mark hollow{accent}" cx="{x:.1}" cy="{y:.1}" r="5"/>"#)
         }
+        Role::FewShot => path(" hollow", "m0 -6l5.8 10.4h-11.6"),
+        Role::Control => path(" hollow", "m-4.5 -4.5h9v9h-9"),
     }
 }
 
-fn simulated(arm: &Arm) -> &'static str {
-    if arm.simulated {
+/// What the shapes mean: one line of marks under the figure, broken where it is full.
+fn legend(svg: &mut String, top: f64, roles: &[Role]) -> f64 {
+    let (mut x, mut y) = (18.0, top);
+    for role in roles {
+        let width = 26.0 + LETTER * role.label().len() as f64;
+        if x + width > WIDTH {
+            x = 18.0;
+            y += LINE + 4.0;
+        }
+        let _ = write!(
+            svg,
+            r#"{}<text class="soft" x="{:.1}" y="{:.1}">{}</text>"#,
+            mark(*role, x, y, false),
+            x + 11.0,
+            y + 4.0,
+            role.label()
+        );
+        x += width;
+    }
+    y + 14.0
+}
+
+fn roles<'a>(arms: impl Iterator<Item = &'a Arm>) -> Vec<Role> {
+    let mut roles: Vec<Role> = Vec::new();
+    for arm in arms {
+        if !roles.contains(&arm.role) {
+            roles.push(arm.role);
+        }
+    }
+    roles
+}
+
+fn simulated(simulated: bool) -> &'static str {
+    if simulated {
         r#" <tspan class="sim-text">SIM</tspan>"#
     } else {
         ""
     }
 }
 
+/// The unit of the task's metric.
+fn unit(report: &RunReport) -> Unit {
+    report.unit(&report.task.metric)
+}
+
 fn short(name: &str, most: usize) -> String {
     if name.chars().count() <= most {
         return name.to_owned();
     }
-    let mut short: String = name.chars().take(most - 1).collect();
+    let mut short: String = name.chars().take(most.saturating_sub(1)).collect();
     short.push('…');
     short
 }
 
-fn power_of_ten(power: i32) -> String {
-    if power >= 0 {
-        number::significant(10_f64.powi(power))
-            .replace(".00", "")
-            .replace("10.0", "10")
-    } else {
-        format!("{:.*}", power.unsigned_abs() as usize, 10_f64.powi(power))
+/// Boxes that labels must not cover.
+#[derive(Default)]
+struct Taken(Vec<(f64, f64, f64, f64)>);
+
+impl Taken {
+    fn add(&mut self, left: f64, top: f64, right: f64, bottom: f64) {
+        self.0.push((left, top, right, bottom));
+    }
+
+    fn overlap(&self, left: f64, top: f64, right: f64, bottom: f64) -> f64 {
+        self.0
+            .iter()
+            .map(|other| {
+                let wide = (right.min(other.2) - left.max(other.0)).max(0.0);
+                let high = (bottom.min(other.3) - top.max(other.1)).max(0.0);
+                wide * high
+            })
+            .fold(0.0, |sum, area| sum + area)
     }
 }
 
-fn percent_tick(share: f64, step: f64) -> String {
-    let digits = usize::from(step < 0.01);
-    format!("{:.digits$}%", share * 100.0)
-}
-
-/// Shares on a line, with round ticks.
-struct Scale {
-    from: f64,
-    to: f64,
-    step: f64,
-    start: f64,
-    end: f64,
-}
-
-impl Scale {
-    fn of(dots: &[Dot<'_>], start: f64, end: f64) -> Self {
-        Self::over(dots.iter(), start, end)
-    }
-
-    fn over<'a>(dots: impl Iterator<Item = &'a Dot<'a>>, start: f64, end: f64) -> Self {
-        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-        for dot in dots {
-            low = low.min(dot.low);
-            high = high.max(dot.high);
+/// Where a label of that width stands best beside a mark: the first free place, else the least bad.
+fn beside(taken: &mut Taken, plot: &Plot, x: f64, y: f64, width: f64) -> (f64, f64, &'static str) {
+    let mut best: Option<(f64, (f64, f64, &'static str))> = None;
+    let shifts = [
+        0.0,
+        -LINE,
+        LINE,
+        -2.0 * LINE,
+        2.0 * LINE,
+        -3.0 * LINE,
+        3.0 * LINE,
+    ];
+    for shift in shifts {
+        for (left, anchor) in [(x + 11.0, "start"), (x - 11.0 - width, "end")] {
+            let middle = y + shift;
+            let (top, bottom) = (middle - LINE / 2.0, middle + LINE / 2.0);
+            let outside = (plot.left - left).max(0.0)
+                + (left + width - plot.right).max(0.0)
+                + (plot.top - top).max(0.0)
+                + (bottom - plot.bottom).max(0.0);
+            let cost = taken.overlap(left, top, left + width, bottom)
+                + 100.0 * outside
+                + shift.abs() / 10.0;
+            if best.is_none_or(|(least, _)| cost < least) {
+                let at = if anchor == "start" {
+                    left
+                } else {
+                    left + width
+                };
+                best = Some((cost, (at, middle, anchor)));
+            }
         }
-        let span = (high - low).max(0.01);
-        let step = [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
-            .into_iter()
-            .find(|step| span / step <= 6.0)
-            .unwrap_or(0.25);
-        Self {
-            from: ((low / step).floor() * step).max(0.0),
-            to: ((high / step).ceil() * step).min(1.0),
-            step,
-            start,
-            end,
-        }
     }
-
-    fn place(&self, share: f64) -> f64 {
-        let along = (share - self.from) / (self.to - self.from).max(1e-9);
-        self.start + along * (self.end - self.start)
-    }
-
-    fn ticks(&self) -> impl Iterator<Item = f64> {
-        let steps = ((self.to - self.from) / self.step).round() as usize;
-        (0..=steps).map(|step| self.from + step as f64 * self.step)
-    }
+    let (at, middle, anchor) = best.map_or((x, y, "start"), |(_, place)| place);
+    let left = if anchor == "start" { at } else { at - width };
+    taken.add(left, middle - LINE / 2.0, left + width, middle + LINE / 2.0);
+    (at, middle + 4.0, anchor)
 }

@@ -23,7 +23,9 @@ mod sample;
 #[cfg(test)]
 mod tests;
 
-pub use export::{FORMATS, Format, ReadError, html, json, markdown, read, terminal};
+pub use export::{
+    FORMATS, Format, ReadError, html, json, junit, markdown, read, summary, terminal,
+};
 pub use model::{
     AcceptFacts, Agreement, Arm, Arrival, CONFUSION_LABELS, CandidateCost, CascadeFacts,
     ConfusionFacts, Corrected, CostInputs, CostModel, Counted, CurveFacts, CurveFactsPoint,

@@ -3,7 +3,7 @@
 
 use distill_eval::{
     Aggregate, Comparison, ConfusedPair, CorpusComparison, FieldScores, Interval, LabelScores,
-    PairedTable, Quantiles, Recommendation, Reference, recommend,
+    PairedTable, Quantiles, Recommendation, Reference, Unit, recommend,
 };
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,38 @@ impl RunReport {
             || self.labels.as_ref().is_some_and(|labels| labels.simulated)
             || self.spend.as_ref().is_some_and(|spend| spend.simulated)
             || self.cost.teacher_simulated
+    }
+
+    /// The arm's value of the task's metric.
+    pub(crate) fn primary<'a>(&self, arm: &'a Arm) -> Option<&'a Aggregate> {
+        arm.scores
+            .iter()
+            .find(|score| score.metric == self.task.metric)
+    }
+
+    /// The unit of that metric: as an arm's score of it says, else as the metric says.
+    pub(crate) fn unit(&self, metric: &str) -> Unit {
+        let scores = self.arms.iter().flat_map(|arm| &arm.scores);
+        let mut named = scores.filter(|score| score.metric == metric);
+        named.next().map_or_else(
+            || distill_eval::metric(metric).map_or(Unit::Share, |metric| metric.unit),
+            |score| score.unit,
+        )
+    }
+
+    /// What the candidates would take over from.
+    pub(crate) fn teacher(&self) -> Option<&Arm> {
+        self.arms.iter().find(|arm| arm.role == Role::Teacher)
+    }
+
+    /// That candidate against the teacher by the task's metric.
+    pub(crate) fn against_teacher(&self, candidate: &str) -> Option<&Difference> {
+        let teacher = self.teacher()?;
+        self.differences.iter().find(|row| {
+            row.candidate == candidate
+                && row.baseline == teacher.name
+                && row.metric == self.task.metric
+        })
     }
 
     /// The arm that the run's verdict is about, else the first student.
@@ -315,7 +347,7 @@ impl Difference {
             difference: comparison.difference,
             interval: comparison.interval,
             mcnemar_p: comparison.mcnemar_p,
-            table: Some(comparison.table),
+            table: comparison.table,
         }
     }
 

@@ -1,12 +1,87 @@
 //! How numbers are written: one place, so that every rendering says the same.
 
-use distill_eval::Interval;
+use distill_eval::{Interval, Unit};
 
 /// What stands where a number would, when there is none.
 pub(crate) const MISSING: &str = "not measured";
 
 pub(crate) fn or_missing<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| MISSING.to_owned(), show)
+}
+
+/// Whether values lie in 0 to 1 and are shown as a percentage.
+pub(crate) fn is_share(unit: Unit) -> bool {
+    matches!(unit, Unit::Share | Unit::Score0To1)
+}
+
+/// A value of a metric.
+pub(crate) fn value(unit: Unit, value: f64) -> String {
+    match unit {
+        Unit::Share | Unit::Score0To1 => percent(value),
+        Unit::Score0To100 => format!("{value:.1}"),
+        Unit::Points => significant(value),
+    }
+}
+
+pub(crate) fn value_interval(unit: Unit, interval: &Interval) -> String {
+    if is_share(unit) {
+        percent_interval(interval)
+    } else {
+        format!(
+            "{} to {}",
+            value(unit, interval.low),
+            value(unit, interval.high)
+        )
+    }
+}
+
+/// A difference of two values of a metric, with its sign: percentage points, or the metric's own.
+pub(crate) fn change(unit: Unit, difference: f64) -> String {
+    match unit {
+        Unit::Share | Unit::Score0To1 => points(difference),
+        Unit::Score0To100 => points(difference / 100.0),
+        Unit::Points => signed(&format!(
+            "{}{}",
+            sign(difference),
+            significant(difference.abs())
+        )),
+    }
+}
+
+pub(crate) fn change_interval(unit: Unit, interval: &Interval) -> String {
+    format!(
+        "{} to {}",
+        change(unit, interval.low),
+        change(unit, interval.high)
+    )
+}
+
+fn sign(number: f64) -> &'static str {
+    if number < 0.0 { "-" } else { "+" }
+}
+
+/// With a true minus, and without a sign before nothing.
+fn signed(text: &str) -> String {
+    if text.chars().any(|digit| ('1'..='9').contains(&digit)) {
+        text.replace('-', "−")
+    } else {
+        text.trim_start_matches(['+', '-']).to_owned()
+    }
+}
+
+/// How many times as much the second is: `3.2× less`, `1.5× more`.
+pub(crate) fn times(candidate: f64, baseline: f64) -> Option<String> {
+    if candidate <= 0.0 || baseline <= 0.0 {
+        return None;
+    }
+    let ratio = baseline / candidate;
+    Some(if (0.995..1.005).contains(&ratio) {
+        "the same".to_owned()
+    } else if ratio > 1.0 {
+        format!("{}× less", significant(ratio))
+    } else {
+        format!("{}× more", significant(1.0 / ratio))
+    })
 }
 
 /// A share as a percentage.
@@ -16,11 +91,7 @@ pub(crate) fn percent(share: f64) -> String {
 
 /// A difference of shares in percentage points, with its sign.
 pub(crate) fn points(share: f64) -> String {
-    let text = format!("{:+.1}", share * 100.0);
-    match text.as_str() {
-        "-0.0" | "+0.0" => "0.0".to_owned(),
-        _ => text.replace('-', "−"),
-    }
+    signed(&format!("{:+.1}", share * 100.0))
 }
 
 pub(crate) fn percent_interval(interval: &Interval) -> String {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use distill_eval::{
-    Aggregate, Candidate, Comparison, ConfusedPair, DecisionInput, FieldScores, LabelScores,
-    Limits, PairedTable, Quantiles, Reference, recommend, stats::wilson,
+    Aggregate, Candidate, CandidateRole, Comparison, ConfusedPair, DecisionInput, FieldScores,
+    LabelScores, Limits, PairedTable, Quantiles, Reference, recommend, stats::wilson,
 };
 
 use crate::*;
@@ -127,9 +127,14 @@ fn recommendation() -> distill_eval::Recommendation {
             p95_ms: Some(19.5),
             usd_per_1000: Some(0.24),
             learning_curve: None,
+            ..DecisionInput::default()
         },
         bytes: if floor { 90_000 } else { 700_000 },
-        floor,
+        role: if floor {
+            CandidateRole::Floor
+        } else {
+            CandidateRole::Student
+        },
         against_floor: (!floor).then_some(&against_floor),
     };
     recommend(&[

@@ -1,9 +1,12 @@
 //! Where the answers are good and where they are not.
 
-use super::{cell, models::broken_down, section};
+use distill_eval::{Aggregate, Reference};
+
+use super::{cell, metric_name, models::broken_down, quoted, reference_name, score, section};
 use crate::{
-    RunReport,
-    document::{Align, Block, Column, Line, Section, Table},
+    Arm, CONFUSION_LABELS, ConfusionFacts, Regression, Regressions, RunReport,
+    document::{Align, Block, Case, Column, Line, Matrix, Section, Table},
+    figure,
     number::{self, MISSING, or_missing},
 };
 
@@ -37,7 +40,7 @@ pub(super) fn per_label(report: &RunReport) -> Option<Section> {
     for label in labels {
         let mark = |value| Line::marked(or_missing(value, number::percent), main.simulated);
         let mut row = vec![
-            cell(&label.label),
+            quoted(&label.label),
             cell(number::count(label.support)),
             mark(label.f1),
             mark(label.precision),
@@ -104,61 +107,240 @@ pub(super) fn per_field(report: &RunReport) -> Option<Section> {
     (!table.rows.is_empty()).then(|| section("fields", "Per field", vec![Block::Table(table)]))
 }
 
-pub(super) fn confused(report: &RunReport) -> Option<Section> {
+/// Which labels are taken for which: the whole table where it can be read, else the pairs most
+/// often confused.
+pub(super) fn confusion(report: &RunReport) -> Option<Section> {
+    let mut blocks = Vec::new();
+    let shown: Vec<&Arm> = [report.main_arm(), report.teacher()]
+        .into_iter()
+        .flatten()
+        .collect();
+    for (place, arm) in shown.iter().enumerate() {
+        if let Some(confusion) = &arm.confusion
+            && (place == 0 || arm.name != shown[0].name)
+            && fits(confusion)
+        {
+            let matrix = Block::Matrix(matrix(report, arm, confusion));
+            blocks.push(if place == 0 {
+                matrix
+            } else {
+                Block::Fold {
+                    summary: format!("The same for {}", arm.name),
+                    blocks: vec![matrix],
+                }
+            });
+        }
+    }
     let mut table = Table::new(
         "The pairs most often confused",
-        &["model", "right answer", "was answered", ">rows"],
+        &["model", reference_name(report), "was answered", ">rows"],
     );
     for arm in broken_down(report) {
         for pair in arm.confused.iter().take(PAIRS) {
             table.row(vec![
                 cell(&arm.name),
-                cell(&pair.gold),
-                cell(&pair.answered),
+                quoted(&pair.gold),
+                quoted(&pair.answered),
                 Line::marked(number::count(pair.count), arm.simulated),
             ]);
         }
     }
-    (!table.rows.is_empty())
-        .then(|| section("confused", "Confused pairs", vec![Block::Table(table)]))
+    if !table.rows.is_empty() {
+        blocks.push(if blocks.is_empty() {
+            Block::Table(table)
+        } else {
+            Block::Fold {
+                summary: "The pairs most often confused, of every model".to_owned(),
+                blocks: vec![Block::Table(table)],
+            }
+        });
+    }
+    (!blocks.is_empty()).then(|| section("confusion", "What is taken for what", blocks))
+}
+
+/// A table that somebody else wrote may have any shape.
+fn fits(confusion: &ConfusionFacts) -> bool {
+    confusion.labels.len() <= CONFUSION_LABELS
+        && confusion.counts.len() == confusion.labels.len()
+        && confusion.answers.len() >= confusion.labels.len()
+        && confusion
+            .counts
+            .iter()
+            .all(|row| row.len() == confusion.answers.len())
+}
+
+fn matrix(report: &RunReport, arm: &Arm, confusion: &ConfusionFacts) -> Matrix {
+    let more = confusion.answers.get(confusion.labels.len()..);
+    Matrix {
+        caption: format!(
+            "{}: rows are {}s, columns what it answered, by the same numbers",
+            arm.name,
+            reference_name(report)
+        ),
+        rows: confusion.labels.clone(),
+        more: more.unwrap_or_default().to_vec(),
+        counts: confusion.counts.clone(),
+        simulated: arm.simulated,
+    }
+}
+
+/// Models beside each other on a part of the rows.
+const BESIDE: usize = 4;
+
+pub(super) fn slices(report: &RunReport) -> Option<Section> {
+    let main = report.main_arm();
+    let mut arms: Vec<&Arm> = main.into_iter().chain(report.teacher()).collect();
+    arms.extend(broken_down(report));
+    arms.retain(|arm| !arm.slices.is_empty());
+    let mut seen: Vec<&str> = Vec::new();
+    arms.retain(|arm| {
+        let new = !seen.contains(&arm.name.as_str());
+        seen.push(&arm.name);
+        new
+    });
+    let all = arms.len();
+    arms.truncate(BESIDE);
+    let mut names: Vec<&str> = Vec::new();
+    for slice in arms.iter().flat_map(|arm| &arm.slices) {
+        if !names.contains(&slice.name.as_str()) {
+            names.push(&slice.name);
+        }
+    }
+    if names.is_empty() {
+        return None;
+    }
+    let metric = metric_name(report, &report.task.metric);
+    let mut table = Table::new(format!("{metric} on parts of the rows"), &["rows", ">n"]);
+    table.columns.extend(arms.iter().map(|arm| Column {
+        title: arm.name.clone(),
+        align: Align::Right,
+    }));
+    let mut unscored = Vec::new();
+    for name in names {
+        let found: Vec<Option<&Aggregate>> = arms
+            .iter()
+            .map(|arm| {
+                let slice = arm.slices.iter().find(|slice| slice.name == name)?;
+                Some(&slice.score)
+            })
+            .collect();
+        for (arm, score) in arms.iter().zip(&found) {
+            if let Some(score) = score.filter(|score| score.unscored > 0) {
+                unscored.push(cell(format!(
+                    "{} is not scored on {} rows of {name}",
+                    arm.name,
+                    number::count(score.unscored)
+                )));
+            }
+        }
+        let n = found.iter().copied().flatten().map(|score| score.n).max();
+        let mut row = vec![cell(name), cell(or_missing(n, number::count))];
+        row.extend(
+            arms.iter()
+                .zip(&found)
+                .map(|(arm, found)| Line::marked(score(*found), arm.simulated)),
+        );
+        table.row(row);
+    }
+    let mut blocks = Vec::new();
+    blocks.extend(figure::slices(report).map(|svg| Block::Figure {
+        svg,
+        caption: format!(
+            "{metric} on each part with {:.0}% intervals. Many parts are looked at and none is corrected for that: one bad part among twenty is what chance gives.",
+            report.task.confidence * 100.0
+        ),
+    }));
+    blocks.push(Block::Table(table));
+    if all > arms.len() {
+        blocks.push(super::text(format!(
+            "{} more models are in report.json.",
+            all - arms.len()
+        )));
+    }
+    if !unscored.is_empty() {
+        blocks.push(Block::Items(unscored));
+    }
+    Some(section("slices", "Parts of the rows", blocks))
 }
 
 pub(super) fn regressions(report: &RunReport) -> Option<Section> {
     let regressions = report.regressions.as_ref()?;
     let (candidate, baseline) = (&regressions.candidate, &regressions.baseline);
+    let shown = if regressions.rows.len() < regressions.total {
+        format!(
+            "; the {} worst are shown",
+            number::count(regressions.rows.len())
+        )
+    } else {
+        String::new()
+    };
+    let what = match report.task.reference {
+        Reference::Gold | Reference::Human => {
+            format!("{baseline} is right and {candidate} wrong, or scores lower,")
+        }
+        Reference::CalibratedJudge | Reference::UncalibratedJudge => {
+            format!("The judge puts {candidate} below {baseline}")
+        }
+        Reference::TeacherLabels => format!("{candidate} does not say what {baseline} says"),
+    };
     let mut blocks = vec![Block::Text(Line::marked(
         format!(
-            "{baseline} is right and {candidate} wrong on {} rows; {} are shown.",
-            number::count(regressions.total),
-            number::count(regressions.rows.len())
+            "{what} on {} rows{shown}. Worst first: where {candidate} was surest of its answer, or lost most.",
+            number::count(regressions.total)
         ),
         regressions.simulated,
     ))];
-    if !regressions.rows.is_empty() {
-        let mut table = Table::new(
-            "Worst first: rows on which the candidate was surest of its wrong answer, where it says",
-            &[
-                "row",
-                "text",
-                "right answer",
-                baseline,
-                candidate,
-                ">its confidence",
-            ],
-        );
-        for row in &regressions.rows {
-            let said =
-                |answer: &Option<String>| answer.clone().unwrap_or_else(|| "no answer".to_owned());
-            table.row(vec![
-                cell(&row.id),
-                cell(&row.text),
-                cell(row.gold.clone().unwrap_or_else(|| "none".to_owned())),
-                Line::marked(said(&row.baseline_answer), regressions.simulated),
-                cell(said(&row.candidate_answer)),
-                cell(or_missing(row.candidate_confidence, number::percent)),
-            ]);
-        }
-        blocks.push(Block::Table(table));
+    let cases: Vec<Case> = regressions
+        .rows
+        .iter()
+        .map(|row| case(report, regressions, row))
+        .collect();
+    if !cases.is_empty() {
+        blocks.push(Block::Cases(cases));
     }
     Some(section("regressions", "Worst regressions", blocks))
+}
+
+fn case(report: &RunReport, regressions: &Regressions, row: &Regression) -> Case {
+    let unit = report.unit(&report.task.metric);
+    let said = |answer: &Option<String>, score: Option<f64>, simulated: bool| {
+        let mut line = match answer {
+            Some(answer) => quoted(answer),
+            None => cell("no answer"),
+        };
+        if let Some(score) = score {
+            line.text = format!("{} [scores {}]", line.text, number::value(unit, score));
+        }
+        line.simulated(simulated)
+    };
+    let expected = match &row.gold {
+        Some(gold) => quoted(gold),
+        None => cell("none"),
+    };
+    Case {
+        title: format!("row {}", row.id),
+        text: quoted(&row.text),
+        answers: vec![
+            (reference_name(report).to_owned(), expected),
+            (
+                regressions.baseline.clone(),
+                said(
+                    &row.baseline_answer,
+                    row.baseline_score,
+                    regressions.simulated,
+                ),
+            ),
+            (
+                regressions.candidate.clone(),
+                said(&row.candidate_answer, row.candidate_score, false),
+            ),
+        ],
+        note: row.candidate_confidence.map(|confidence| {
+            format!(
+                "{} was {} sure",
+                regressions.candidate,
+                number::percent(confidence)
+            )
+        }),
+    }
 }

@@ -131,7 +131,7 @@ fn students(cost: &CostModel) -> Table {
 }
 
 /// A student that saves nothing per answer never pays; that is not the same as not known.
-fn break_even(cost: &CostModel, student: &StudentCost) -> (String, String) {
+pub(super) fn break_even(cost: &CostModel, student: &StudentCost) -> (String, String) {
     let saves_nothing = cost
         .teacher_usd_per_1000
         .zip(student.usd_per_1000)

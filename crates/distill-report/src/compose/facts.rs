@@ -1,4 +1,4 @@
-//! Data, labels, training and lineage.
+//! Labels, training and lineage.
 
 use super::{cell, headline, section, text};
 use crate::{
@@ -6,62 +6,6 @@ use crate::{
     document::{Block, Line, Section, Table},
     number::{self, MISSING, or_missing},
 };
-
-pub(super) fn data(report: &RunReport) -> Section {
-    let data = &report.data;
-    let removed: usize = data.removed.iter().map(|removal| removal.rows).sum();
-    let accounted = data.train_rows_used + data.validation_rows + removed;
-    let rest = match data.train_rows_read.saturating_sub(accounted) {
-        0 => String::new(),
-        rest => format!(
-            " The other {} took no part: they lie beyond the limit or have no label.",
-            number::count(rest)
-        ),
-    };
-    let mut blocks = vec![text(format!(
-        "Of {} training rows {} were used to train and {} to select; {} were removed.{rest} {} rows were scored.",
-        number::count(data.train_rows_read),
-        number::count(data.train_rows_used),
-        number::count(data.validation_rows),
-        number::count(removed),
-        number::count(report.task.eval_rows)
-    ))];
-    if !data.removed.is_empty() {
-        let mut table = Table::new(
-            "Removed from training",
-            &["reason", ">rows", "the first of them"],
-        );
-        for removal in &data.removed {
-            table.row(vec![
-                cell(&removal.reason),
-                cell(number::count(removal.rows)),
-                cell(removal.ids.join(", ")),
-            ]);
-        }
-        blocks.push(Block::Table(table));
-    }
-    if data.leaked.is_empty() {
-        blocks.push(text("No training row was found among the eval rows."));
-    } else {
-        let mut table = Table::new(
-            format!(
-                "Training rows that also stand among the eval rows: {} listed",
-                number::count(data.leaked.len())
-            ),
-            &["training row", "eval row", "how", "text"],
-        );
-        for row in &data.leaked {
-            table.row(vec![
-                cell(&row.train_id),
-                cell(&row.eval_id),
-                cell(&row.how),
-                cell(&row.text),
-            ]);
-        }
-        blocks.push(Block::Table(table));
-    }
-    section("data", "Data", blocks)
-}
 
 pub(super) fn labels(report: &RunReport) -> Option<Section> {
     let labels = report.labels.as_ref()?;
@@ -241,6 +185,16 @@ pub(super) fn lineage(report: &RunReport) -> Section {
             cell(&model.identity),
             cell(""),
         ]);
+    }
+    if let Some(labels) = &report.labels {
+        for teacher in &labels.teachers {
+            table.row(vec![
+                cell("labels by"),
+                Line::marked(&teacher.what, labels.simulated),
+                cell("the model that answered"),
+                cell(number::count(teacher.count)),
+            ]);
+        }
     }
     let mut blocks = vec![text(format!(
         "Run {}, pipeline {}, seed {}, code {}.",

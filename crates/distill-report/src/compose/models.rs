@@ -4,7 +4,6 @@ use super::{cell, headline, metric_name, score, section};
 use crate::{
     Arm, Role, RunReport,
     document::{Align, Block, Column, Line, Section, Table},
-    figure,
     number::{self, MISSING, or_missing},
 };
 
@@ -64,7 +63,7 @@ pub(super) fn side_by_side(report: &RunReport) -> Option<Section> {
 }
 
 fn arm_row(report: &RunReport, arm: &Arm) -> Vec<Line> {
-    let main = primary(report, arm);
+    let main = report.primary(arm);
     let mark = |text: String| Line::marked(text, arm.simulated);
     let speed = arm.speed.as_ref();
     let label = if arm.role.label() == arm.name {
@@ -91,19 +90,13 @@ fn arm_row(report: &RunReport, arm: &Arm) -> Vec<Line> {
     ]
 }
 
-fn primary<'a>(report: &RunReport, arm: &'a Arm) -> Option<&'a distill_eval::Aggregate> {
-    arm.scores
-        .iter()
-        .find(|score| score.metric == report.task.metric)
-}
-
 /// Why rows were not scored, arm by arm.
 fn unscored(report: &RunReport) -> Vec<Line> {
     report
         .arms
         .iter()
         .filter_map(|arm| {
-            let main = primary(report, arm)?;
+            let main = report.primary(arm)?;
             let reasons: Vec<String> = main
                 .unscored_reasons
                 .iter()
@@ -127,7 +120,7 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
     }
     let mut table = Table::new(
         format!(
-            "First minus second, on the rows both were scored on, in percentage points; {:.0}% paired intervals",
+            "First minus second, on the rows both were scored on, in points; {:.0}% paired intervals",
             report.task.confidence * 100.0
         ),
         &[
@@ -142,6 +135,7 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
         ],
     );
     for row in &report.differences {
+        let unit = report.unit(&row.metric);
         let mark = |text: String| Line::marked(text, row.simulated);
         let whole_set = |value: Option<String>| match (value, row.table) {
             (Some(value), _) => mark(value),
@@ -151,10 +145,14 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
         };
         table.row(vec![
             cell(format!("{} − {}", row.candidate, row.baseline)),
-            cell(number::metric(&row.metric)),
+            cell(metric_name(report, &row.metric)),
             cell(number::count(row.n)),
-            mark(or_missing(row.difference, number::points)),
-            mark(or_missing(row.interval.as_ref(), number::points_interval)),
+            mark(or_missing(row.difference, |value| {
+                number::change(unit, value)
+            })),
+            mark(or_missing(row.interval.as_ref(), |interval| {
+                number::change_interval(unit, interval)
+            })),
             whole_set(row.table.map(|table| number::count(table.only_candidate))),
             whole_set(row.table.map(|table| number::count(table.only_baseline))),
             whole_set(row.mcnemar_p.map(number::p_value)),
@@ -177,7 +175,7 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
                 "{} − {} ({}) leaves out {} rows on which one of them was not scored",
                 row.candidate,
                 row.baseline,
-                number::metric(&row.metric),
+                metric_name(report, &row.metric),
                 number::count(row.left_out)
             ))
         })
@@ -194,27 +192,7 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
     Some(headline(section("differences", "Differences", blocks)))
 }
 
-pub(super) fn figures(report: &RunReport) -> Option<Section> {
-    let metric = metric_name(report, &report.task.metric);
-    let blocks: Vec<Block> = [
-        figure::scores(report).map(|svg| Block::Figure {
-            svg,
-            caption: format!(
-                "{metric} with its interval. Square: the floor; filled circle: a student; open circle: untuned, few-shot or control; cross: a constant; diamond: the teacher"
-            ),
-        }),
-        figure::score_against_latency(report).map(|svg| Block::Figure {
-            svg,
-            caption: format!("{metric} against median milliseconds per answer (logarithmic)"),
-        }),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    (!blocks.is_empty()).then(|| section("figures", "Figures", blocks))
-}
-
-/// Every metric of every arm, and the parts of the rows.
+/// Every metric of every arm.
 pub(super) fn other_metrics(report: &RunReport) -> Option<Section> {
     let mut names: Vec<&str> = Vec::new();
     for score in report.arms.iter().flat_map(|arm| &arm.scores) {
@@ -222,70 +200,53 @@ pub(super) fn other_metrics(report: &RunReport) -> Option<Section> {
             names.push(&score.metric);
         }
     }
-    let mut blocks = Vec::new();
-    if names.len() > 1 {
-        let mut table = Table::new("Every metric, with its interval", &["model"]);
-        table.columns.extend(names.iter().map(|name| Column {
-            title: number::metric(name),
-            align: Align::Right,
+    if names.len() < 2 {
+        return None;
+    }
+    let mut table = Table::new("Every metric, with its interval", &["model"]);
+    table.columns.extend(names.iter().map(|name| Column {
+        title: metric_name(report, name),
+        align: Align::Right,
+    }));
+    let main = report.main_arm().map(|arm| &arm.name);
+    for (place, arm) in report.arms.iter().enumerate() {
+        if Some(&arm.name) == main {
+            table.emphasised = Some(place);
+        }
+        let mut row = vec![cell(&arm.name)];
+        row.extend(names.iter().map(|name| {
+            let found = arm.scores.iter().find(|score| score.metric == *name);
+            Line::marked(score(found), arm.simulated)
         }));
-        for arm in &report.arms {
-            let mut row = vec![cell(&arm.name)];
-            row.extend(names.iter().map(|name| {
-                let found = arm.scores.iter().find(|score| score.metric == *name);
-                Line::marked(score(found), arm.simulated)
-            }));
-            table.row(row);
-        }
-        blocks.push(Block::Table(table));
+        table.row(row);
     }
-    if report.arms.iter().any(|arm| !arm.slices.is_empty()) {
-        blocks.push(Block::Table(slices(report)));
+    let mut blocks = vec![Block::Table(table)];
+    let meanings: Vec<Line> = names
+        .iter()
+        .filter_map(|name| {
+            let metric = distill_eval::metric(name)?;
+            Some(cell(format!(
+                "{}: {}",
+                number::metric(name),
+                metric.description
+            )))
+        })
+        .collect();
+    if !meanings.is_empty() {
+        blocks.push(Block::Fold {
+            summary: "What each metric measures".to_owned(),
+            blocks: vec![Block::Items(meanings)],
+        });
     }
-    let blocks_are_there = !blocks.is_empty();
-    blocks_are_there.then(|| {
-        headline(section(
-            "metrics",
-            "Other metrics and parts of the rows",
-            blocks,
-        ))
-    })
-}
-
-fn slices(report: &RunReport) -> Table {
-    let mut table = Table::new(
-        format!(
-            "{} on parts of the rows",
-            metric_name(report, &report.task.metric)
-        ),
-        &["rows", "model", ">value", ">n", ">unscored"],
-    );
-    let mut names: Vec<&str> = Vec::new();
-    for slice in report.arms.iter().flat_map(|arm| &arm.slices) {
-        if !names.contains(&slice.name.as_str()) {
-            names.push(&slice.name);
-        }
-    }
-    for name in names {
-        for arm in &report.arms {
-            for slice in arm.slices.iter().filter(|slice| slice.name == name) {
-                table.row(vec![
-                    cell(name),
-                    cell(&arm.name),
-                    Line::marked(score(Some(&slice.score)), arm.simulated),
-                    cell(number::count(slice.score.n)),
-                    cell(number::count(slice.score.unscored)),
-                ]);
-            }
-        }
-    }
-    table
+    Some(headline(section("metrics", "Every metric", blocks)))
 }
 
 /// Arms whose answers are worth a breakdown: students, the floor, the teacher.
 pub(super) fn broken_down(report: &RunReport) -> impl Iterator<Item = &Arm> {
-    report
-        .arms
-        .iter()
-        .filter(|arm| matches!(arm.role, Role::Student | Role::Floor | Role::Teacher))
+    report.arms.iter().filter(|arm| {
+        matches!(
+            arm.role,
+            Role::Student | Role::Floor | Role::Cascade | Role::CheaperApi | Role::Teacher
+        )
+    })
 }

@@ -1,15 +1,30 @@
 //! The verdict, its reason, and what to hold against it.
 
-use distill_eval::Reference;
+use distill_eval::{Decision, Reference};
 
-use super::{cell, headline, text};
+use super::{cell, gates, headline, metric_name, score, text};
 use crate::{
-    RunReport,
-    document::{Block, Line, Section, Table},
-    number,
+    Arm, RunReport,
+    document::{Align, Block, Column, Document, Line, Section, Table},
+    number::{self, or_missing},
 };
 
-pub(super) fn decision(report: &RunReport) -> Line {
+/// All but the sections.
+pub(super) fn head(report: &RunReport) -> Document {
+    let simulated = report.touched_by_simulation();
+    Document {
+        title: format!("Report of {}", report.name),
+        decision: decision(report),
+        meaning: Line::new(meaning(report)),
+        reason: Line::marked(&report.recommendation.verdict.reason, simulated),
+        scope: Line::new(scope(report)),
+        next: report.lineage.next_command.clone(),
+        banner: banner(report),
+        sections: Vec::new(),
+    }
+}
+
+fn decision(report: &RunReport) -> Line {
     let verdict = &report.recommendation.verdict;
     let about = verdict
         .candidate
@@ -22,7 +37,81 @@ pub(super) fn decision(report: &RunReport) -> Line {
     )
 }
 
-pub(super) fn banner(report: &RunReport) -> Option<String> {
+fn meaning(report: &RunReport) -> String {
+    let verdict = &report.recommendation.verdict;
+    let name = verdict.candidate.as_deref().unwrap_or("no candidate");
+    match &verdict.decision {
+        Decision::Replace => format!("{name} may take over from the teacher."),
+        Decision::Cascade { deferred } => format!(
+            "{name} may answer where the student is sure; the teacher keeps {} of the requests.",
+            number::percent(*deferred)
+        ),
+        Decision::CheaperApi => {
+            format!("{name}, a cheaper hosted model, may take over from the teacher.")
+        }
+        Decision::KeepTeacher => "Keep the teacher.".to_owned(),
+        Decision::MoreData { train_rows } => format!(
+            "Keep the teacher for now; {name} may do with about {} training rows.",
+            number::count(*train_rows)
+        ),
+        Decision::Undecided {
+            eval_rows: Some(rows),
+        } => format!(
+            "Keep the teacher for now: these rows do not settle it, about {} eval rows would.",
+            number::count(*rows)
+        ),
+        Decision::Undecided { eval_rows: None } => {
+            "Keep the teacher for now: what was measured does not settle it.".to_owned()
+        }
+    }
+}
+
+/// Of whom, on how many rows, at which margin: one sentence.
+fn scope(report: &RunReport) -> String {
+    let accept = &report.accept;
+    let terms = format!(
+        "at a margin of {:.1} points and {:.0}% confidence",
+        accept.margin * 100.0,
+        accept.confidence * 100.0
+    );
+    let source = if report.task.eval_source.is_empty() {
+        String::new()
+    } else {
+        format!(" of {}", report.task.eval_source)
+    };
+    let Some(main) = report.main_arm() else {
+        return format!("Nothing was compared (n = 0), {terms}.");
+    };
+    let metric = metric_name(report, &report.task.metric);
+    match (report.against_teacher(&main.name), report.teacher()) {
+        (Some(row), _) if row.n > 0 => {
+            let left_out = if row.left_out > 0 {
+                format!(
+                    " ({} more were not scored for both)",
+                    number::count(row.left_out)
+                )
+            } else {
+                String::new()
+            };
+            format!(
+                "Decided about {} against {} by {metric} on {} rows{source}{left_out}, {terms}.",
+                row.candidate,
+                row.baseline,
+                number::count(row.n)
+            )
+        }
+        (_, Some(teacher)) => format!(
+            "No row{source} was scored for both {} and {} (n = 0), {terms}.",
+            main.name, teacher.name
+        ),
+        (_, None) => format!(
+            "No teacher answered the eval rows{source} (n = 0 pairs with {}), {terms}.",
+            main.name
+        ),
+    }
+}
+
+fn banner(report: &RunReport) -> Option<String> {
     if !report.touched_by_simulation() {
         return None;
     }
@@ -39,10 +128,10 @@ pub(super) fn banner(report: &RunReport) -> Option<String> {
 pub(super) fn section(report: &RunReport) -> Section {
     let recommendation = &report.recommendation;
     let simulated = report.touched_by_simulation();
-    let mut blocks = vec![Block::Text(Line::marked(
-        &recommendation.verdict.reason,
-        simulated,
-    ))];
+    let mut blocks = Vec::new();
+    blocks.extend(at_a_glance(report).map(Block::Table));
+    blocks.push(Block::Table(gate_table(report)));
+    blocks.extend(planned(report).map(text));
     if recommendation.candidates.len() != 1 || recommendation.choice.is_none() {
         blocks.push(Block::Text(Line::marked(
             format!("Recommendation: {}", recommendation.reason),
@@ -52,21 +141,23 @@ pub(super) fn section(report: &RunReport) -> Section {
     if let Some(note) = &recommendation.floor_note {
         blocks.push(text(note));
     }
-    blocks.push(text(gate(report)));
     if report.task.reference == Reference::TeacherLabels {
         blocks.push(text(
-            "The eval rows carry only the teacher's own labels: every score below is agreement with the teacher, not accuracy.",
+            "The eval rows carry only the teacher's own labels: every score below is agreement with the teacher, not accuracy. Such rows can never yield REPLACE; labels by people can (distill eval label).",
         ));
     }
+    blocks.extend(vouched(report).map(text));
     if recommendation.candidates.len() > 1 {
         blocks.push(Block::Table(candidates(report)));
-        let others = recommendation
+        let others: Vec<Line> = recommendation
             .candidates
             .iter()
             .filter(|candidate| candidate.verdict != recommendation.verdict)
             .map(|candidate| Line::marked(&candidate.verdict.reason, simulated))
             .collect();
-        blocks.push(Block::Items(others));
+        if !others.is_empty() {
+            blocks.push(Block::Items(others));
+        }
     }
     if !report.notes.is_empty() {
         blocks.push(Block::Items(report.notes.iter().map(cell).collect()));
@@ -74,53 +165,158 @@ pub(super) fn section(report: &RunReport) -> Section {
     headline(super::section("verdict", "Verdict", blocks))
 }
 
-/// One sentence on what was asked of the student.
-fn gate(report: &RunReport) -> String {
-    let accept = &report.accept;
-    let mut limits = vec![format!(
-        "at most {:.1} points worse than the teacher at {:.0}% confidence",
-        accept.margin * 100.0,
-        accept.confidence * 100.0
-    )];
-    if let Some(limit) = accept.max_p95_ms {
-        limits.push(format!("p95 at most {} ms", number::milliseconds(limit)));
-    }
-    if let Some(limit) = accept.max_usd_per_1000 {
-        limits.push(format!("at most {} per 1,000 answers", number::usd(limit)));
-    }
-    let planned = accept
-        .required_rows
-        .map(|rows| {
-            let assumed = accept
-                .assumed_discordance
-                .map(|share| format!(" if the two differ on {}", number::percent(share)))
+/// The candidate beside the teacher in what decides.
+pub(super) fn at_a_glance(report: &RunReport) -> Option<Table> {
+    let main = report.main_arm()?;
+    let teacher = report
+        .teacher()
+        .filter(|teacher| teacher.name != main.name)?;
+    let metric = metric_name(report, &report.task.metric);
+    let unit = report.unit(&report.task.metric);
+    let mut table = Table::new("At a glance", &["what"]);
+    table.columns.extend(
+        [main.name.as_str(), teacher.name.as_str(), "difference"].map(|title| Column {
+            title: title.to_owned(),
+            align: Align::Right,
+        }),
+    );
+    let difference = report.against_teacher(&main.name);
+    let simulated = main.simulated || teacher.simulated;
+    let points = difference
+        .and_then(|row| Some((row.difference?, row.interval)))
+        .map(|(value, interval)| {
+            let interval = interval
+                .map(|interval| format!(" ({})", number::change_interval(unit, &interval)))
                 .unwrap_or_default();
-            format!(
-                " Planned before the run: {} eval rows{assumed}; there are {}.",
-                number::count(rows),
-                number::count(report.task.eval_rows)
-            )
-        })
-        .unwrap_or_default();
-    format!("The gate: {}.{planned}", limits.join(", "))
+            format!("{}{interval} points", number::change(unit, value))
+        });
+    table.row(vec![
+        cell(metric),
+        Line::marked(score(report.primary(main)), main.simulated),
+        Line::marked(score(report.primary(teacher)), teacher.simulated),
+        Line::marked(or_missing(points, |points| points), simulated),
+    ]);
+    let mut toll = |what: &str, of: fn(&Arm) -> Option<f64>, show: fn(f64) -> String| {
+        let (candidate, baseline) = (of(main), of(teacher));
+        let change = candidate
+            .zip(baseline)
+            .and_then(|(candidate, baseline)| number::times(candidate, baseline));
+        table.row(vec![
+            cell(what),
+            Line::marked(or_missing(candidate, show), main.simulated),
+            Line::marked(or_missing(baseline, show), teacher.simulated),
+            Line::marked(or_missing(change, |change| change), simulated),
+        ]);
+    };
+    toll(
+        "p50 ms per answer",
+        |arm| Some(arm.speed.as_ref()?.per_answer_ms.p50),
+        number::milliseconds,
+    );
+    toll(
+        "p95 ms per answer",
+        |arm| Some(arm.speed.as_ref()?.per_answer_ms.p95),
+        number::milliseconds,
+    );
+    toll("$ per 1,000 answers", |arm| arm.usd_per_1000, number::usd);
+    Some(table)
 }
 
-fn candidates(report: &RunReport) -> Table {
+fn gate_table(report: &RunReport) -> Table {
+    let about = report
+        .main_arm()
+        .map(|arm| format!(", for {}", arm.name))
+        .unwrap_or_default();
     let mut table = Table::new(
-        "Each candidate; p is that of being worse than the teacher by the margin or more",
-        &["candidate", "verdict", ">p", ">p after Holm"],
+        format!("The gate{about}"),
+        &["condition", "limit", "measured", "outcome"],
     );
     let simulated = report.touched_by_simulation();
+    for gate in gates(report) {
+        table.row(vec![
+            cell(gate.name),
+            cell(gate.limit),
+            Line::marked(gate.measured, simulated),
+            cell(gate.outcome.label()),
+        ]);
+    }
+    table.row(vec![
+        cell("verdict"),
+        cell("something may take over"),
+        Line::marked(
+            report.recommendation.verdict.decision.to_string(),
+            simulated,
+        ),
+        cell(if report.recommendation.verdict.decision.is_met() {
+            "met"
+        } else {
+            "not met"
+        }),
+    ]);
+    table
+}
+
+fn planned(report: &RunReport) -> Option<String> {
+    let rows = report.accept.required_rows?;
+    let assumed = report
+        .accept
+        .assumed_discordance
+        .map(|share| format!(" if the two differ on {} of them", number::percent(share)))
+        .unwrap_or_default();
+    Some(format!(
+        "Planned before the run: {} eval rows{assumed}; there are {}.",
+        number::count(rows),
+        number::count(report.task.eval_rows)
+    ))
+}
+
+/// Who vouches for the references.
+fn vouched(report: &RunReport) -> Option<String> {
+    let by = &report.task.expected_by;
+    if by.is_empty() {
+        return None;
+    }
+    let parts: Vec<String> = by
+        .iter()
+        .map(|part| format!("{} {}", number::count(part.count), part.what))
+        .collect();
+    Some(format!(
+        "References of the eval rows, by who vouches for them: {}.",
+        parts.join(", ")
+    ))
+}
+
+pub(super) fn candidates(report: &RunReport) -> Table {
+    let mut table = Table::new(
+        "Each candidate; p is that of being worse than the teacher by the margin or more",
+        &[
+            "candidate",
+            "verdict",
+            ">difference",
+            ">interval",
+            ">p",
+            ">p after Holm",
+        ],
+    );
+    let simulated = report.touched_by_simulation();
+    let unit = report.unit(&report.task.metric);
     for (place, candidate) in report.recommendation.candidates.iter().enumerate() {
         if Some(&candidate.name) == report.recommendation.choice.as_ref() {
             table.emphasised = Some(place);
         }
-        let p = |p| Line::marked(number::or_missing(p, number::p_value), simulated);
+        let mark = |text| Line::marked(text, simulated);
+        let row = report.against_teacher(&candidate.name);
         table.row(vec![
             cell(&candidate.name),
-            Line::marked(candidate.verdict.decision.to_string(), simulated),
-            p(candidate.p_noninferior),
-            p(candidate.p_holm),
+            mark(candidate.verdict.decision.to_string()),
+            mark(or_missing(row.and_then(|row| row.difference), |value| {
+                number::change(unit, value)
+            })),
+            mark(or_missing(row.and_then(|row| row.interval), |interval| {
+                number::change_interval(unit, &interval)
+            })),
+            mark(or_missing(candidate.p_noninferior, number::p_value)),
+            mark(or_missing(candidate.p_holm, number::p_value)),
         ]);
     }
     table

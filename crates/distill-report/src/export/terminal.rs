@@ -3,7 +3,7 @@
 use crate::{
     RunReport,
     compose::compose,
-    document::{Align, Block, Document, Line, MARK, MARK_MEANS, Table},
+    document::{Align, Block, Document, Line, MARK, MARK_MEANS, Table, printable},
     number::MISSING,
 };
 
@@ -21,6 +21,12 @@ pub fn terminal(report: &RunReport) -> String {
         lines.push(String::new());
     }
     lines.push(format!("VERDICT  {}", plain(&document.decision)));
+    for line in [&document.meaning, &document.reason, &document.scope] {
+        lines.extend(wrap(&plain(line), WIDTH));
+    }
+    if let Some(next) = &document.next {
+        lines.push(format!("Next: {}", printable(next)));
+    }
     for section in document.sections.iter().filter(|section| section.headline) {
         lines.push(String::new());
         if section.id != "verdict" {
@@ -70,7 +76,11 @@ fn write_block(block: &Block, lines: &mut Vec<String>) {
             lines.extend(grid(table));
         }
         Block::Command(command) => lines.push(format!("    {}", printable(command))),
-        Block::Figure { .. } => {}
+        Block::Matrix(_)
+        | Block::Cases(_)
+        | Block::Figure { .. }
+        | Block::Fold { .. }
+        | Block::Terms(_) => {}
     }
 }
 
@@ -81,19 +91,6 @@ fn plain(line: &Line) -> String {
     } else {
         text
     }
-}
-
-/// Without control characters: a row's text must not steer the reader's terminal.
-fn printable(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                ' '
-            } else {
-                character
-            }
-        })
-        .collect()
 }
 
 fn grid(table: &Table) -> Vec<String> {

@@ -5,7 +5,7 @@ use distill_eval::stats::quantile;
 use serde::{Deserialize, Serialize};
 
 /// How requests came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Arrival {
     /// So many clients, each sending its next request when the last was answered.
@@ -14,12 +14,13 @@ pub enum Arrival {
     /// time, so that waiting is never left out.
     Poisson,
     /// As a run happened to send them.
+    #[default]
     Recorded,
 }
 
 /// One engine at one setting. Times are milliseconds unless the name says otherwise; the time per
 /// output token leaves the first token out.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadFacts {
     /// The arm's name.
