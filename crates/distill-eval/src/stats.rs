@@ -9,6 +9,7 @@ mod clopper_pearson;
 mod holm;
 mod isotonic;
 mod kappa;
+mod line;
 mod mcnemar;
 mod mean;
 mod percentile;
@@ -27,6 +28,7 @@ pub use clopper_pearson::{clopper_pearson, clopper_pearson_lower, clopper_pearso
 pub use holm::holm;
 pub use isotonic::{Weighted, isotonic};
 pub use kappa::{Kappa, cohen_kappa, cohen_kappa_of_counts};
+pub(crate) use line::Line;
 pub use mcnemar::{mcnemar_exact, mcnemar_mid_p};
 pub use mean::Mean;
 pub use percentile::Percentile;

@@ -120,7 +120,7 @@ pub fn paired(
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distribution {
     /// In rising order.
-    drawn: Vec<f64>,
+    pub(super) drawn: Vec<f64>,
     /// Bias correction and acceleration; `None` where they are not defined.
     corrected: Option<(f64, f64)>,
 }
@@ -134,13 +134,24 @@ impl Distribution {
         seed: u64,
     ) -> Option<Self> {
         let count = clusters.count();
+        Self::of_counts(clusters, value, draws, &|draw| counts(count, seed, draw))
+    }
+
+    /// The same, with how often each cluster is counted in a draw told from outside.
+    pub(super) fn of_counts(
+        clusters: &Clusters,
+        value: &(dyn Fn(&[u32]) -> Option<f64> + Sync),
+        draws: usize,
+        counts: &(dyn Fn(u64) -> Vec<u32> + Sync),
+    ) -> Option<Self> {
+        let count = clusters.count();
         if count == 0 || draws == 0 {
             return None;
         }
         let estimate = value(&vec![1; clusters.of.len()])?;
         let drawn: Vec<f64> = (0..draws)
             .into_par_iter()
-            .filter_map(|draw| value(&clusters.spread(&counts(count, seed, draw as u64))))
+            .filter_map(|draw| value(&clusters.spread(&counts(draw as u64))))
             .collect();
         if (drawn.len() as f64) < DEFINED * draws as f64 {
             return None;

@@ -76,9 +76,9 @@ pub fn cohen_kappa_of_counts(counts: &[Vec<usize>], confidence: f64) -> Option<K
     }
     let value = (agreement - by_chance) / beyond;
     let mut spread = 0.0;
-    for first in 0..size {
-        for second in 0..size {
-            let habit = columns[first] + rows[second];
+    for (first, column) in columns.iter().enumerate() {
+        for (second, row) in rows.iter().enumerate() {
+            let habit = column + row;
             spread += if first == second {
                 share(first, first) * (1.0 - habit * (1.0 - value)).powi(2)
             } else {

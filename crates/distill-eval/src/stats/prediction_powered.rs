@@ -60,8 +60,9 @@ pub fn prediction_powered_mean(
         Tuning::Power => {
             let spread = variance(&all);
             if spread > 0.0 {
-                let best =
-                    covariance(&human, &judged) / ((1.0 + few as f64 / many as f64) * spread);
+                // The covariance with n below, as the method's authors have it.
+                let shared = covariance(&human, &judged) * (few - 1) as f64 / few as f64;
+                let best = shared / ((1.0 + few as f64 / many as f64) * spread);
                 best.clamp(0.0, 1.0)
             } else {
                 0.0

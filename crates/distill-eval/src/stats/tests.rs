@@ -6,6 +6,8 @@ use serde_json::Value;
 use super::*;
 use crate::PairedTable;
 
+mod oracles;
+
 /// What public implementations say; `fixtures/make_fixtures.py` makes the file.
 fn expected(part: &str) -> Vec<Value> {
     let all: Value = serde_json::from_str(include_str!("../../fixtures/expected.json")).unwrap();

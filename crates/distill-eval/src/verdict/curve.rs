@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, StudentsT};
 
-use crate::{Interval, stats::normal_quantile};
+use crate::{
+    Interval,
+    stats::{Line, normal_quantile},
+};
 
 /// How far beyond the rows at hand a projection may reach.
 const REACH: f64 = 8.0;
@@ -36,28 +38,6 @@ pub struct Projection {
     pub at_worst: usize,
 }
 
-/// A straight line through value against log2 of the rows.
-struct Line {
-    per_doubling: f64,
-    error: f64,
-    /// Of the error when it rests on the scatter alone; then quantiles are Student's.
-    freedom: Option<f64>,
-}
-
-impl Line {
-    /// How far the slope may err on one side with that confidence.
-    fn reach(&self, confidence: f64) -> f64 {
-        let quantile = self
-            .freedom
-            .and_then(|freedom| StudentsT::new(0.0, 1.0, freedom).ok())
-            .map_or_else(
-                || normal_quantile(confidence),
-                |student| student.inverse_cdf(confidence),
-            );
-        quantile * self.error
-    }
-}
-
 impl LearningCurve {
     /// The most rows that were tried.
     pub fn largest(&self) -> Option<usize> {
@@ -81,12 +61,17 @@ impl LearningCurve {
         if points.len() < 3 || gap.is_nan() || gap <= 0.0 {
             return None;
         }
-        let line = fit(&points);
+        let errors: Option<Vec<f64>> = points.iter().map(error).collect();
+        let places: Vec<(f64, f64)> = points
+            .iter()
+            .map(|point| (doublings(point), point.value))
+            .collect();
+        let line = Line::fit(&places, errors.as_deref());
         let last_step = (last.value - before.value) / (doublings(last) - doublings(before));
-        if line.per_doubling - line.reach(RISE_CONFIDENCE) <= 0.0 || last_step <= 0.0 {
+        if line.slope - line.reach(RISE_CONFIDENCE) <= 0.0 || last_step <= 0.0 {
             return None;
         }
-        let slope = line.per_doubling.min(last_step);
+        let slope = line.slope.min(last_step);
         let quarter = line.reach(0.75);
         let rows = |slope: f64| {
             let factor = (gap / slope).exp2();
@@ -129,37 +114,4 @@ fn error(point: &CurvePoint) -> Option<f64> {
     let error = (interval.high - interval.low)
         / (2.0 * normal_quantile(f64::midpoint(1.0, interval.confidence)));
     (error > 0.0).then_some(error)
-}
-
-/// Weighted least squares. The error is the larger of what the points' own errors give and what
-/// their scatter about the line does.
-fn fit(points: &[CurvePoint]) -> Line {
-    let errors: Option<Vec<f64>> = points.iter().map(error).collect();
-    let weights: Vec<f64> = errors.as_ref().map_or_else(
-        || vec![1.0; points.len()],
-        |errors| errors.iter().map(|error| error.powi(-2)).collect(),
-    );
-    let total: f64 = weights.iter().sum();
-    let weighted = |value: &dyn Fn(&CurvePoint) -> f64| -> f64 {
-        let sum: f64 = points
-            .iter()
-            .zip(&weights)
-            .map(|(point, weight)| weight * value(point))
-            .sum();
-        sum / total
-    };
-    let (centre, level) = (weighted(&doublings), weighted(&|point| point.value));
-    let spread = weighted(&|point| (doublings(point) - centre).powi(2));
-    let per_doubling =
-        weighted(&|point| (doublings(point) - centre) * (point.value - level)) / spread;
-    let scatter = weighted(&|point| {
-        (point.value - level - per_doubling * (doublings(point) - centre)).powi(2)
-    });
-    let by_scatter = scatter / ((points.len() - 2) as f64 * spread);
-    let by_errors = errors.as_ref().map_or(0.0, |_| 1.0 / (total * spread));
-    Line {
-        per_doubling,
-        error: by_scatter.max(by_errors).sqrt(),
-        freedom: errors.is_none().then(|| (points.len() - 2) as f64),
-    }
 }
