@@ -117,6 +117,16 @@ pub struct SimulateSpec {
     pub latency_ms: LatencySpec,
     pub faults: FaultsSpec,
     pub seed: u64,
+    /// Of the cheap model; `None`: somewhat below `accuracy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cheap_accuracy: Option<f64>,
+    /// `None`: the provider's own default, as for the bias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_accuracy: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge_position_bias: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsteady: Option<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -123,6 +123,14 @@ section! {
         optional faults: FaultsSection,
         /// Seed of its errors and faults. Default 7.
         optional seed: u64,
+        /// The same share for `simulated/cheap`. Default 0.06 below `accuracy`.
+        optional cheap_accuracy: f64,
+        /// Share of answers and pairs that it judges rightly when it is a judge. Default 0.95.
+        optional judge_accuracy: f64,
+        /// Share of pairs of which it prefers the one shown first, whichever that is. Default 0.05.
+        optional judge_position_bias: f64,
+        /// Share of rows that it answers otherwise when it is asked a second time on purpose. Default 0.
+        optional unsteady: f64,
     }
 }
 

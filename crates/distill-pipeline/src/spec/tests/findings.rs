@@ -207,6 +207,12 @@ fn numbers_are_held_to_their_ranges() {
         (&["teacher", "max_tokens"], "1", &["0"]),
         (&["teacher", "simulate", "accuracy"], "1", &["1.1", "-0.1"]),
         (
+            &["teacher", "simulate", "judge_position_bias"],
+            "0",
+            &["1.1", "-0.1"],
+        ),
+        (&["teacher", "simulate", "unsteady"], "1", &["2"]),
+        (
             &["teacher", "simulate", "latency_ms", "median"],
             "1",
             &["0"],
