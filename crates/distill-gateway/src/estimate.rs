@@ -75,9 +75,9 @@ pub fn estimate(
         let output = seen.map_or(limit.div_ceil(2), |(_, tokens)| {
             (tokens.ceil() as u64).min(limit)
         });
-        let price = target.price();
-        estimate.expected_usd += price.input * (bytes as u64).div_ceil(BYTES_PER_TOKEN);
-        estimate.expected_usd += price.output * output;
+        let input = (bytes as u64).div_ceil(BYTES_PER_TOKEN);
+        let rates = target.price().rates(input);
+        estimate.expected_usd += rates.input * input + rates.output * output;
         estimate.worst_usd += worst_case(target, body_for(target, request).len(), request);
     }
     let latency = seen.map_or_else(

@@ -40,7 +40,11 @@ pub use journal::{
     AttemptCount, AttemptRecord, Journal, JournalError, LatencySummary, Recorded, SpendSummary,
     TeacherShare, UnsettledAttempt, UsageTotals,
 };
-pub use price::{Price, PriceSource};
+pub use price::{
+    BatchRates, Disagreement, ImportError, Price, PriceRow, PriceSource, PriceTable,
+    PriceTableError, Rates, TableSource, TierRates, date_of_days, days_of_date,
+    import as import_prices,
+};
 pub use request_hash::RequestHash;
 pub use secret::Secret;
 pub use target::{Target, TargetError, TargetOptions};

@@ -1,16 +1,23 @@
-//! What a token costs: dated data, not code (`data/prices.json`, whose README says how it was made).
-
-use std::sync::LazyLock;
+//! What a token costs: dated data, not code (`data/prices.json`, whose README says how it is made).
 
 use distill_chat::Usage;
-use serde::Deserialize;
 
 use crate::{Usd, vendor::Vendor};
+
+mod import;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use import::{ImportError, import};
+pub use table::{
+    BatchRates, Disagreement, PriceRow, PriceTable, PriceTableError, TableSource, TierRates,
+};
 
 /// Where a price comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PriceSource {
-    /// The project's dated table.
+    /// A dated table: the project's, or one that the user named.
     Table,
     /// The user's own figure.
     Custom,
@@ -20,115 +27,146 @@ pub enum PriceSource {
     Local,
 }
 
+impl PriceSource {
+    /// As reports name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Custom => "custom",
+            Self::Simulated => "simulated",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// What one token of each class costs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Price {
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rates {
     pub input: Usd,
     pub output: Usd,
     /// `None`: charged like other input, which is never less than the truth.
     pub cached_input: Option<Usd>,
     pub cache_write: Option<Usd>,
-    /// The day the table was read (`YYYY-MM-DD`); `None` where no table was.
+}
+
+/// What a model's tokens cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Price {
+    pub base: Rates,
+    /// What all tokens of a request cost whose input is longer than so many tokens, shortest first.
+    pub tiers: Vec<(u64, Rates)>,
+    /// The day the price was read (`YYYY-MM-DD`); `None` where no table was, or it does not say.
     pub as_of: Option<String>,
     pub source: PriceSource,
+    /// Which table, and what another says instead.
+    pub note: Option<String>,
 }
-
-#[derive(Deserialize)]
-struct Table {
-    as_of: String,
-    prices: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Row {
-    vendor: String,
-    model: String,
-    input: f64,
-    output: f64,
-    cached_input: Option<f64>,
-    cache_write: Option<f64>,
-}
-
-static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("../data/prices.json"))
-        .expect("the price table is part of the program and a test reads it")
-});
 
 impl Price {
     /// A price per million tokens.
     pub fn per_million(input: f64, output: f64, cached: Option<f64>, source: PriceSource) -> Self {
         Self {
-            input: Usd::per_token(input),
-            output: Usd::per_token(output),
-            cached_input: cached.map(Usd::per_token),
-            cache_write: None,
+            base: Rates {
+                input: Usd::per_token(input),
+                output: Usd::per_token(output),
+                cached_input: cached.map(Usd::per_token),
+                cache_write: None,
+            },
+            tiers: Vec::new(),
             as_of: None,
             source,
+            note: None,
         }
     }
 
-    /// The price of a model in the table; a dated snapshot costs what its alias costs.
-    pub(crate) fn of(vendor: &Vendor, model: &str) -> Option<Self> {
+    /// The price of a model in a table on a day (`YYYY-MM-DD`; `None`: the day the table was read).
+    /// A dated snapshot costs what its alias costs.
+    pub(crate) fn of(
+        vendor: &Vendor,
+        model: &str,
+        table: &PriceTable,
+        day: Option<&str>,
+    ) -> Option<Self> {
         if vendor.local {
             return Some(Self::per_million(0.0, 0.0, None, PriceSource::Local));
         }
-        let name = if vendor.simulated {
-            "simulated"
-        } else {
-            vendor.name
-        };
-        let row = TABLE.prices.iter().find(|row| {
-            row.vendor == name && (row.model == model || row.model == without_date(model))
-        })?;
-        Some(Self {
-            input: Usd::per_token(row.input),
-            output: Usd::per_token(row.output),
-            cached_input: row.cached_input.map(Usd::per_token),
-            cache_write: row.cache_write.map(Usd::per_token),
-            as_of: (!vendor.simulated).then(|| TABLE.as_of.clone()),
-            source: if vendor.simulated {
-                PriceSource::Simulated
-            } else {
-                PriceSource::Table
-            },
-        })
+        if vendor.simulated {
+            return Self::simulated(without_date(model));
+        }
+        table.find(vendor.name, model, day).map(PriceRow::price)
+    }
+
+    /// The made-up price of a simulated model.
+    pub(crate) fn simulated(model: &str) -> Option<Self> {
+        let (_, input, output) = SIMULATED.iter().find(|(name, _, _)| *name == model)?;
+        Some(Self::per_million(
+            *input,
+            *output,
+            None,
+            PriceSource::Simulated,
+        ))
     }
 
     /// What a reported usage costs. `None` when input or output were not reported.
     pub fn cost(&self, usage: &Usage) -> Option<Usd> {
         let input = usage.input_tokens?;
         let output = usage.output_tokens?;
+        let cached = usage.cached_input_tokens.unwrap_or_default();
+        let written = usage.cache_write_tokens.unwrap_or_default();
+        let rates = self.rates(input + cached + written);
         Some(
-            self.input * input
-                + self.cached_input.unwrap_or(self.input)
-                    * usage.cached_input_tokens.unwrap_or_default()
-                + self.cache_write.unwrap_or(self.input)
-                    * usage.cache_write_tokens.unwrap_or_default()
-                + self.output * (output + usage.reasoning_tokens.unwrap_or_default()),
+            rates.input * input
+                + rates.cached_input.unwrap_or(rates.input) * cached
+                + rates.cache_write.unwrap_or(rates.input) * written
+                + rates.output * (output + usage.reasoning_tokens.unwrap_or_default()),
         )
     }
 
-    /// The most that a request can cost: every token in the dearest class of its side.
-    pub fn worst_case(&self, input_tokens: u64, output_tokens: u64) -> Usd {
-        let input = [
-            self.input,
-            self.cached_input.unwrap_or_default(),
-            self.cache_write.unwrap_or_default(),
-        ]
-        .into_iter()
-        .max()
-        .unwrap_or_default();
-        input * input_tokens + self.output * output_tokens
+    /// What tokens cost in a request with so much input, cached or not.
+    pub fn rates(&self, input_tokens: u64) -> &Rates {
+        self.tiers
+            .iter()
+            .rev()
+            .find(|(above, _)| input_tokens > *above)
+            .map_or(&self.base, |(_, rates)| rates)
     }
 
-    /// Days between the table and `today` (days since 1970-01-01).
+    /// The most that a request can cost: every token in the dearest class of its side, at the
+    /// dearest length up to its own.
+    pub fn worst_case(&self, input_tokens: u64, output_tokens: u64) -> Usd {
+        let reached = self
+            .tiers
+            .iter()
+            .filter(|(above, _)| input_tokens > *above)
+            .map(|(_, rates)| rates);
+        std::iter::once(&self.base)
+            .chain(reached)
+            .map(|rates| {
+                let input = [
+                    rates.input,
+                    rates.cached_input.unwrap_or_default(),
+                    rates.cache_write.unwrap_or_default(),
+                ];
+                let dearest = input.into_iter().max().unwrap_or_default();
+                dearest * input_tokens + rates.output * output_tokens
+            })
+            .max()
+            .unwrap_or_default()
+    }
+
+    /// Days between the day the price was read and `today` (days since 1970-01-01).
     pub fn age_in_days(&self, today: i64) -> Option<i64> {
-        let mut parts = self.as_of.as_deref()?.split('-');
-        let mut next = || parts.next()?.parse::<i64>().ok();
-        let (year, month, day) = (next()?, next()?, next()?);
-        Some(today - days_since_epoch(year, month, day))
+        Some(today - days_of_date(self.as_of.as_deref()?)?)
     }
 }
+
+/// Made-up prices of the simulated models: dollars per million input and output tokens.
+const SIMULATED: [(&str, f64, f64); 4] = [
+    ("frontier", 2.5, 10.0),
+    ("backup", 2.0, 8.0),
+    ("cheap", 0.15, 0.6),
+    ("judge", 1.0, 4.0),
+];
 
 /// Takes `-2025-04-14` or `-20250929` off the end of a model's name.
 fn without_date(model: &str) -> &str {
@@ -154,6 +192,35 @@ fn without_date(model: &str) -> &str {
     }
 }
 
+/// Days of a `YYYY-MM-DD` since 1970-01-01.
+pub fn days_of_date(date: &str) -> Option<i64> {
+    let mut parts = date.split('-');
+    let mut next = || parts.next()?.parse::<i64>().ok();
+    let (year, month, day) = (next()?, next()?, next()?);
+    ((1..=12).contains(&month) && (1..=31).contains(&day) && parts.next().is_none())
+        .then(|| days_since_epoch(year, month, day))
+}
+
+/// The `YYYY-MM-DD` of a number of days since 1970-01-01.
+pub fn date_of_days(days: i64) -> String {
+    // The inverse of [`days_since_epoch`], in eras of 400 years that run from March.
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// Days of a date of the Gregorian calendar since 1970-01-01.
 pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     // Years run from March, so that the leap day is the last of its year.
@@ -162,79 +229,4 @@ pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
     let day_of_year = (153 * month + 2) / 5 + day - 1;
     365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + day_of_year
         - 719_468
-}
-
-#[cfg(test)]
-mod tests {
-    use distill_chat::Usage;
-
-    use super::{PriceSource, TABLE, days_since_epoch, without_date};
-    use crate::{Price, Usd, vendor};
-
-    #[test]
-    fn every_row_of_the_table_belongs_to_a_vendor_and_is_a_price() {
-        for row in &TABLE.prices {
-            assert!(vendor(&row.vendor).is_some(), "{}", row.vendor);
-            assert!(row.input > 0.0 && row.output >= row.input, "{}", row.model);
-            assert!(
-                row.cached_input.is_none_or(|cached| cached < row.input),
-                "{}",
-                row.model
-            );
-        }
-        assert_eq!(TABLE.as_of.len(), 10);
-    }
-
-    #[test]
-    fn a_dated_snapshot_costs_what_its_alias_costs() {
-        let openai = vendor("openai").unwrap();
-        assert_eq!(
-            Price::of(openai, "gpt-4.1-nano-2025-04-14"),
-            Price::of(openai, "gpt-4.1-nano")
-        );
-        assert!(Price::of(openai, "gpt-4.1-nano").is_some());
-        assert_eq!(
-            without_date("claude-sonnet-4-5-20250929"),
-            "claude-sonnet-4-5"
-        );
-        assert_eq!(without_date("gpt-4.1-nano"), "gpt-4.1-nano");
-        assert_eq!(Price::of(openai, "unheard-of"), None);
-    }
-
-    #[test]
-    fn classes_are_charged_apart_and_a_missing_usage_has_no_cost() {
-        let price = Price::per_million(2.0, 8.0, Some(0.5), PriceSource::Custom);
-        let usage = Usage {
-            input_tokens: Some(100),
-            cached_input_tokens: Some(1000),
-            output_tokens: Some(10),
-            reasoning_tokens: Some(20),
-            ..Usage::default()
-        };
-        assert_eq!(
-            price.cost(&usage),
-            Some(Usd::from_dollars(0.0002 + 0.0005 + 0.000_24))
-        );
-        assert_eq!(price.cost(&Usage::default()), None);
-    }
-
-    #[test]
-    fn a_simulated_price_says_so_and_has_no_date() {
-        let price = Price::of(vendor("simulated-anthropic").unwrap(), "frontier").unwrap();
-        assert_eq!(price.source, PriceSource::Simulated);
-        assert_eq!(price.as_of, None);
-    }
-
-    #[test]
-    fn the_age_counts_calendar_days() {
-        assert_eq!(days_since_epoch(1970, 1, 1), 0);
-        assert_eq!(days_since_epoch(2000, 3, 1), 11_017);
-        assert_eq!(
-            days_since_epoch(2024, 2, 29) + 1,
-            days_since_epoch(2024, 3, 1)
-        );
-        let mut price = Price::per_million(1.0, 1.0, None, PriceSource::Table);
-        price.as_of = Some("2026-07-24".into());
-        assert_eq!(price.age_in_days(days_since_epoch(2026, 8, 3)), Some(10));
-    }
 }

@@ -1,21 +1,25 @@
 //! One link of a chain: a model at a vendor, where it is reached, with which key and at what price.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Price, PriceSource, Secret,
+    Price, PriceSource, PriceTable, Secret,
     dialect::Dialect,
     vendor::{SchemaSupport, Vendor, vendor, vendors},
 };
 
 /// What a user may say about a model beyond its name.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct TargetOptions {
     pub base_url: Option<String>,
     pub api_key_env: Option<String>,
     pub input_usd_per_million: Option<f64>,
     pub output_usd_per_million: Option<f64>,
     pub cached_input_usd_per_million: Option<f64>,
+    /// Where prices stand; `None`: in the project's own table.
+    pub prices: Option<Arc<PriceTable>>,
+    /// The day whose price is taken (`YYYY-MM-DD`); `None`: the day the table was read.
+    pub day: Option<String>,
 }
 
 /// A model that can be asked.
@@ -280,9 +284,14 @@ fn price(
     };
     match (custom[0], custom[1]) {
         (Some(input), Some(output)) => Ok(Price::per_million(input, output, custom[2], source)),
-        (None, None) => Price::of(vendor, model).ok_or_else(|| TargetError::NoPrice {
-            target: name.to_owned(),
-        }),
+        (None, None) => {
+            let table = options.prices.as_deref().unwrap_or(PriceTable::embedded());
+            Price::of(vendor, model, table, options.day.as_deref()).ok_or_else(|| {
+                TargetError::NoPrice {
+                    target: name.to_owned(),
+                }
+            })
+        }
         // Half a price would be completed with a guess.
         _ => Err(TargetError::NoPrice {
             target: name.to_owned(),

@@ -28,6 +28,9 @@ pub struct SpendSummary {
     pub teachers: Vec<TeacherShare>,
     /// Of the attempts that answered; answers from the journal never enter. `None`: there are none.
     pub latency: Option<LatencySummary>,
+    /// Of the requests that took more than one attempt and were answered: the time of all their
+    /// attempts together, pauses between them left out. `None`: there are none.
+    pub retried: Option<LatencySummary>,
     pub usage: UsageTotals,
     /// Whether any attempt went to a simulated vendor.
     pub simulated: bool,
@@ -223,6 +226,7 @@ fn summary(
                 .filter_map(|attempt| attempt.latency_us)
                 .collect(),
         ),
+        retried: latency(retried(&attempts)),
         usage: totals(&attempts),
         simulated: attempts.iter().any(|attempt| attempt.simulated),
     })
@@ -343,6 +347,24 @@ fn latency(mut microseconds: Vec<i64>) -> Option<LatencySummary> {
         p95_ms: rank(0.95),
         p99_ms: rank(0.99),
     })
+}
+
+/// Microseconds of all attempts of each answered request that took more than one. A request with an
+/// attempt that nobody timed is left out.
+fn retried(attempts: &[AttemptRecord]) -> Vec<i64> {
+    let mut requests = std::collections::BTreeMap::<&str, Vec<&AttemptRecord>>::new();
+    for attempt in attempts {
+        requests
+            .entry(&attempt.request_hash)
+            .or_default()
+            .push(attempt);
+    }
+    requests
+        .values()
+        .filter(|attempts| attempts.len() > 1)
+        .filter(|attempts| attempts.iter().any(|attempt| attempt.outcome == "answered"))
+        .filter_map(|attempts| attempts.iter().map(|attempt| attempt.latency_us).sum())
+        .collect()
 }
 
 /// Mean latency in microseconds and mean output tokens of a target's recent answers.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Price, vendor};
+use crate::Price;
 
 /// Settings of a simulated provider; whatever a model does not set for itself holds for all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,15 +133,14 @@ impl Default for SimulatorSettings {
 impl ModelSettings {
     /// A model of the price table's simulated rows.
     fn known(name: &str) -> Self {
-        let vendor = vendor("simulated").expect("the vendor table has this row");
-        let price = Price::of(vendor, name).expect("the price table has this row");
+        let price = Price::simulated(name).expect("the simulated prices have this row");
         Self {
             name: name.to_owned(),
             accuracy: None,
             latency: None,
             faults: None,
-            input_usd_per_million: price.input.dollars() * 1e6,
-            output_usd_per_million: price.output.dollars() * 1e6,
+            input_usd_per_million: price.base.input.dollars() * 1e6,
+            output_usd_per_million: price.base.output.dollars() * 1e6,
         }
     }
 }

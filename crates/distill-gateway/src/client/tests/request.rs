@@ -261,7 +261,10 @@ async fn an_estimate_knows_what_is_answered_and_bounds_the_rest() {
     assert!(!estimate.simulated && estimate.seconds > 0.0);
     // One token in, as in the answer that the journal knows two out.
     let price = gateway.chain()[0].price();
-    assert_eq!(estimate.expected_usd, (price.input + price.output * 2) * 2);
+    assert_eq!(
+        estimate.expected_usd,
+        (price.base.input + price.base.output * 2) * 2
+    );
     let unknown = crate::estimate(None, gateway.chain(), 1, &requests).unwrap();
     assert_eq!((unknown.in_journal, unknown.seconds), (0, 4.5));
 }
