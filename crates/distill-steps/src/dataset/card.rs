@@ -23,6 +23,8 @@ pub enum Format {
     Json,
     /// Texts with labelled spans, read as columns `text`, `requested` and `slots`.
     SpanSlots,
+    /// Apache Parquet, uncompressed or SNAPPY; nested columns become JSON values.
+    Parquet,
 }
 
 impl Format {
@@ -38,6 +40,7 @@ impl Format {
             Some("csv" | "tsv") => Ok(Self::Csv),
             Some("jsonl" | "ndjson") => Ok(Self::Jsonl),
             Some("json") => Ok(Self::Json),
+            Some("parquet") => Ok(Self::Parquet),
             _ => Err(DatasetError::UnknownFormat {
                 path: path.to_owned(),
             }),

@@ -95,13 +95,16 @@ impl DatasetError {
                 "make room or choose a folder that can be written".to_owned()
             }
             Self::UnknownFormat { .. } => {
-                "give a file that ends in .csv, .jsonl or .json".to_owned()
+                "give a file that ends in .csv, .jsonl, .json or .parquet".to_owned()
             }
             Self::NotUtf8 { .. } => {
                 "save the file as UTF-8, for instance `iconv -f latin1 -t utf-8`".to_owned()
             }
             Self::Ragged { .. } => {
                 "put text that holds commas or line breaks into quotes, or mend the row".to_owned()
+            }
+            Self::Malformed { path, .. } if path.extension().is_some_and(|ending| ending == "parquet") => {
+                "write the file again, for instance `frame.to_parquet(\"rows.parquet\", compression=\"snappy\")`, or give JSON lines".to_owned()
             }
             Self::Malformed { .. } => "mend the line, or remove it".to_owned(),
             Self::Empty { .. } => "give a file with rows below its header".to_owned(),

@@ -48,7 +48,7 @@ fn header_line(format: Format) -> Option<u64> {
 }
 
 /// The canonical text of an answer; nothing for an empty one.
-fn answer_text(value: Value) -> Option<String> {
+pub(crate) fn answer_text(value: Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) => {

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use distill_chat::Fields;
 use serde_json::Value;
 
-use super::{DatasetError, Format, span_slots};
+use super::{DatasetError, Format, parquet, span_slots};
 
 /// A file's columns and records.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,10 +28,14 @@ pub struct Record {
 /// # Errors
 /// [`DatasetError`] at the first record that cannot be read; [`DatasetError::Empty`] without one.
 pub fn read_table(path: &Path, format: Format) -> Result<Table, DatasetError> {
-    let bytes = fs::read(path).map_err(|source| DatasetError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = match format {
+        // Read page by page, and not all at once.
+        Format::Parquet => Vec::new(),
+        _ => fs::read(path).map_err(|source| DatasetError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?,
+    };
     // Spreadsheets put a byte order mark before UTF-8.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     let table = match format {
@@ -47,6 +51,7 @@ pub fn read_table(path: &Path, format: Format) -> Result<Table, DatasetError> {
                 .collect();
             Ok(table_of(rows?, |_| None))
         }
+        Format::Parquet => parquet::read(path),
     }?;
     if table.records.is_empty() {
         return Err(DatasetError::Empty {

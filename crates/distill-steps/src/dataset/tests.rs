@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::rows::Row;
 
+mod parquet;
 mod pulling;
 mod reading;
 mod resolving;
