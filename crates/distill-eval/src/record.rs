@@ -70,6 +70,9 @@ pub struct SampleRecord {
     /// Rows of one group are not independent of each other: one cluster of the bootstrap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The option texts of a multiple-choice row, in the order of their letters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
     /// What judges said about the answer, by the judge's name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub judged: BTreeMap<String, Judgement>,
@@ -124,5 +127,7 @@ impl SampleRecord {
             (None, None) => Err("no answer was recorded for this row"),
         };
         Sample::read(self.id.clone(), task, reply, self.expected.as_deref())
+            .with_group(self.group.clone())
+            .with_choices(self.choices.clone())
     }
 }

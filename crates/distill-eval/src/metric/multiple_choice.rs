@@ -46,6 +46,11 @@ fn score(sample: &Sample, context: &Context<'_>) -> Score {
         Ok(both) => both,
         Err(unscored) => return unscored,
     };
+    if let (Some(column), true) = (context.options.text(CHOICES), sample.choices.is_empty()) {
+        return Score::unscored(format!(
+            "column `{column}` of the row holds no list of texts"
+        ));
+    }
     let letters: Vec<char> = context
         .options
         .text("letters")

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use distill_chat::{ObjectSchema, Task};
+use distill_chat::{Fields, ObjectSchema, Task};
 use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::{Context, Metric, Rule, metric};
 use crate::{Sample, Score, ScoredRow, Statistic, stats::Mean};
+
+#[cfg(test)]
+mod tests;
 
 /// What a setting's value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,9 +215,22 @@ impl Scorer {
     }
 
     /// The column that holds the option texts of a multiple-choice row, where the settings name
-    /// one: what [`Sample::choices`] is to be filled from.
+    /// one.
     pub fn choices_column(&self) -> Option<&str> {
         self.options.text(super::multiple_choice::CHOICES)
+    }
+
+    /// The option texts of a data row, for [`Sample::choices`]: a list of texts, or a text that
+    /// holds one as JSON. Empty where the settings name no column or it holds none.
+    pub fn choices(&self, row: &Fields) -> Vec<String> {
+        let Some(value) = self.choices_column().and_then(|column| row.get(column)) else {
+            return Vec::new();
+        };
+        let list = match value {
+            Value::String(text) => serde_json::from_str(text).ok(),
+            value => serde_json::from_value(value.clone()).ok(),
+        };
+        list.unwrap_or_default()
     }
 
     /// The score of one sample; `None` for a metric that has a value for the whole set only.
