@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 
 use distill_eval::{
     Aggregate, Candidate, CandidateRole, Comparison, ConfusedPair, DecisionInput, FieldScores,
-    LabelScores, Limits, PairedTable, Quantiles, Reference, recommend, stats::wilson,
+    LabelScores, PairedTable, Quantiles, Reference, recommend, stats::wilson,
 };
 
 use crate::*;
 
+mod evidence;
+mod tasks;
+
+pub(crate) use tasks::{extraction, generation};
+
 /// What a hostile row may hold.
-pub(crate) const HOSTILE: &str =
-    "<script>alert(\"1\")</script> | `x` *y* _z_ \u{1b}[31m 'q' & [a](b)\nsecond line";
+pub(crate) const HOSTILE: &str = "<script>alert(\"1\")</script> | `x` *y* _z_ \u{1b}[31m 'q' & [a](b)\nsecond line \u{202e}txet \u{2066}@all https://example.com $x$ \u{5e9}\u{5dc}\u{5d5}\u{5dd} aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
 fn share(metric: &str, right: usize, n: usize) -> Aggregate {
     Aggregate {
@@ -64,11 +68,21 @@ fn arm(name: &str, role: Role, right: usize, p50: f64) -> Arm {
         speed: Some(speed(p50, Some(1000.0 / p50), None)),
         usd_per_1000: Some(0.24),
         labels: vec![label("card_arrival", right / 20), label("lost_card", 38)],
+        confusion: Some(evidence::confusion(&LABELS, 50, right as f64 / 600.0, 7)),
         confused: vec![answered],
-        slices: vec![Slice {
-            name: "two intents at once".to_owned(),
-            score: share("accuracy", 41, 60),
-        }],
+        slices: [
+            ("two intents at once", 41, 60),
+            ("channel = chat", right / 3, 240),
+            ("channel = e-mail", right / 2, 300),
+            ("language = en", right / 2 - 10, 290),
+            ("language = de", right / 40, 17),
+        ]
+        .iter()
+        .map(|(name, right, n)| Slice {
+            name: (*name).to_owned(),
+            score: share("accuracy", *right, *n),
+        })
+        .collect(),
         ..Arm::default()
     }
 }
@@ -81,6 +95,21 @@ pub(crate) fn table(both: usize, only_candidate: usize, only_baseline: usize) ->
         neither: 598 - both - only_candidate - only_baseline,
     }
 }
+
+const LABELS: [&str; 12] = [
+    "card_arrival",
+    "lost_card",
+    "card_not_working",
+    "top_up_failed",
+    "transfer_fee",
+    "exchange_rate",
+    "close_account",
+    "verify_identity",
+    "pin_blocked",
+    "cash_withdrawal_charge_that_was_not_expected",
+    "refund",
+    "other",
+];
 
 fn arms() -> Vec<Arm> {
     let mut teacher = Arm {
@@ -106,41 +135,54 @@ fn arms() -> Vec<Arm> {
         arm("nano few-shot", Role::FewShot, 96, 24.0),
         arm("nano from random weights", Role::Control, 361, 9.2),
         arm("nano", Role::Student, 529, 9.3),
+        Arm {
+            simulated: true,
+            usd_per_1000: Some(0.178),
+            ..arm("nano + teacher", Role::Cascade, 541, 17.0)
+        },
+        Arm {
+            usd_per_1000: Some(0.09),
+            ..arm("vendor/small", Role::CheaperApi, 520, 210.0)
+        },
         teacher,
     ]
 }
 
 fn recommendation() -> distill_eval::Recommendation {
-    let (linear, nano) = (
-        Comparison::of(table(500, 22, 45), 2, 0.95),
-        Comparison::of(table(505, 23, 40), 2, 0.95),
-    );
     let against_floor = Comparison::of(table(500, 28, 22), 0, 0.95);
-    let candidate = |name, comparison, floor| Candidate {
-        input: DecisionInput {
-            candidate: name,
-            comparison: Some(comparison),
-            margin: 0.03,
-            confidence: 0.95,
-            reference: Reference::Gold,
-            limits: Limits::default(),
-            p95_ms: Some(19.5),
-            usd_per_1000: Some(0.24),
-            learning_curve: None,
-            ..DecisionInput::default()
-        },
-        bytes: if floor { 90_000 } else { 700_000 },
-        role: if floor {
-            CandidateRole::Floor
-        } else {
-            CandidateRole::Student
-        },
-        against_floor: (!floor).then_some(&against_floor),
-    };
-    recommend(&[
-        candidate("linear", &linear, true),
-        candidate("nano", &nano, false),
-    ])
+    let comparisons = [
+        table(500, 22, 45),
+        table(505, 23, 40),
+        table(522, 14, 18),
+        table(489, 31, 56),
+    ]
+    .map(|table| Comparison::of(table, 2, 0.95));
+    let roles = [
+        ("linear", CandidateRole::Floor),
+        ("nano", CandidateRole::Student),
+        ("nano + teacher", CandidateRole::Cascade { deferred: 0.27 }),
+        ("vendor/small", CandidateRole::CheaperApi),
+    ];
+    let candidates: Vec<Candidate<'_>> = roles
+        .into_iter()
+        .zip(&comparisons)
+        .map(|((name, role), comparison)| Candidate {
+            input: DecisionInput {
+                candidate: name,
+                comparison: Some(comparison),
+                margin: 0.03,
+                confidence: 0.95,
+                p95_ms: Some(19.5),
+                usd_per_1000: Some(0.24),
+                teacher_usd_per_1000: Some(0.412),
+                ..DecisionInput::default()
+            },
+            bytes: 700_000,
+            role,
+            against_floor: (name == "nano").then_some(&against_floor),
+        })
+        .collect();
+    recommend(&candidates)
 }
 
 fn difference(candidate: &str, baseline: &str, simulated: bool, table: PairedTable) -> Difference {
@@ -266,7 +308,10 @@ fn data() -> DataFacts {
             text: HOSTILE.to_owned(),
             how: "equal after folding case and white space".to_owned(),
         }],
-        ..DataFacts::default()
+        calibration_rows: 66,
+        rules: vec![
+            "near duplicates: 5-grams of letters, Jaccard at least 0.8; texts under 20 letters only when equal".to_owned(),
+        ],
     }
 }
 
@@ -303,6 +348,19 @@ pub(crate) fn full() -> RunReport {
         accuracy: Some(0.83),
         ..CandidateCost::default()
     };
+    let cost = CostModel::compute(&CostInputs {
+        teacher_usd_per_1000: Some(0.412),
+        teacher_simulated: true,
+        usd_per_hour: Some(0.1),
+        requests_per_day: Some(10_000.0),
+        candidates: vec![rate("linear", 16_000.0), rate("nano", 107.0)],
+        labels_usd: Some(0.2634),
+        failed_attempts_usd: Some(0.0031),
+        judge_usd: Some(0.0),
+        teacher_accuracy: Some(0.94),
+        teacher_tokens_per_answer: Some(240.0),
+        controls_training_seconds: Some(82.6),
+    });
     RunReport {
         schema: SCHEMA,
         name: "quickstart <b>".to_owned(),
@@ -313,7 +371,16 @@ pub(crate) fn full() -> RunReport {
             eval_source: "datasets/support-intents/test.csv".to_owned(),
             reference: Reference::Gold,
             confidence: 0.95,
-            ..TaskFacts::default()
+            expected_by: vec![
+                Counted {
+                    what: "gold".to_owned(),
+                    count: 560,
+                },
+                Counted {
+                    what: "human".to_owned(),
+                    count: 40,
+                },
+            ],
         },
         recommendation: recommendation(),
         accept: AcceptFacts {
@@ -323,7 +390,7 @@ pub(crate) fn full() -> RunReport {
             max_usd_per_1000: Some(0.5),
             required_rows: Some(1330),
             assumed_discordance: Some(0.15),
-            ..AcceptFacts::default()
+            risk: Some(0.08),
         },
         simulated: vec![
             "teacher answers and labels".to_owned(),
@@ -333,6 +400,8 @@ pub(crate) fn full() -> RunReport {
         differences: vec![
             difference("nano", "teacher", true, table(505, 23, 40)),
             difference("linear", "teacher", true, table(500, 22, 45)),
+            difference("nano + teacher", "teacher", true, table(522, 14, 18)),
+            difference("vendor/small", "teacher", true, table(489, 31, 56)),
             difference("nano", "nano untuned", false, table(60, 468, 11)),
             difference(
                 "nano",
@@ -351,23 +420,25 @@ pub(crate) fn full() -> RunReport {
         data: data(),
         labels: Some(label_facts()),
         spend: Some(spend()),
-        cost: CostModel::compute(&CostInputs {
-            teacher_usd_per_1000: Some(0.412),
-            teacher_simulated: true,
-            usd_per_hour: Some(0.1),
-            requests_per_day: Some(10_000.0),
-            candidates: vec![rate("linear", 16_000.0), rate("nano", 107.0)],
-            labels_usd: Some(0.2634),
-            failed_attempts_usd: Some(0.0031),
-            judge_usd: Some(0.0),
-            teacher_accuracy: Some(0.94),
-            teacher_tokens_per_answer: Some(240.0),
-            controls_training_seconds: Some(82.6),
-        }),
+        sensitivity: cost.sensitivity(),
+        cost,
         training: training(),
         lineage: lineage(),
         notes: vec!["The eval has fewer rows than was planned for.".to_owned()],
-        ..RunReport::default()
+        cascade: vec![evidence::cascade()],
+        learning_curves: evidence::curves(),
+        noise_floor: Some(evidence::noise_floor()),
+        judge: None,
+        label_noise: Some(evidence::label_noise()),
+        label_conflicts: evidence::conflicts(),
+        eval_duplicates: evidence::duplicates(),
+        load: vec![
+            evidence::load("nano", 1, 9.3, false),
+            evidence::load("nano", 4, 21.0, false),
+            evidence::load("teacher", 1, 31.0, true),
+        ],
+        energy: evidence::energy(),
+        price_age: evidence::price_age(),
     }
 }
 

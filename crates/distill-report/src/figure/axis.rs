@@ -50,6 +50,9 @@ impl Linear {
         if let Some(one) = whole {
             from = from.max(0.0);
             to = to.min(one);
+            if to <= from {
+                from = to - step;
+            }
         }
         Self {
             unit,
