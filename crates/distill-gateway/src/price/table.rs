@@ -202,7 +202,7 @@ impl PriceRow {
     }
 
     /// Whether the price holds on a day. Dates in this form sort as text.
-    fn holds_on(&self, day: Option<&str>) -> bool {
+    pub fn holds_on(&self, day: Option<&str>) -> bool {
         let Some(day) = day else {
             return self.to.is_none();
         };
