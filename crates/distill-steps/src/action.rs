@@ -3,13 +3,20 @@
 use distill_chat::TaskDefinition;
 use distill_pipeline::{
     graph,
-    spec::{AcceptSpec, CostSpec},
+    spec::{AcceptSpec, CostSpec, ScorerSpec},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
-    evaluate::Evaluate, external::External, ingest::Ingest, teacher::Teacher, train::Train,
+    evaluate::Evaluate,
+    external::External,
+    ingest::Ingest,
+    judge::Judge,
+    measure::Measure,
+    noise::{NoiseFloor, Repeat},
+    teacher::Teacher,
+    train::Train,
     write_report::Lineage,
 };
 
@@ -25,6 +32,10 @@ pub enum Action {
     Split(Split),
     Train(Train),
     Evaluate(Evaluate),
+    Measure(Measure),
+    NoiseFloor(NoiseFloor),
+    Repeat(Repeat),
+    Judge(Judge),
     Compare(Compare),
     Report(Box<Lineage>),
 }
@@ -55,10 +66,20 @@ pub struct Compare {
     pub task: TaskDefinition,
     pub accept: AcceptSpec,
     pub cost: CostSpec,
-    /// Whether the test rows have human answers; else the teacher's are the reference.
-    pub gold: bool,
     pub arms: Vec<crate::Arm>,
     pub seed: u64,
+    /// What the verdict rests on; `None`: the usual metric of the task's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<String>,
+    /// What is shown beside it; empty: the usual ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scorers: Vec<ScorerSpec>,
+    /// Columns to slice the rows by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slices: Vec<String>,
+    /// Column whose equal values make rows depend on each other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 impl graph::Action for Action {
@@ -72,13 +93,23 @@ impl graph::Action for Action {
             Self::Split(_) => "split",
             Self::Train(_) => "train",
             Self::Evaluate(_) => "evaluate",
+            Self::Measure(_) => "measure",
+            Self::NoiseFloor(_) => "noise-floor",
+            Self::Repeat(_) => "repeat",
+            Self::Judge(_) => "judge",
             Self::Compare(_) => "compare",
             Self::Report(_) => "report",
         }
     }
 
     fn version(&self) -> u32 {
-        1
+        match self {
+            // 2: equal rows are settled by majority, near duplicates need the same context.
+            Self::Curate(_) => 2,
+            // 2: answers come with what each took, and figures are made of records.
+            Self::Label(_) | Self::Evaluate(_) | Self::Compare(_) | Self::Report(_) => 2,
+            _ => 1,
+        }
     }
 
     fn settings(&self) -> Value {
@@ -98,6 +129,16 @@ impl graph::Action for Action {
             Self::Split(split) => json!({ "validation": split.validation }),
             Self::Train(train) => train.settings(),
             Self::Evaluate(evaluate) => evaluate.settings(),
+            Self::Measure(measure) => measure.settings(),
+            Self::NoiseFloor(floor) => json!({
+                "task": floor.ask.task,
+                "teacher": floor.ask.teacher.answer_settings(),
+                "rows": floor.rows,
+                "confidence": floor.confidence,
+            }),
+            // The student's artifact says which one it is; its name must not enter the key.
+            Self::Repeat(repeat) => json!({ "task": repeat.task, "rows": repeat.rows }),
+            Self::Judge(judge) => judge.settings(),
             Self::Compare(compare) => {
                 serde_json::to_value(compare).expect("settings are plain data")
             }
@@ -108,6 +149,8 @@ impl graph::Action for Action {
     fn models(&self) -> Vec<String> {
         match self {
             Self::Smoke(ask) | Self::Label(ask) => ask.teacher.models(),
+            Self::NoiseFloor(floor) => floor.ask.teacher.models(),
+            Self::Judge(judge) => judge.models(),
             Self::Train(train) => train.base_identity().into_iter().collect(),
             Self::Evaluate(evaluate) => evaluate.base_identity().into_iter().collect(),
             _ => Vec::new(),
@@ -120,6 +163,9 @@ impl graph::Action for Action {
             Self::Split(split) => Some(split.seed),
             Self::Train(train) => Some(train.seed),
             Self::Evaluate(evaluate) => evaluate.seed(),
+            Self::Measure(measure) => measure.seed(),
+            Self::NoiseFloor(floor) => Some(floor.seed),
+            Self::Repeat(repeat) => Some(repeat.seed),
             Self::Compare(compare) => Some(compare.seed),
             _ => None,
         }

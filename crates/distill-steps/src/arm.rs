@@ -16,6 +16,8 @@ pub enum Arm {
     Student(String),
     /// A control: the same architecture, trained another way.
     Control(ControlKind),
+    /// A cheaper hosted model, by its `vendor/model`.
+    Cheaper(String),
     Teacher,
 }
 
@@ -34,6 +36,11 @@ pub enum ControlKind {
 }
 
 impl Arm {
+    /// Whether it is asked through the gateway.
+    pub fn is_hosted(&self) -> bool {
+        matches!(self, Self::Teacher | Self::Cheaper(_))
+    }
+
     /// The name in step names and reports.
     pub fn name(&self) -> String {
         match self {
@@ -41,6 +48,7 @@ impl Arm {
             Self::Untuned => "untuned".to_owned(),
             Self::FewShot => "few_shot".to_owned(),
             Self::Student(target) => target.clone(),
+            Self::Cheaper(model) => model.clone(),
             Self::Control(ControlKind::Full) => "full".to_owned(),
             Self::Control(ControlKind::RandomLora) => "random_lora".to_owned(),
             Self::Control(ControlKind::RandomFull) => "random_full".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use distill_chat::TaskKind;
 use distill_pipeline::spec::StudentTarget;
 use distill_runner::StepFailure;
 use distill_student::{
@@ -12,8 +13,10 @@ use distill_student::{
 };
 use serde::{Deserialize, Serialize};
 
-/// Tokens that a reply may have.
+/// Tokens that a label or an object may have.
 const MAX_REPLY_TOKENS: usize = 128;
+/// Tokens that free text may have.
+const MAX_TEXT_TOKENS: usize = 1024;
 
 /// Files of a model folder whose content is part of a step's key.
 const BASE_FILES: &[&str] = &[
@@ -100,9 +103,13 @@ impl BaseReference {
 }
 
 /// How long prompts and replies may be: the base's context, less room for the reply.
-pub(crate) fn limits(base: &BaseModel) -> ChatLimits {
+pub(crate) fn limits(base: &BaseModel, kind: TaskKind) -> ChatLimits {
     let context = base.weights.config().max_position_embeddings;
-    let max_reply_tokens = MAX_REPLY_TOKENS.min(context / 2);
+    let wanted = match kind {
+        TaskKind::Classify | TaskKind::Extract => MAX_REPLY_TOKENS,
+        TaskKind::Generate => MAX_TEXT_TOKENS,
+    };
+    let max_reply_tokens = wanted.min(context / 2);
     ChatLimits {
         max_prompt_tokens: context.saturating_sub(max_reply_tokens).max(1),
         max_reply_tokens,
@@ -113,8 +120,9 @@ pub(crate) fn limits(base: &BaseModel) -> ChatLimits {
 ///
 /// # Errors
 /// A [`StepFailure`] when the chat template cannot be used for training.
-pub(crate) fn encoder(base: &BaseModel) -> Result<ChatEncoder, StepFailure> {
-    ChatEncoder::new(base.tokenizer.clone(), base.template.clone(), limits(base)).map_err(|error| {
+pub(crate) fn encoder(base: &BaseModel, kind: TaskKind) -> Result<ChatEncoder, StepFailure> {
+    let limits = limits(base, kind);
+    ChatEncoder::new(base.tokenizer.clone(), base.template.clone(), limits).map_err(|error| {
         StepFailure::bad_input(format!(
             "the chat template of `{}` cannot be used",
             base.name

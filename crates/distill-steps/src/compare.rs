@@ -1,474 +1,338 @@
 //! `compare`: scores every arm on the same rows, tests the differences, and decides.
+//!
+//! First the answers of all arms become records, one a row and arm ([`collect`]). Then every figure
+//! and the verdict are made of the records and the [`Study`] alone ([`compare`]): a pure function,
+//! so that a report can be made again from its folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use distill_chat::{Task, TaskKind};
+use distill_chat::Task;
 use distill_eval::{
-    Candidate, Comparison, Confusion, DecisionInput, Metric, Reference, Sample, ScoredRow,
-    Scorer, Settings, aggregate, compare as compare_scores, compare_corpus, metric, per_field,
-    primary_metric, recommend,
+    Comparison, ExpectedBy, Reference, Sample, SampleRecord, Score, ScoredRow, Settings,
+    compare as pair_shares, compare_values,
 };
 use distill_report::{
-    Arm as ArmFigures, ConfusionFacts, CostModel, Difference, Regression, Regressions, Slice,
+    Arm as ArmFigures, CascadeFacts, CostModel, Counted, CurveFacts, Difference, Regressions, Role,
 };
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Arm,
-    action::Compare,
-    arm::ControlKind,
-    evaluate::Timing,
-    label::LabelUsage,
-    rows::{AnswerRow, Prediction, Row},
-    train::Training,
-};
+use crate::{Arm, human::Answered};
 
+mod candidates;
+mod cascade;
+mod cost;
+mod differences;
 mod figures;
+mod folder;
+mod records;
+mod references;
+mod regressions;
+mod scorers;
+mod study;
+#[cfg(test)]
+pub(crate) mod tests;
 
-use figures::{cost_model, description, limits, notes, role, shown_text, speed, usd_per_1000};
+pub(crate) use folder::{read_samples, write_samples};
+pub(crate) use records::{Evidence, Samples, answered_again, collect};
+pub(crate) use scorers::primary_name;
+pub(crate) use study::{ArmStudy, CascadeStudy, Study};
 
-/// Worst regressions that the report shows.
-const SHOWN_REGRESSIONS: usize = 20;
-/// Confused pairs that the report shows.
-const SHOWN_PAIRS: usize = 12;
+use references::Standing;
+use scorers::Scorers;
 
 /// What was found: the report's figures and the verdict.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Findings {
     pub arms: Vec<ArmFigures>,
     pub differences: Vec<Difference>,
     pub regressions: Option<Regressions>,
     pub recommendation: distill_eval::Recommendation,
     pub cost: CostModel,
+    pub cascades: Vec<CascadeFacts>,
+    pub learning_curves: Vec<CurveFacts>,
     pub reference: Reference,
+    /// Who vouches for the references, and for how many rows.
+    pub expected_by: Vec<Counted>,
+    /// Rows that the figures are made on.
     pub eval_rows: usize,
     pub notes: Vec<String>,
-}
-
-/// All that the comparison reads.
-pub(crate) struct Evidence {
-    pub rows: Vec<Row>,
-    pub predictions: BTreeMap<String, (Vec<Prediction>, Timing)>,
-    pub teacher: Option<(Vec<AnswerRow>, LabelUsage)>,
-    pub training: BTreeMap<String, Training>,
-}
-
-/// One arm with its samples and scores.
-struct Contestant {
-    arm: Arm,
-    name: String,
-    samples: Vec<Sample>,
-    scores: Vec<ScoredRow>,
 }
 
 /// Scores, compares, decides.
 ///
 /// # Errors
-/// A [`StepFailure`] when there is nothing to compare with, or the arms answered other rows.
-pub(crate) fn compare(settings: &Compare, evidence: &Evidence) -> Result<Findings, StepFailure> {
-    let task = Task::new(settings.task.clone())
+/// A [`StepFailure`] when an arm has no records, or the arms answered other rows.
+pub(crate) fn compare(study: &Study, samples: &Samples) -> Result<Findings, StepFailure> {
+    let task = Task::new(study.settings.task.clone())
         .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
-    let reference = if settings.gold {
-        Reference::Gold
-    } else {
-        Reference::TeacherLabels
-    };
-    let references = references(settings, evidence)?;
-    let primary = primary_metric(settings.task.kind);
-    let options = Settings {
-        confidence: settings.accept.confidence,
-        seed: settings.seed,
-        ..Settings::default()
-    };
-    let contestants = contestants(settings, evidence, &task, &references, primary)?;
-    let costs = cost_model(&settings.cost, evidence, &settings.arms);
-    let simulated = evidence
-        .teacher
-        .as_ref()
-        .is_some_and(|(_, usage)| usage.simulated);
-    let judged = Judged {
-        settings,
+    let scorers = Scorers::of(&study.settings)?;
+    let standing = standing(study, samples);
+    let mut contestants = Vec::new();
+    for arm in &study.arms {
+        let records = records_of(arm, samples)?;
+        contestants.push(Contestant::new(arm, records, &task, &scorers, &standing));
+    }
+    let contest = Contest {
+        study,
         task: &task,
-        primary,
-        contestants: &contestants,
-        simulated,
-        options: &options,
+        scorers: &scorers,
+        groups: groups(&contestants),
+        options: Settings {
+            confidence: study.settings.accept.confidence,
+            seed: study.settings.seed,
+            ..Settings::default()
+        },
+        reference: standing.reference,
+        is_drawn: standing.is_drawn(),
+        contestants,
     };
-    let recommendation = judged.recommend(&costs, evidence, reference)?;
-    Ok(Findings {
-        arms: contestants
+    let cost = contest.cost_model();
+    let cascades = contest.cascades();
+    let recommendation = contest.recommend(&cost, &cascades)?;
+    let mut arms: Vec<ArmFigures> = contest
+        .contestants
+        .iter()
+        .map(|contestant| contest.figures(contestant, &cost))
+        .collect();
+    arms.extend(
+        cascades
             .iter()
-            .map(|contestant| judged.figures(contestant, evidence, &costs))
-            .collect(),
-        differences: judged.differences()?,
-        regressions: judged.regressions(evidence, recommendation.choice.as_deref()),
+            .map(|cascade| contest.cascade_arm(cascade, &cost)),
+    );
+    Ok(Findings {
+        arms,
+        differences: contest.differences(&cascades)?,
+        regressions: contest.regressions(recommendation.choice.as_deref()),
         recommendation,
-        cost: costs,
-        reference,
-        eval_rows: evidence.rows.len(),
-        notes: notes(settings, evidence),
+        cascades: contest.cascade_facts(&cascades, &cost),
+        learning_curves: study.learning_curves.clone(),
+        cost,
+        reference: standing.reference,
+        eval_rows: contest
+            .contestants
+            .first()
+            .map_or(0, |contestant| contestant.records.len()),
+        notes: contest.notes(&standing),
+        expected_by: standing.counts,
     })
 }
 
-/// The answer that counts as right, by row: the human's, or the teacher's where there is none.
-fn references(
-    settings: &Compare,
-    evidence: &Evidence,
-) -> Result<HashMap<String, Option<String>>, StepFailure> {
-    if settings.gold {
-        return Ok(evidence
-            .rows
-            .iter()
-            .map(|row| (row.id.clone(), row.gold.clone()))
-            .collect());
-    }
-    let (answers, _) = evidence.teacher.as_ref().ok_or_else(|| {
-        StepFailure::bad_input("there is nothing to judge the answers by: the test rows have no gold column and there is no teacher")
-            .hint("name the column with the right answers in `evals.gold`, or give a `teacher`")
-    })?;
-    Ok(answers
-        .iter()
-        .map(|answer| (answer.id.clone(), answer.answer.clone()))
-        .collect())
+/// Who vouches for the rows: the references are the same in the records of every arm.
+fn standing(study: &Study, samples: &Samples) -> Standing {
+    let records = study
+        .arms
+        .first()
+        .and_then(|arm| samples.get(&arm.name))
+        .map_or(&[] as &[SampleRecord], Vec::as_slice);
+    Standing::of(
+        records.iter().map(|record| record.expected_by),
+        study.design.as_ref(),
+        study.settings.seed,
+    )
 }
 
-fn contestants(
-    settings: &Compare,
-    evidence: &Evidence,
-    task: &Task,
-    references: &HashMap<String, Option<String>>,
-    primary: &Metric,
-) -> Result<Vec<Contestant>, StepFailure> {
-    let mut contestants = Vec::new();
-    for arm in &settings.arms {
-        let name = arm.name();
-        let replies = replies(arm, evidence)?;
-        let samples: Vec<Sample> = evidence
-            .rows
+fn records_of<'a>(arm: &ArmStudy, samples: &'a Samples) -> Result<&'a [SampleRecord], StepFailure> {
+    samples.get(&arm.name).map(Vec::as_slice).ok_or_else(|| {
+        StepFailure::bad_input(format!("there are no records of the arm `{}`", arm.name)).hint(
+            "a report's folder holds `samples/` with a file of every arm that `study.json` names",
+        )
+    })
+}
+
+/// One arm with its records and scores, of the rows that the figures are made on.
+struct Contestant<'a> {
+    study: &'a ArmStudy,
+    name: &'a str,
+    /// Of every row.
+    all: &'a [SampleRecord],
+    records: Vec<&'a SampleRecord>,
+    samples: Vec<Sample>,
+    /// By the metric of the verdict.
+    scores: Vec<ScoredRow>,
+}
+
+impl<'a> Contestant<'a> {
+    fn new(
+        study: &'a ArmStudy,
+        all: &'a [SampleRecord],
+        task: &Task,
+        scorers: &Scorers,
+        standing: &Standing,
+    ) -> Self {
+        let records: Vec<&SampleRecord> = all
             .iter()
-            .map(|row| {
-                let reply = replies
-                    .get(row.id.as_str())
-                    .copied()
-                    .unwrap_or(Err("no answer was recorded for this row"));
-                let gold = references.get(&row.id).and_then(Option::as_deref);
-                Sample::read(row.id.clone(), task, reply, gold)
-            })
+            .filter(|record| standing.counts_row(record))
             .collect();
-        let scores = Scorer::plain(primary)
-            .score_all(&samples, task)
-            .expect("the primary metric scores row by row");
-        contestants.push(Contestant {
-            arm: arm.clone(),
-            name,
-            samples,
-            scores,
-        });
+        Self {
+            study,
+            name: &study.name,
+            samples: records.iter().map(|record| record.sample(task)).collect(),
+            scores: scored_rows(&records, &scorers.primary().name()),
+            all,
+            records,
+        }
     }
-    Ok(contestants)
+
+    fn side(&self) -> Side<'_> {
+        Side {
+            name: self.name,
+            all: self.all.iter().collect(),
+            scores: &self.scores,
+        }
+    }
+
+    fn arm(&self) -> &Arm {
+        &self.study.arm
+    }
+
+    /// Whether it could stand in the teacher's place.
+    fn is_candidate(&self) -> bool {
+        matches!(
+            self.study.role(),
+            Role::Student | Role::Floor | Role::CheaperApi
+        )
+    }
+
+    /// Milliseconds of the rows that have a latency.
+    fn latencies(&self) -> Vec<f64> {
+        self.records
+            .iter()
+            .filter_map(|record| record.latency_ms)
+            .collect()
+    }
 }
 
-/// An arm's replies by row id.
-fn replies<'a>(
-    arm: &Arm,
-    evidence: &'a Evidence,
-) -> Result<HashMap<&'a str, Result<&'a str, &'a str>>, StepFailure> {
-    if *arm == Arm::Teacher {
-        let (answers, _) = evidence
-            .teacher
-            .as_ref()
-            .ok_or_else(|| StepFailure::bug("the teacher's answers are not an input"))?;
-        return Ok(answers
-            .iter()
-            .map(|answer| {
-                let reply = match (&answer.answer, &answer.reply) {
-                    (Some(text), _) | (None, Some(text)) => Ok(text.as_str()),
-                    (None, None) => Err(answer.reason.as_deref().unwrap_or("no reply")),
-                };
-                (answer.id.as_str(), reply)
-            })
-            .collect());
-    }
-    let (predictions, _) = evidence
-        .predictions
-        .get(&crate::compile::step_name(arm))
-        .ok_or_else(|| {
-            StepFailure::bug(format!("the answers of `{}` are not an input", arm.name()))
-        })?;
-    Ok(predictions
+/// One side of a pair.
+struct Side<'a> {
+    name: &'a str,
+    /// Of every row.
+    all: Vec<&'a SampleRecord>,
+    /// Of the rows that the figures are made on.
+    scores: &'a [ScoredRow],
+}
+
+/// The recorded scores of one scorer.
+fn scored_rows(records: &[&SampleRecord], scorer: &str) -> Vec<ScoredRow> {
+    records
         .iter()
-        .map(|prediction| {
-            let reply = prediction
-                .reply
-                .as_deref()
-                .ok_or(prediction.reason.as_deref().unwrap_or("no reply"));
-            (prediction.id.as_str(), reply)
+        .map(|record| ScoredRow {
+            id: record.id.clone(),
+            score: record
+                .scores
+                .get(scorer)
+                .cloned()
+                .unwrap_or_else(|| Score::unscored("no score was recorded for this row")),
         })
-        .collect())
+        .collect()
+}
+
+/// Group of each row that has one, by row id.
+fn groups(contestants: &[Contestant<'_>]) -> BTreeMap<String, String> {
+    contestants
+        .first()
+        .iter()
+        .flat_map(|contestant| &contestant.records)
+        .filter_map(|record| Some((record.id.clone(), record.group.clone()?)))
+        .collect()
 }
 
 /// Everything that the figures are taken from.
-struct Judged<'a> {
-    settings: &'a Compare,
+struct Contest<'a> {
+    study: &'a Study,
     task: &'a Task,
-    primary: &'static Metric,
-    contestants: &'a [Contestant],
-    simulated: bool,
-    options: &'a Settings,
+    scorers: &'a Scorers,
+    contestants: Vec<Contestant<'a>>,
+    groups: BTreeMap<String, String>,
+    options: Settings,
+    reference: Reference,
+    /// Pairs have to be balanced: see [`Standing::is_drawn`].
+    is_drawn: bool,
 }
 
-impl Judged<'_> {
-    fn find(&self, arm: &Arm) -> Option<&Contestant> {
+impl<'a> Contest<'a> {
+    fn find(&self, arm: &Arm) -> Option<&Contestant<'a>> {
         self.contestants
             .iter()
-            .find(|contestant| contestant.arm == *arm)
+            .find(|contestant| contestant.arm() == arm)
     }
 
-    fn students(&self) -> impl Iterator<Item = &Contestant> {
+    fn teacher(&self) -> Option<&Contestant<'a>> {
+        self.find(&Arm::Teacher)
+    }
+
+    fn students(&self) -> impl Iterator<Item = &Contestant<'a>> {
         self.contestants
             .iter()
-            .filter(|contestant| matches!(contestant.arm, Arm::Student(_)))
+            .filter(|contestant| matches!(contestant.arm(), Arm::Student(_)))
+    }
+
+    /// Two sides by the metric of the verdict: right and wrong pair by pair, or a paired bootstrap
+    /// where scores are more than that or rows depend on each other.
+    fn pair(&self, candidate: &Side<'_>, baseline: &Side<'_>) -> Result<Comparison, StepFailure> {
+        let drawn = self.study.design.as_ref().filter(|_| self.is_drawn);
+        let balanced = match drawn {
+            Some(design) => {
+                let texts = (self.canonical(candidate), self.canonical(baseline));
+                let mine = self.answered(candidate, &texts.0);
+                let theirs = self.answered(baseline, &texts.1);
+                let balanced = design.balance(&mine, &theirs, self.options.seed);
+                Some(balanced.ok_or_else(|| cannot_pair(candidate, baseline).hint(
+                    "some rows on which the two differ had no chance of being shown to a person: draw again with `distill eval label`",
+                ))?)
+            }
+            None => None,
+        };
+        let (first, second) = match &balanced {
+            Some(balanced) => (balanced.candidate.as_slice(), balanced.baseline.as_slice()),
+            None => (candidate.scores, baseline.scores),
+        };
+        let compared = if self.scorers.decides_by_share() && self.groups.is_empty() {
+            pair_shares(first, second, self.options.confidence)
+        } else {
+            let scale = self.scorers.scale();
+            compare_values(first, second, scale, &self.groups, &self.options)
+        };
+        compared.map_err(|error| cannot_pair(candidate, baseline).caused_by(error))
+    }
+
+    /// The canonical answer to every row, where the reply was one.
+    fn canonical(&self, side: &Side<'_>) -> Vec<Option<String>> {
+        side.all
+            .iter()
+            .map(|record| record.sample(self.task).answer().map(str::to_owned))
+            .collect()
+    }
+
+    /// What a side said to every row, with its score where a person vouches for the row.
+    fn answered<'b>(&self, side: &Side<'b>, texts: &'b [Option<String>]) -> Vec<Answered<'b>> {
+        let scorer = self.scorers.primary().name();
+        side.all
+            .iter()
+            .zip(texts)
+            .map(|(record, text)| Answered {
+                id: &record.id,
+                answer: text.as_deref(),
+                score: match record.scores.get(&scorer) {
+                    Some(score) if record.expected_by == Some(ExpectedBy::Human) => score.clone(),
+                    _ => Score::unscored("nobody answered this row by hand"),
+                },
+            })
+            .collect()
     }
 
     fn compare(
         &self,
-        candidate: &Contestant,
-        baseline: &Contestant,
+        candidate: &Contestant<'_>,
+        baseline: &Contestant<'_>,
     ) -> Result<Comparison, StepFailure> {
-        compare_scores(&candidate.scores, &baseline.scores, self.options.confidence).map_err(
-            |error| {
-                StepFailure::bug(format!(
-                    "`{}` and `{}` cannot be paired",
-                    candidate.name, baseline.name
-                ))
-                .caused_by(error)
-            },
-        )
+        self.pair(&candidate.side(), &baseline.side())
     }
+}
 
-    /// The pairs that a reader asks about: each student against the teacher, the floor, the
-    /// constant, the untuned base and every control; then the gold-label control.
-    fn differences(&self) -> Result<Vec<Difference>, StepFailure> {
-        let mut differences = Vec::new();
-        for student in self.students() {
-            for baseline in self.contestants {
-                let related = match &baseline.arm {
-                    Arm::Teacher | Arm::Constant => true,
-                    Arm::Control(ControlKind::LinearGold) => student.name == "linear",
-                    Arm::Untuned | Arm::FewShot | Arm::Control(_) => student.name != "linear",
-                    Arm::Student(name) => name == "linear" && student.name != "linear",
-                };
-                if !related {
-                    continue;
-                }
-                let simulated = self.simulated && baseline.arm == Arm::Teacher;
-                let comparison = self.compare(student, baseline)?;
-                differences.push(Difference::from_comparison(
-                    &student.name,
-                    &baseline.name,
-                    self.primary.name,
-                    simulated,
-                    &comparison,
-                ));
-                if let (Arm::Teacher, Some(corpus)) = (&baseline.arm, self.corpus_metric()) {
-                    let comparison = compare_corpus(
-                        &Scorer::plain(corpus),
-                        &student.samples,
-                        &baseline.samples,
-                        self.task,
-                        self.options,
-                    )
-                    .map_err(|error| {
-                        StepFailure::bug("two arms cannot be paired").caused_by(error)
-                    })?;
-                    differences.push(Difference::from_corpus(
-                        &student.name,
-                        &baseline.name,
-                        simulated,
-                        &comparison,
-                    ));
-                }
-            }
-        }
-        Ok(differences)
-    }
-
-    /// The metric over the whole set that goes beside the primary one.
-    fn corpus_metric(&self) -> Option<&'static Metric> {
-        metric(match self.settings.task.kind {
-            TaskKind::Classify => "macro_f1",
-            TaskKind::Extract => "field_f1",
-            TaskKind::Generate => "token_f1",
-        })
-    }
-
-    fn figures(
-        &self,
-        contestant: &Contestant,
-        evidence: &Evidence,
-        costs: &CostModel,
-    ) -> ArmFigures {
-        let names: &[&str] = match self.settings.task.kind {
-            TaskKind::Classify => &["accuracy", "macro_f1"],
-            TaskKind::Extract => &[
-                "json_exact_object",
-                "field_f1",
-                "field_precision",
-                "field_recall",
-                "json_parses",
-                "json_matches_schema",
-            ],
-            TaskKind::Generate => &["normalised_match", "exact_match", "token_f1", "rouge_l"],
-        };
-        let scores = names
-            .iter()
-            .filter_map(|name| metric(name))
-            .map(|metric| aggregate(&Scorer::plain(metric), &contestant.samples, self.task, self.options))
-            .collect();
-        let classify = self.settings.task.kind == TaskKind::Classify;
-        let confusion = classify.then(|| Confusion::count(&contestant.samples, self.task));
-        ArmFigures {
-            name: contestant.name.clone(),
-            role: role(&contestant.arm),
-            description: description(&contestant.arm, self.settings.task.kind),
-            simulated: self.simulated && contestant.arm == Arm::Teacher,
-            scores,
-            speed: speed(&contestant.arm, evidence),
-            usd_per_1000: usd_per_1000(&contestant.name, &contestant.arm, costs),
-            labels: confusion
-                .as_ref()
-                .map(Confusion::per_label)
-                .unwrap_or_default(),
-            fields: if classify {
-                Vec::new()
-            } else {
-                per_field(&contestant.samples, self.task, self.options)
-            },
-            confused: confusion
-                .as_ref()
-                .map(|confusion| confusion.top_pairs(SHOWN_PAIRS))
-                .unwrap_or_default(),
-            confusion: confusion.as_ref().and_then(ConfusionFacts::of),
-            slices: self.slices(contestant),
-        }
-    }
-
-    /// For an extraction, the rows whose right answer is not the empty object: on the others the
-    /// constant is right for free.
-    fn slices(&self, contestant: &Contestant) -> Vec<Slice> {
-        if self.settings.task.kind != TaskKind::Extract {
-            return Vec::new();
-        }
-        let filled: Vec<Sample> = contestant
-            .samples
-            .iter()
-            .filter(|sample| {
-                sample
-                    .gold
-                    .as_deref()
-                    .is_some_and(|gold| gold.trim() != "{}")
-            })
-            .cloned()
-            .collect();
-        vec![Slice {
-            name: "rows whose right answer is not {}".to_owned(),
-            score: aggregate(&Scorer::plain(self.primary), &filled, self.task, self.options),
-        }]
-    }
-
-    fn recommend(
-        &self,
-        costs: &CostModel,
-        evidence: &Evidence,
-        reference: Reference,
-    ) -> Result<distill_eval::Recommendation, StepFailure> {
-        let teacher = self.find(&Arm::Teacher);
-        let floor = self.find(&Arm::Student("linear".to_owned()));
-        let mut judged = Vec::new();
-        for student in self.students() {
-            let against_teacher = teacher
-                .map(|teacher| self.compare(student, teacher))
-                .transpose()?;
-            let against_floor = floor
-                .filter(|floor| floor.name != student.name)
-                .map(|floor| self.compare(student, floor))
-                .transpose()?;
-            judged.push((student, against_teacher, against_floor));
-        }
-        let accept = &self.settings.accept;
-        let candidates: Vec<Candidate<'_>> = judged
-            .iter()
-            .map(|(student, against_teacher, against_floor)| Candidate {
-                input: DecisionInput {
-                    candidate: &student.name,
-                    comparison: against_teacher.as_ref(),
-                    margin: accept.margin,
-                    confidence: accept.confidence,
-                    reference,
-                    limits: limits(accept),
-                    p95_ms: speed(&student.arm, evidence).map(|speed| speed.per_answer_ms.p95),
-                    usd_per_1000: usd_per_1000(&student.name, &student.arm, costs),
-                    learning_curve: None,
-                },
-                bytes: evidence
-                    .training
-                    .get(&crate::compile::step_name(&student.arm))
-                    .map_or(0, |training| training.bytes),
-                floor: student.name == "linear",
-                against_floor: against_floor.as_ref(),
-            })
-            .collect();
-        Ok(recommend(&candidates))
-    }
-
-    /// Rows that the teacher had right and the student wrong, most confident mistakes first.
-    fn regressions(&self, evidence: &Evidence, choice: Option<&str>) -> Option<Regressions> {
-        let teacher = self.find(&Arm::Teacher)?;
-        let student = self
-            .students()
-            .find(|student| Some(student.name.as_str()) == choice)
-            .or_else(|| self.students().last())?;
-        let (predictions, _) = evidence
-            .predictions
-            .get(&crate::compile::step_name(&student.arm))?;
-        let right = |scores: &[ScoredRow], index: usize| matches!(scores[index].score, distill_eval::Score::Value(value) if value >= 1.0);
-        let wrong = |scores: &[ScoredRow], index: usize| matches!(scores[index].score, distill_eval::Score::Value(value) if value < 1.0);
-        let mut lost: Vec<usize> = (0..evidence.rows.len())
-            .filter(|index| right(&teacher.scores, *index) && wrong(&student.scores, *index))
-            .collect();
-        let total = lost.len();
-        let confidence = |index: usize| {
-            predictions
-                .get(index)
-                .and_then(|prediction| prediction.logprob)
-                .map(f64::exp)
-        };
-        lost.sort_by(|one, other| {
-            confidence(*other)
-                .unwrap_or(0.0)
-                .total_cmp(&confidence(*one).unwrap_or(0.0))
-                .then(one.cmp(other))
-        });
-        lost.truncate(SHOWN_REGRESSIONS);
-        let rows = lost
-            .into_iter()
-            .map(|index| Regression {
-                id: evidence.rows[index].id.clone(),
-                text: shown_text(self.task, &evidence.rows[index]),
-                gold: student.samples[index].gold.clone(),
-                baseline_answer: teacher.samples[index].reply().map(str::to_owned),
-                candidate_answer: student.samples[index].reply().map(str::to_owned),
-                candidate_confidence: confidence(index),
-                ..Regression::default()
-            })
-            .collect();
-        Some(Regressions {
-            candidate: student.name.clone(),
-            baseline: teacher.name.clone(),
-            total,
-            rows,
-            simulated: self.simulated,
-        })
-    }
+fn cannot_pair(candidate: &Side<'_>, baseline: &Side<'_>) -> StepFailure {
+    StepFailure::bad_input(format!(
+        "the answers of `{}` and `{}` cannot be paired",
+        candidate.name, baseline.name
+    ))
 }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use distill_chat::{Task, TaskDefinition, TaskKind};
-use distill_gateway::simulate::{FaultShares, LatencySettings, SimulatorSettings};
+use distill_gateway::simulate::{
+    FaultShares, JudgeSettings, LatencySettings, ModelSettings, SimulatorSettings,
+};
 use distill_pipeline::{
     graph::{Graph, GraphFindings},
     spec::{self, AcceptSpec, Findings, MetricName, ResolvedSpec, TeacherSpec, Vocabulary},
@@ -21,6 +23,7 @@ use crate::{
 mod layout;
 
 use layout::Layout;
+pub(crate) use layout::judging::JUDGE_STEP;
 
 /// The last step of every pipeline.
 pub const REPORT_STEP: &str = "report";
@@ -59,6 +62,11 @@ impl From<StepFailure> for CompileError {
 /// # Errors
 /// All findings at once.
 pub fn parse_spec(name: &str, text: &str) -> Result<ResolvedSpec, Findings> {
+    with_vocabulary(|vocabulary| spec::load(name, text, vocabulary))
+}
+
+/// Hands over the names that a spec may use.
+pub(crate) fn with_vocabulary<T>(read: impl FnOnce(&Vocabulary<'_>) -> T) -> T {
     let vendors: Vec<&str> = distill_gateway::vendors()
         .iter()
         .map(|vendor| vendor.name)
@@ -76,15 +84,13 @@ pub fn parse_spec(name: &str, text: &str) -> Result<ResolvedSpec, Findings> {
         metrics: &metrics,
         check_scorer,
     };
-    spec::load(name, text, &vocabulary)
+    read(&vocabulary)
 }
 
-/// No metric takes settings.
 fn check_scorer(name: &str, settings: &Map<String, Value>) -> Result<(), String> {
-    match settings.keys().next() {
-        Some(key) => Err(format!("`{name}` has no setting `{key}`")),
-        None => Ok(()),
-    }
+    distill_eval::Scorer::parse(name, settings)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 /// Lays out the graph of a checked spec. `path` is the pipeline file's: data is looked for beside it.
@@ -169,14 +175,7 @@ fn teacher_of(pipeline: &str, teacher: &TeacherSpec) -> Teacher {
         chain: teacher
             .models
             .iter()
-            .map(|model| ModelReference {
-                vendor: model.vendor.clone(),
-                model: model.model.clone(),
-                base_url: model.base_url.clone(),
-                api_key_env: model.api_key_env.clone(),
-                input_usd_per_million: model.input_usd_per_million,
-                output_usd_per_million: model.output_usd_per_million,
-            })
+            .map(model_reference)
             .collect(),
         budget_usd: teacher.budget_usd,
         concurrency: teacher.concurrency,
@@ -187,8 +186,21 @@ fn teacher_of(pipeline: &str, teacher: &TeacherSpec) -> Teacher {
     }
 }
 
-fn simulator_of(simulate: &spec::SimulateSpec) -> SimulatorSettings {
+/// A model of a spec, as steps ask it.
+pub(crate) fn model_reference(model: &spec::ModelSpec) -> ModelReference {
+    ModelReference {
+        vendor: model.vendor.clone(),
+        model: model.model.clone(),
+        base_url: model.base_url.clone(),
+        api_key_env: model.api_key_env.clone(),
+        input_usd_per_million: model.input_usd_per_million,
+        output_usd_per_million: model.output_usd_per_million,
+    }
+}
+
+pub(crate) fn simulator_of(simulate: &spec::SimulateSpec) -> SimulatorSettings {
     let milliseconds = |value: f64| std::time::Duration::from_secs_f64(value / 1000.0);
+    let usual = SimulatorSettings::default();
     SimulatorSettings {
         accuracy: simulate.accuracy,
         latency: LatencySettings {
@@ -204,17 +216,40 @@ fn simulator_of(simulate: &spec::SimulateSpec) -> SimulatorSettings {
             truncate: simulate.faults.truncate,
         },
         seed: simulate.seed,
-        ..SimulatorSettings::default()
+        unsteady: simulate.unsteady.unwrap_or(usual.unsteady),
+        judge: JudgeSettings {
+            accuracy: simulate.judge_accuracy.unwrap_or(usual.judge.accuracy),
+            position_bias: simulate
+                .judge_position_bias
+                .unwrap_or(usual.judge.position_bias),
+            ..usual.judge
+        },
+        models: usual
+            .models
+            .into_iter()
+            .map(|model| ModelSettings {
+                accuracy: simulate
+                    .cheap_accuracy
+                    .filter(|_| model.name == "cheap"),
+                ..model
+            })
+            .collect(),
+        retry_after: usual.retry_after,
+        error_noise: usual.error_noise,
     }
 }
 
 /// An arm's name as part of a step's: letters, digits, `.`, `_` and `-` only.
 pub(crate) fn step_name(arm: &Arm) -> String {
     let name = arm.name();
-    let short = name
-        .rsplit('/')
-        .find(|part| !part.is_empty())
-        .unwrap_or(&name);
+    // Two vendors may serve models of one name; two directories of one name are the user's doing.
+    let short = match arm {
+        Arm::Cheaper(_) => name.as_str(),
+        _ => name
+            .rsplit('/')
+            .find(|part| !part.is_empty())
+            .unwrap_or(&name),
+    };
     short
         .chars()
         .map(|character| {

@@ -143,6 +143,8 @@ pub(crate) fn measure(
             id: row.id.clone(),
             reply: Some(reply.text),
             logprob: reply.logprob,
+            input_tokens: reply.input_tokens.map(|tokens| tokens as u64),
+            output_tokens: reply.output_tokens.map(|tokens| tokens as u64),
             reason: None,
         })
         .collect();

@@ -9,8 +9,7 @@ use distill_runner::{Home, StepFailure};
 
 use crate::{
     Arm,
-    action::Compare,
-    compare::{Evidence, compare},
+    compare::{Samples, Study, answered_again, compare, read_samples},
     compile::step_name,
     evaluate::Timing,
     rows::{Prediction, Row, read_json, read_lines},
@@ -23,8 +22,9 @@ pub struct Gate {
     pub bundle: PathBuf,
     /// Content hash of the bundle.
     pub bundle_hash: String,
-    settings: Compare,
-    evidence: Evidence,
+    rows: Vec<Row>,
+    study: Study,
+    samples: Samples,
 }
 
 impl Gate {
@@ -34,7 +34,6 @@ impl Gate {
     /// A [`StepFailure`] when the run has no such student or did not come so far.
     pub fn of_run(home: &Home, view: &RunView, student: &str) -> Result<Self, StepFailure> {
         let arm = Arm::Student(student.to_owned());
-        let name = step_name(&arm);
         let artifact = |step: &str, port: &str| {
             let output = view
                 .steps
@@ -48,38 +47,27 @@ impl Gate {
                         .hint(format!("its students are {}", students(view).join(", ")))
                 })
         };
-        let (bundle, bundle_hash) = artifact(&format!("train:{name}"), "student")?;
-        let mut settings: Compare = read_json(&artifact("compare", "gate")?.0)?;
-        settings
+        let (bundle, bundle_hash) = artifact(&format!("train:{}", step_name(&arm)), "student")?;
+        let mut study: Study = read_json(&artifact("compare", "study")?.0)?;
+        study
             .arms
-            .retain(|found| *found == arm || *found == Arm::Teacher);
-        let mut evidence = Evidence {
-            rows: read_lines(&artifact("ingest:test", "rows")?.0)?,
-            predictions: std::collections::BTreeMap::new(),
-            teacher: None,
-            training: std::collections::BTreeMap::new(),
-        };
-        if settings.arms.contains(&Arm::Teacher) {
-            let answers = artifact("evaluate:teacher", "answers")?.0;
-            let usage = artifact("evaluate:teacher", "usage")?.0;
-            evidence.teacher = Some((read_lines(&answers)?, read_json(&usage)?));
-        }
-        evidence.training.insert(
-            name.clone(),
-            read_json(&artifact(&format!("train:{name}"), "training")?.0)?,
-        );
+            .retain(|found| found.arm == arm || found.arm == Arm::Teacher);
+        // The student alone is released: what a cascade makes of it is no part of this gate.
+        study.cascades.clear();
+        let samples = read_samples(&artifact("compare", "samples")?.0, &study)?;
         Ok(Self {
             student: student.to_owned(),
             bundle,
             bundle_hash,
-            settings,
-            evidence,
+            rows: read_lines(&artifact("ingest:test", "rows")?.0)?,
+            study,
+            samples,
         })
     }
 
     /// How many rows the gate asks about.
     pub fn rows(&self) -> usize {
-        self.evidence.rows.len()
+        self.rows.len()
     }
 
     /// Asks `model` about every test row, in the words of the task, and decides again.
@@ -91,11 +79,11 @@ impl Gate {
         model: &dyn ChatModel,
         progress: &mut (dyn FnMut(usize) + Send),
     ) -> Result<Verdict, StepFailure> {
-        let task = Task::new(self.settings.task.clone())
+        let task = Task::new(self.study.settings.task.clone())
             .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
         let (mut predictions, mut timing) = (Vec::new(), Timing::default());
         let started = std::time::Instant::now();
-        for (index, row) in self.evidence.rows.iter().enumerate() {
+        for (index, row) in self.rows.iter().enumerate() {
             let asked = std::time::Instant::now();
             predictions.push(ask(model, &task, row, &self.student).await?);
             timing
@@ -106,17 +94,19 @@ impl Gate {
         timing.batch_rows = predictions.len();
         timing.batch_seconds = started.elapsed().as_secs_f64();
         timing.threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let name = step_name(&Arm::Student(self.student.clone()));
-        self.evidence
-            .predictions
-            .insert(name, (predictions, timing));
-        Ok(compare(&self.settings, &self.evidence)?
-            .recommendation
-            .verdict)
+        answered_again(
+            &mut self.study,
+            &mut self.samples,
+            &Arm::Student(self.student.clone()),
+            &predictions,
+            &timing,
+        )?;
+        Ok(compare(&self.study, &self.samples)?.recommendation.verdict)
     }
 }
 
-/// Whether a verdict lets a student replace the teacher.
+/// Whether a verdict lets a student alone replace the teacher. A cascade does not, nor does another
+/// hosted model: neither is what a release serves.
 pub fn is_met(verdict: &Verdict) -> bool {
     verdict.decision == Decision::Replace
 }
@@ -150,6 +140,8 @@ async fn ask(
         id: row.id.clone(),
         reply: Some(completion.text),
         logprob: completion.logprob,
+        input_tokens: completion.usage.input_tokens,
+        output_tokens: completion.usage.output_tokens,
         reason: None,
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use distill_chat::{FinishReason, Task};
-use distill_gateway::{Answered, AskError, Gateway};
+use distill_gateway::{Answered, AskError, Gateway, Usd};
 use distill_runner::{StepContext, StepFailure};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -31,6 +31,55 @@ pub(crate) struct LabelUsage {
     pub spend: serde_json::Value,
     pub alerts: Vec<String>,
     pub simulated: bool,
+    /// What each answer took, in row order; only of rows that somebody answered.
+    #[serde(default)]
+    pub per_row: Vec<RowUsage>,
+    /// What the chain's models cost, and how old that knowledge was on the day of asking.
+    #[serde(default)]
+    pub prices: Vec<distill_report::PriceAge>,
+}
+
+/// What one answer took, when it was asked. What the vendor did not tell is absent.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RowUsage {
+    pub id: String,
+    /// Of the answering attempt; milliseconds.
+    pub latency_ms: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Of the answering attempt; failed ones stand in the account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<f64>,
+    /// Asked and paid earlier, read back from the journal.
+    pub from_journal: bool,
+}
+
+impl RowUsage {
+    fn of(id: &str, answered: &Answered, first_sweep: bool) -> Self {
+        Self {
+            id: id.to_owned(),
+            latency_ms: answered.latency.as_secs_f64() * 1000.0,
+            input_tokens: answered.completion.usage.input_tokens,
+            output_tokens: answered.completion.usage.output_tokens,
+            usd: answered.usd.map(Usd::dollars),
+            from_journal: answered.from_journal && first_sweep,
+        }
+    }
+}
+
+/// All answers, with what each took.
+pub(crate) struct Asked {
+    pub answers: Vec<AnswerRow>,
+    pub per_row: Vec<RowUsage>,
+}
+
+impl Asked {
+    /// Answers that the journal already had.
+    pub(crate) fn from_journal(&self) -> usize {
+        self.per_row.iter().filter(|row| row.from_journal).count()
+    }
 }
 
 /// Asks about every row and waits for all answers.
@@ -44,16 +93,31 @@ pub(crate) async fn ask_all(
     task: &Task,
     rows: &[Row],
     context: &StepContext,
-) -> Result<(Vec<AnswerRow>, usize), StepFailure> {
+) -> Result<Asked, StepFailure> {
+    ask_again(gateway, teacher, task, rows, 0, context).await
+}
+
+/// The same for the how-manieth answer to each row; 0 is the first.
+///
+/// # Errors
+/// As [`ask_all`].
+pub(crate) async fn ask_again(
+    gateway: &Gateway,
+    teacher: &Teacher,
+    task: &Task,
+    rows: &[Row],
+    sample: u32,
+    context: &StepContext,
+) -> Result<Asked, StepFailure> {
     let mut answers: Vec<Option<AnswerRow>> = vec![None; rows.len()];
-    let mut from_journal = 0;
+    let mut per_row: Vec<Option<RowUsage>> = vec![None; rows.len()];
     let mut waiting: Vec<usize> = (0..rows.len()).collect();
     for sweep in 0..=SWEEPS {
         let mut asked = JoinSet::new();
         for index in std::mem::take(&mut waiting) {
             let request = teacher.request(task, &rows[index])?;
             let gateway = gateway.clone();
-            asked.spawn(async move { (index, gateway.ask(&request).await) });
+            asked.spawn(async move { (index, gateway.ask_again(&request, sample).await) });
         }
         let mut stopped = None;
         while let Some(joined) = asked.join_next().await {
@@ -68,7 +132,7 @@ pub(crate) async fn ask_all(
                 continue;
             }
             if let Ok(answered) = &result {
-                from_journal += usize::from(answered.from_journal && sweep == 0);
+                per_row[index] = Some(RowUsage::of(&rows[index].id, answered, sweep == 0));
             } else if sweep < SWEEPS && !matches!(result, Err(AskError::Refused { .. })) {
                 waiting.push(index);
             }
@@ -84,7 +148,10 @@ pub(crate) async fn ask_all(
             break;
         }
     }
-    Ok((answers.into_iter().flatten().collect(), from_journal))
+    Ok(Asked {
+        answers: answers.into_iter().flatten().collect(),
+        per_row: per_row.into_iter().flatten().collect(),
+    })
 }
 
 fn answer_row(task: &Task, id: &str, result: Result<Answered, AskError>) -> AnswerRow {
@@ -143,17 +210,18 @@ pub(crate) fn count_statuses(answers: &[AnswerRow]) -> StatusCounts {
 /// A [`StepFailure`] when the journal cannot be read.
 pub(crate) fn usage(
     gateway: &Gateway,
-    answers: &[AnswerRow],
-    from_journal: usize,
+    asked: &Asked,
     seconds: f64,
 ) -> Result<LabelUsage, StepFailure> {
     let spend = gateway.spend().map_err(|error| {
         StepFailure::failed("the label journal cannot be read").caused_by(error)
     })?;
     Ok(LabelUsage {
-        rows: answers.len(),
-        statuses: count_statuses(answers),
-        from_journal,
+        rows: asked.answers.len(),
+        statuses: count_statuses(&asked.answers),
+        from_journal: asked.from_journal(),
+        per_row: asked.per_row.clone(),
+        prices: crate::prices::ages(gateway.chain()),
         seconds,
         simulated: spend.simulated,
         spend: serde_json::to_value(&spend).map_err(|error| {

@@ -22,6 +22,14 @@ pub const ANSWERS: ArtifactKind = ArtifactKind::new("answers");
 pub const EXAMPLES: ArtifactKind = ArtifactKind::new("examples");
 /// What an arm said to each test row: [`Prediction`].
 pub const PREDICTIONS: ArtifactKind = ArtifactKind::new("predictions");
+/// What every arm said to every test row, a file an arm: [`distill_eval::SampleRecord`].
+pub const SAMPLES: ArtifactKind = ArtifactKind::new("samples");
+/// The requests of a speed measurement, one a line with its times.
+pub const EXCHANGES: ArtifactKind = ArtifactKind::new("exchanges");
+/// What judges said: [`crate::judge::JudgedRow`].
+pub const JUDGED: ArtifactKind = ArtifactKind::new("judged");
+/// What people said of judged answers: [`crate::judge::HumanVerdict`].
+pub const VERDICTS: ArtifactKind = ArtifactKind::new("verdicts");
 /// One JSON document of facts for the report.
 pub const FACTS: ArtifactKind = ArtifactKind::new("facts");
 /// A trained student's directory.
@@ -78,7 +86,7 @@ pub struct Example {
 }
 
 /// What one arm said to one test row.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Prediction {
     pub id: String,
     /// The raw reply; absent where none came.
@@ -86,6 +94,10 @@ pub struct Prediction {
     /// Natural-log probability of the reply, where the arm tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprob: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
     /// Why there is no reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -10,19 +10,23 @@ use serde_json::json;
 use crate::{
     Action, Arm,
     action::{Ask, Compare},
-    compare::{self, Evidence},
+    compare::{self, Evidence, Findings},
     compile::step_name,
     curate,
     evaluate::{self, Answerer, ConstantAnswerer, Evaluate},
+    human::read_labels,
     label,
+    measure::Measure,
     rows::{AnswerRow, Example, Row, read_json, read_lines, write_json, write_lines},
     smoke,
     split::split,
     student::StudentAnswerer,
     teacher::{Environment, Teachers},
     train::{Folders, Train},
-    write_report::{self, Facts, Lineage},
+    write_report::{self, Additions, Inputs, Lineage, StudyDocument},
 };
+
+mod judging;
 
 /// The executor's side of all step kinds.
 pub struct Steps {
@@ -49,6 +53,13 @@ impl StepRunner<Action> for Steps {
             match &work.action {
                 Action::Smoke(ask) => run_smoke(&teachers, ask, &work, &context).await,
                 Action::Label(ask) => run_label(&teachers, ask, &work, &context).await,
+                Action::NoiseFloor(floor) => {
+                    judging::run_noise_floor(&teachers, floor, &work, &context).await
+                }
+                Action::Judge(judge) => {
+                    judging::run_judge(&teachers, judge, &work, &context).await
+                }
+                Action::Measure(measure) => run_measure(measure, &work, &context).await,
                 Action::External(external) => {
                     let examples = external
                         .run(work.input("examples"), work.output("examples"), &context)
@@ -87,9 +98,12 @@ fn compute(work: &Work<Action>, context: &StepContext) -> Result<Outcome, StepFa
         }
         Action::Train(train) => run_train(train, work, context),
         Action::Evaluate(evaluate) => run_evaluate(evaluate, work, context),
+        Action::Repeat(repeat) => judging::run_repeat(repeat, work, context),
         Action::Compare(settings) => run_compare(settings, work),
         Action::Report(lineage) => run_report(lineage, work),
-        Action::Smoke(_) | Action::Label(_) | Action::External(_) => {
+        Action::Smoke(_) | Action::Label(_) | Action::Measure(_) | Action::External(_)
+        | Action::NoiseFloor(_)
+        | Action::Judge(_) => {
             Err(StepFailure::bug("an asking step was sent to compute"))
         }
     }
@@ -124,8 +138,8 @@ async fn run_smoke(
         .connect(&ask.teacher, &task, &known, context)
         .await?;
     let first = &rows[..rows.len().min(smoke::SMOKE_ROWS)];
-    let (answers, _) = label::ask_all(&gateway, &ask.teacher, &task, first, context).await?;
-    let smoke = smoke::judge(&answers)?;
+    let asked = label::ask_all(&gateway, &ask.teacher, &task, first, context).await?;
+    let smoke = smoke::judge(&asked.answers)?;
     let requests = known
         .iter()
         .map(|row| ask.teacher.request(&task, row))
@@ -152,21 +166,15 @@ async fn run_label(
     let gateway = teachers
         .connect(&ask.teacher, &task, &known_rows(work)?, context)
         .await?;
-    let (answers, from_journal) =
-        label::ask_all(&gateway, &ask.teacher, &task, &rows, context).await?;
-    let usage = label::usage(
-        &gateway,
-        &answers,
-        from_journal,
-        started.elapsed().as_secs_f64(),
-    )?;
+    let asked = label::ask_all(&gateway, &ask.teacher, &task, &rows, context).await?;
+    let usage = label::usage(&gateway, &asked, started.elapsed().as_secs_f64())?;
     for alert in &usage.alerts {
         context.note(distill_pipeline::record::Level::Warning, alert.clone());
     }
-    write_lines(work.output("answers"), &answers)?;
+    write_lines(work.output("answers"), &asked.answers)?;
     write_json(work.output("usage"), &usage)?;
     Ok(outcome(
-        json!({ "rows": answers.len(), "statuses": usage.statuses, "from_journal": from_journal }),
+        json!({ "rows": usage.rows, "statuses": usage.statuses, "from_journal": usage.from_journal }),
     ))
 }
 
@@ -248,7 +256,9 @@ fn run_evaluate(
         Arm::Student(_) | Arm::Control(_) => {
             Box::new(StudentAnswerer::open(work.input("student"))?)
         }
-        Arm::Teacher => return Err(StepFailure::bug("the teacher is asked by a label step")),
+        Arm::Cheaper(_) | Arm::Teacher => {
+            return Err(StepFailure::bug("a hosted model is asked by a label step"));
+        }
     };
     let (predictions, timing) = evaluate::measure(answerer.as_ref(), &rows, context)?;
     evaluate::write(
@@ -261,30 +271,26 @@ fn run_evaluate(
     ))
 }
 
+async fn run_measure(
+    measure: &Measure,
+    work: &Work<Action>,
+    context: &StepContext,
+) -> Result<Outcome, StepFailure> {
+    let rows: Vec<Row> = read_lines(work.input("rows"))?;
+    let (record, exchanges) = measure
+        .run(work.input("student"), &rows, &work.work_dir, context)
+        .await?;
+    write_json(work.output("load"), &record)?;
+    write_lines(work.output("exchanges"), &exchanges)?;
+    Ok(outcome(json!({ "requests": exchanges.len() })))
+}
+
 fn run_compare(settings: &Compare, work: &Work<Action>) -> Result<Outcome, StepFailure> {
-    let mut evidence = Evidence {
-        rows: read_lines(work.input("rows"))?,
-        predictions: std::collections::BTreeMap::new(),
-        teacher: None,
-        training: std::collections::BTreeMap::new(),
-    };
-    for arm in &settings.arms {
-        let name = step_name(arm);
-        if *arm == Arm::Teacher {
-            evidence.teacher = Some((
-                read_lines(work.input("answers:teacher"))?,
-                read_json(work.input("usage:teacher"))?,
-            ));
-            continue;
-        }
-        let predictions = read_lines(work.input(&format!("predictions:{name}")))?;
-        let timing = read_json(work.input(&format!("timing:{name}")))?;
-        if let Some(path) = work.inputs.get(&format!("training:{name}")) {
-            evidence.training.insert(name.clone(), read_json(path)?);
-        }
-        evidence.predictions.insert(name, (predictions, timing));
-    }
-    let findings = compare::compare(settings, &evidence)?;
+    let evidence = evidence(settings, work)?;
+    let (study, samples) = compare::collect(settings, &evidence)?;
+    let findings = compare::compare(&study, &samples)?;
+    compare::write_samples(work.output("samples"), &study, &samples)?;
+    write_json(work.output("study"), &study)?;
     write_json(work.output("comparison"), &findings)?;
     // What `deploy` judges by, when it asks the same rows again as they will be served.
     write_json(work.output("gate"), settings)?;
@@ -292,6 +298,42 @@ fn run_compare(settings: &Compare, work: &Work<Action>) -> Result<Outcome, StepF
         "decision": findings.recommendation.verdict.decision.to_string(),
         "choice": findings.recommendation.choice,
     })))
+}
+
+/// Reads what the arms said and what the steps before chose and measured.
+fn evidence(settings: &Compare, work: &Work<Action>) -> Result<Evidence, StepFailure> {
+    let mut evidence = Evidence {
+        rows: read_lines(work.input("rows"))?,
+        ..Evidence::default()
+    };
+    if let Some(path) = work.inputs.get("human") {
+        evidence.human = Some(read_labels(path, &task_of(&settings.task)?)?);
+    }
+    for arm in &settings.arms {
+        let name = step_name(arm);
+        let found = |port: &str| work.inputs.get(&format!("{port}:{name}"));
+        if let (Some(answers), Some(usage)) = (found("answers"), found("usage")) {
+            let hosted = (read_lines(answers)?, read_json(usage)?);
+            evidence.hosted.insert(name, hosted);
+            continue;
+        }
+        let predictions = read_lines(work.input(&format!("predictions:{name}")))?;
+        let timing = read_json(work.input(&format!("timing:{name}")))?;
+        if let Some(path) = found("training") {
+            evidence.training.insert(name.clone(), read_json(path)?);
+        }
+        if let Some(path) = found("load") {
+            evidence.loads.insert(name.clone(), read_json(path)?);
+        }
+        if let Some(path) = found("cascade") {
+            evidence.cascades.push(read_json(path)?);
+        }
+        if let Some(path) = found("curve") {
+            evidence.learning_curves.push(read_json(path)?);
+        }
+        evidence.predictions.insert(name, (predictions, timing));
+    }
+    Ok(evidence)
 }
 
 fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFailure> {
@@ -309,8 +351,7 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
         (Some(answers), Some(usage)) => Some((read_lines(answers)?, read_json(usage)?)),
         _ => None,
     };
-    let facts = Facts {
-        findings: read_json(work.input("comparison"))?,
+    let inputs = Inputs {
         curation: read_json(work.input("curation"))?,
         train_rows: read_lines(work.input("train"))?,
         test_rows: read_lines(work.input("test"))?,
@@ -325,13 +366,33 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
             .get("usage:teacher")
             .map(|path| read_json(path))
             .transpose()?,
+        additions: additions(work)?,
         run: work.run.to_string(),
     };
-    let report = write_report::assemble(lineage, facts);
-    write_report::write(&report, work.output("report"))?;
+    let document = StudyDocument::new(
+        read_json(work.input("study"))?,
+        write_report::gather(lineage, &inputs),
+    );
+    let findings: Findings = read_json(work.input("comparison"))?;
+    let report = write_report::assemble(&document, findings);
+    let samples = compare::read_samples(work.input("samples"), &document.comparison)?;
+    write_report::write(&report, &document, &samples, work.output("report"))?;
     Ok(outcome(
         json!({ "decision": report.recommendation.verdict.decision.to_string() }),
     ))
+}
+
+/// What other steps found for the report alone: every input whose port begins with `addition:`.
+fn additions(work: &Work<Action>) -> Result<Additions, StepFailure> {
+    let mut additions = Additions::default();
+    for (_, path) in work
+        .inputs
+        .iter()
+        .filter(|(port, _)| port.starts_with("addition:"))
+    {
+        additions.join(read_json(path)?);
+    }
+    Ok(additions)
 }
 
 /// An artifact's file is named by its content hash.

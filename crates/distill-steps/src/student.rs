@@ -92,11 +92,16 @@ impl StudentAnswerer {
             );
             shots.push(Message::assistant(&example.answer));
         }
-        let encoder = encoder(&base)?;
+        let encoder = encoder(&base, task.definition().kind)?;
         Ok(Self {
             student: LoadedStudent::decoder(&reference.name(), task, decoder, encoder),
             shots,
         })
+    }
+
+    /// The task that the student learned.
+    pub(crate) fn task_definition(&self) -> &TaskDefinition {
+        self.student.task().definition()
     }
 
     fn conversation(&self, row: &Row) -> Result<Vec<Message>, StepFailure> {

@@ -84,10 +84,7 @@ impl Teacher {
             "chain": self.models(),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
-            "simulator": self.simulator.as_ref().map(|settings| json!({
-                "accuracy": settings.accuracy,
-                "seed": settings.seed,
-            })),
+            "simulator": self.simulator.as_ref().map(simulated_answers),
         })
     }
 
@@ -117,13 +114,19 @@ impl Teacher {
     }
 
     fn targets(&self, environment: &Environment) -> Result<Vec<Target>, StepFailure> {
+        let prices = crate::prices::table(environment)?;
         self.chain
             .iter()
             .map(|model| {
+                let options = TargetOptions {
+                    prices: prices.clone(),
+                    day: Some(crate::prices::day()),
+                    ..model.options()
+                };
                 Target::resolve(
                     &model.vendor,
                     &model.model,
-                    &model.options(),
+                    &options,
                     environment.as_ref(),
                 )
                 .map_err(|error| {
@@ -141,6 +144,23 @@ impl Teacher {
             })
             .collect()
     }
+}
+
+/// What of the simulation shapes answers. What was added later is left out while it is not set.
+fn simulated_answers(settings: &SimulatorSettings) -> serde_json::Value {
+    let mut value = json!({ "accuracy": settings.accuracy, "seed": settings.seed });
+    if settings.unsteady > 0.0 {
+        value["unsteady"] = settings.unsteady.into();
+    }
+    let own: serde_json::Map<String, serde_json::Value> = settings
+        .models
+        .iter()
+        .filter_map(|model| Some((model.name.clone(), model.accuracy?.into())))
+        .collect();
+    if !own.is_empty() {
+        value["models"] = own.into();
+    }
+    value
 }
 
 /// Reads an environment variable; the binary hands it in, libraries read none themselves.
@@ -177,11 +197,28 @@ impl Teachers {
         gold: &[Row],
         context: &StepContext,
     ) -> Result<Gateway, StepFailure> {
+        let scope = scope(teacher, task.definition(), gold);
+        self.connect_within(scope, teacher, task, gold, context)
+            .await
+    }
+
+    /// The same with a budget's scope of the caller's own, such as one that several models share.
+    ///
+    /// # Errors
+    /// As [`Teachers::connect`].
+    pub async fn connect_within(
+        &self,
+        scope: String,
+        teacher: &Teacher,
+        task: &Task,
+        gold: &[Row],
+        context: &StepContext,
+    ) -> Result<Gateway, StepFailure> {
         let targets = self.targets(teacher, task, gold).await?;
         let settings = GatewaySettings {
             budget: Some(Usd::from_dollars(teacher.budget_usd)),
             concurrency: teacher.concurrency,
-            ..GatewaySettings::new(targets, scope(teacher, task.definition(), gold))
+            ..GatewaySettings::new(targets, scope)
         };
         Gateway::new(self.journal().await?, settings, context.cancel().clone()).map_err(|error| {
             StepFailure::failed("the gateway to the teacher could not be made").caused_by(error)

@@ -239,7 +239,7 @@ impl DecoderRun<'_> {
                     .map_err(decoder_failure)?
             }
         };
-        let encoder = encoder(&base)?;
+        let encoder = encoder(&base, self.train.task.kind)?;
         let (train_rows, dropped) = encode(self.task, &encoder, examples)?;
         let (validation_rows, _) = encode(self.task, &encoder, validation)?;
         let settings = self.train_settings();
@@ -359,7 +359,7 @@ impl DecoderRun<'_> {
         let decoder = BundleStudent::Decoder {
             base,
             tuned,
-            limits: limits(base),
+            limits: limits(base, self.train.task.kind),
         };
         student::write(
             folders.student,
@@ -406,7 +406,7 @@ fn linear_config(settings: &LinearSpec, seed: u64) -> LinearConfig {
 }
 
 /// The text that the linear student reads: the rendered user message.
-fn user_text(task: &Task, example: &Example) -> Result<String, StepFailure> {
+pub(crate) fn user_text(task: &Task, example: &Example) -> Result<String, StepFailure> {
     let mut messages = task.messages(&example.fields).map_err(|error| {
         StepFailure::bad_input(format!("example `{}` cannot be rendered", example.id))
             .caused_by(error)

@@ -1,195 +1,224 @@
-//! What the report shows of an arm beside its scores: its role, speed and cost.
+//! What the report shows of each arm: its scores, slices, speed and confusions.
 
-use distill_chat::{Task, TaskKind};
+use std::collections::BTreeMap;
+
+use distill_chat::TaskKind;
 use distill_eval::{
-    Limits,
-    stats::{Quantiles, quantiles},
+    Aggregate, Confusion, Sample, ScoredRow, Scorer, aggregate, aggregate_scores, per_field,
+    stats::quantiles,
 };
-use distill_pipeline::spec::{AcceptSpec, CostSpec};
-use distill_report::{CandidateCost, CostInputs, CostModel, Role, Speed};
+use distill_report::{Arm as ArmFigures, ConfusionFacts, CostModel, Slice, Speed};
 
-use super::Evidence;
-use crate::{Arm, action::Compare, arm::ControlKind, label::LabelUsage, rows::Row};
+use super::{Contest, Contestant, references::Standing, scored_rows};
+use crate::Arm;
 
-pub(super) fn shown_text(task: &Task, row: &Row) -> String {
-    task.messages(&row.fields)
-        .ok()
-        .and_then(|mut messages| messages.pop())
-        .map(|message| message.content)
-        .unwrap_or_default()
-}
+/// Confused pairs that the report shows.
+const SHOWN_PAIRS: usize = 12;
+/// Values of a column that the report slices by; the most frequent ones.
+const SHOWN_VALUES: usize = 20;
 
-pub(super) fn limits(accept: &AcceptSpec) -> Limits {
-    Limits {
-        max_p95_ms: accept.max_p95_ms,
-        max_usd_per_1000: accept.max_usd_per_1000,
-    }
-}
-
-pub(super) fn role(arm: &Arm) -> Role {
-    match arm {
-        Arm::Constant => Role::Constant,
-        Arm::Untuned => Role::Untuned,
-        Arm::FewShot => Role::FewShot,
-        Arm::Control(_) => Role::Control,
-        Arm::Student(name) if name == "linear" => Role::Floor,
-        Arm::Student(_) => Role::Student,
-        Arm::Teacher => Role::Teacher,
-    }
-}
-
-pub(super) fn description(arm: &Arm, kind: TaskKind) -> String {
-    match arm {
-        Arm::Constant if kind == TaskKind::Extract => {
-            "always {}: the answer that costs nothing".to_owned()
-        }
-        Arm::Constant if kind == TaskKind::Generate => {
-            "always the most frequent training answer".to_owned()
-        }
-        Arm::Constant => "always the most frequent training label".to_owned(),
-        Arm::Untuned => "the base model as it came".to_owned(),
-        Arm::FewShot => format!(
-            "the base model with {} examples in its prompt",
-            crate::evaluate::SHOTS
-        ),
-        Arm::Control(ControlKind::Full) => "all weights of the base trained, same steps".to_owned(),
-        Arm::Control(ControlKind::RandomLora) => "LoRA on random weights, same steps".to_owned(),
-        Arm::Control(ControlKind::RandomFull) => {
-            "all weights trained from random ones, same steps".to_owned()
-        }
-        Arm::Control(ControlKind::LinearGold) => {
-            "the linear student, trained on the human labels of the same rows".to_owned()
-        }
-        Arm::Student(name) if name == "linear" => {
-            "hashed n-grams and a softmax: the floor".to_owned()
-        }
-        Arm::Student(name) => format!("LoRA on {name}"),
-        Arm::Teacher => "the chain of models that labelled".to_owned(),
-    }
-}
-
-pub(super) fn speed(arm: &Arm, evidence: &Evidence) -> Option<Speed> {
-    if *arm == Arm::Teacher {
-        let (_, usage) = evidence.teacher.as_ref()?;
-        let latency = usage
-            .spend
-            .get("latency")
-            .filter(|latency| !latency.is_null())?;
-        let number = |name: &str| latency.get(name).and_then(serde_json::Value::as_f64);
-        return Some(Speed {
-            per_answer_ms: Quantiles {
-                n: latency.get("count").and_then(serde_json::Value::as_u64)? as usize,
-                p50: number("p50_ms")?,
-                p95: number("p95_ms")?,
-                p99: number("p99_ms")?,
-                mean: number("mean_ms")?,
+impl Contest<'_> {
+    pub(super) fn figures(&self, contestant: &Contestant<'_>, cost: &CostModel) -> ArmFigures {
+        let task = &self.study.settings.task;
+        let confusion = (task.kind == TaskKind::Classify)
+            .then(|| Confusion::count(&contestant.samples, self.task));
+        ArmFigures {
+            name: contestant.name.to_owned(),
+            role: contestant.study.role(),
+            description: contestant.study.description(task.kind),
+            simulated: contestant.study.simulated,
+            scores: self
+                .scorers
+                .all()
+                .map(|scorer| self.score(scorer, contestant))
+                .collect(),
+            speed: speed(contestant),
+            usd_per_1000: self.usd_per_1000(contestant, cost),
+            labels: confusion
+                .as_ref()
+                .map(Confusion::per_label)
+                .unwrap_or_default(),
+            fields: if task.kind == TaskKind::Extract {
+                per_field(&contestant.samples, self.task, &self.options)
+            } else {
+                Vec::new()
             },
+            confusion: confusion.as_ref().and_then(ConfusionFacts::of),
+            confused: confusion
+                .map(|confusion| confusion.top_pairs(SHOWN_PAIRS))
+                .unwrap_or_default(),
+            slices: self.slices(contestant),
+        }
+    }
+
+    /// A scorer's figure: from the recorded scores where rows have one, else from the answers.
+    fn score(&self, scorer: &Scorer, contestant: &Contestant<'_>) -> Aggregate {
+        if scorer.metric.scores_rows() {
+            self.aggregate_rows(scorer, &scored_rows(&contestant.records, &scorer.name()))
+        } else {
+            aggregate(scorer, &contestant.samples, self.task, &self.options)
+        }
+    }
+
+    fn aggregate_rows(&self, scorer: &Scorer, rows: &[ScoredRow]) -> Aggregate {
+        let metric = scorer.metric;
+        aggregate_scores(
+            &scorer.name(),
+            metric.unit,
+            metric.direction,
+            rows,
+            &self.groups,
+            &self.options,
+        )
+    }
+
+    /// The metric of the verdict over scores that were put together elsewhere.
+    pub(super) fn aggregate_primary(&self, rows: &[ScoredRow]) -> Aggregate {
+        self.aggregate_rows(self.scorers.primary(), rows)
+    }
+
+    /// For an extraction, the rows whose right answer is not the empty object: on the others the
+    /// constant is right for free. Then the columns that the spec names.
+    fn slices(&self, contestant: &Contestant<'_>) -> Vec<Slice> {
+        let mut slices = Vec::new();
+        if self.study.settings.task.kind == TaskKind::Extract {
+            let is_filled = |sample: &Sample| {
+                sample
+                    .gold
+                    .as_deref()
+                    .is_some_and(|gold| gold.trim() != "{}")
+            };
+            slices.push(self.slice(
+                "rows whose right answer is not {}".to_owned(),
+                contestant,
+                |index| is_filled(&contestant.samples[index]),
+            ));
+        }
+        for column in &self.study.settings.slices {
+            for value in frequent(contestant, column) {
+                slices.push(
+                    self.slice(format!("{column} = {value}"), contestant, |index| {
+                        contestant.records[index]
+                            .slices
+                            .get(column)
+                            .map(String::as_str)
+                            == Some(value)
+                    }),
+                );
+            }
+        }
+        slices
+    }
+
+    fn slice(
+        &self,
+        name: String,
+        contestant: &Contestant<'_>,
+        is_in: impl Fn(usize) -> bool,
+    ) -> Slice {
+        let rows: Vec<ScoredRow> = contestant
+            .scores
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| is_in(*index))
+            .map(|(_, row)| row.clone())
+            .collect();
+        Slice {
+            name,
+            score: self.aggregate_primary(&rows),
+        }
+    }
+
+    /// What a reader must know to read the figures right.
+    pub(super) fn notes(&self, standing: &Standing) -> Vec<String> {
+        let settings = &self.study.settings;
+        let mut notes = standing.notes();
+        notes.extend(self.study.notes.iter().cloned());
+        if settings.cost.assumed {
+            notes.push(
+                "the machine's price and the request rate are assumed: set `cost` to your own"
+                    .to_owned(),
+            );
+        }
+        for contestant in &self.contestants {
+            let cut = contestant
+                .study
+                .engine
+                .as_ref()
+                .map_or(0, |engine| engine.cut_prompts);
+            if cut > 0 {
+                notes.push(format!(
+                    "{cut} prompts were longer than the context of `{}` and were cut on the left",
+                    contestant.name
+                ));
+            }
+        }
+        for column in &settings.slices {
+            let values = self
+                .contestants
+                .first()
+                .map_or(0, |contestant| counts(contestant, column).len());
+            if values > SHOWN_VALUES {
+                notes.push(format!(
+                    "column `{column}` has {values} values, and slices show the {SHOWN_VALUES} most frequent"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+/// The most frequent values of a column, the most frequent first.
+fn frequent<'a>(contestant: &'a Contestant<'_>, column: &str) -> Vec<&'a str> {
+    let mut values: Vec<(&str, usize)> = counts(contestant, column).into_iter().collect();
+    values.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(other.0)));
+    values
+        .into_iter()
+        .take(SHOWN_VALUES)
+        .map(|(value, _)| value)
+        .collect()
+}
+
+fn counts<'a>(contestant: &'a Contestant<'_>, column: &str) -> BTreeMap<&'a str, usize> {
+    let mut counts = BTreeMap::new();
+    for record in &contestant.records {
+        if let Some(value) = record.slices.get(column) {
+            *counts.entry(value.as_str()).or_default() += 1;
+        }
+    }
+    counts
+}
+
+fn speed(contestant: &Contestant<'_>) -> Option<Speed> {
+    let per_answer_ms = quantiles(&contestant.latencies())?;
+    if let Some(account) = &contestant.study.account {
+        return Some(Speed {
+            per_answer_ms,
             answers_per_second: None,
-            measured_on: "through the gateway, as recorded in the journal".to_owned(),
-            left_out: (usage.from_journal > 0)
-                .then(|| format!("{} answers taken from the journal", usage.from_journal)),
+            measured_on: format!(
+                "through the gateway, without failed attempts{}",
+                if account.from_journal > 0 {
+                    format!(
+                        "; {} answers come from the journal and count with the latency of their day",
+                        account.from_journal
+                    )
+                } else {
+                    String::new()
+                }
+            ),
+            left_out: None,
         });
     }
-    if *arm == Arm::Constant {
-        // It computes nothing: a latency of it would only measure the clock.
-        return None;
-    }
-    let (_, timing) = evidence.predictions.get(&crate::compile::step_name(arm))?;
+    let engine = contestant.study.engine.as_ref();
     Some(Speed {
-        per_answer_ms: quantiles(&timing.single_ms)?,
-        answers_per_second: (timing.batch_seconds > 0.0)
-            .then(|| timing.batch_rows as f64 / timing.batch_seconds),
+        per_answer_ms,
+        answers_per_second: engine
+            .filter(|engine| engine.batch_seconds > 0.0 && *contestant.arm() != Arm::Constant)
+            .map(|engine| engine.batch_rows as f64 / engine.batch_seconds),
         measured_on: format!(
             "{} threads; one request at a time after warm-up; answers/s in batches",
-            timing.threads
+            engine.map_or(1, |engine| engine.threads)
         ),
         left_out: None,
     })
-}
-
-pub(super) fn usd_per_1000(name: &str, arm: &Arm, costs: &CostModel) -> Option<f64> {
-    if *arm == Arm::Teacher {
-        return costs.teacher_usd_per_1000;
-    }
-    costs
-        .students
-        .iter()
-        .find(|student| student.candidate == name)
-        .and_then(|student| student.usd_per_1000)
-}
-
-/// The teacher's dollars from the journal, the students' from measured seconds.
-pub(super) fn cost_model(cost: &CostSpec, evidence: &Evidence, arms: &[Arm]) -> CostModel {
-    let teacher = evidence.teacher.as_ref();
-    let settled = |usage: &LabelUsage| {
-        usage
-            .spend
-            .get("settled_usd")
-            .and_then(serde_json::Value::as_f64)
-    };
-    let answered = |usage: &LabelUsage| {
-        usage
-            .spend
-            .get("requests_answered")
-            .and_then(serde_json::Value::as_u64)
-    };
-    let per_1000 = teacher.and_then(|(_, usage)| match (settled(usage), answered(usage)) {
-        (Some(usd), Some(requests)) if requests > 0 => Some(usd / requests as f64 * 1000.0),
-        _ => None,
-    });
-    let candidates = arms
-        .iter()
-        .filter(|arm| matches!(arm, Arm::Student(_)))
-        .map(|arm| {
-            let name = crate::compile::step_name(arm);
-            let timing = evidence.predictions.get(&name).map(|(_, timing)| timing);
-            CandidateCost {
-                name: arm.name(),
-                answers_per_second: timing
-                    .filter(|timing| timing.batch_seconds > 0.0)
-                    .map(|timing| timing.batch_rows as f64 / timing.batch_seconds),
-                training_seconds: evidence
-                    .training
-                    .get(&name)
-                    .map(|training| training.seconds),
-                ..CandidateCost::default()
-            }
-        })
-        .collect();
-    CostModel::compute(&CostInputs {
-        teacher_usd_per_1000: per_1000,
-        teacher_simulated: teacher.is_some_and(|(_, usage)| usage.simulated),
-        usd_per_hour: Some(cost.usd_per_hour),
-        requests_per_day: Some(cost.requests_per_day),
-        candidates,
-        labels_usd: match teacher {
-            Some((_, usage)) => settled(usage),
-            None => Some(0.0),
-        },
-        judge_usd: Some(0.0),
-        ..CostInputs::default()
-    })
-}
-
-pub(super) fn notes(settings: &Compare, evidence: &Evidence) -> Vec<String> {
-    let mut notes = Vec::new();
-    if settings.cost.assumed {
-        notes.push(
-            "the machine's price and the request rate are assumed: set `cost` to your own"
-                .to_owned(),
-        );
-    }
-    for arm in &settings.arms {
-        let cut = evidence
-            .predictions
-            .get(&crate::compile::step_name(arm))
-            .map_or(0, |(_, timing)| timing.cut_prompts);
-        if cut > 0 {
-            notes.push(format!(
-                "{cut} prompts were longer than the context of `{}` and were cut on the left",
-                arm.name()
-            ));
-        }
-    }
-    notes
 }

@@ -12,17 +12,20 @@ use distill_runner::StepFailure;
 use super::{REPORT_STEP, step_name};
 use crate::{
     Action, Arm,
-    action::{Ask, Compare, Curate, Split},
+    action::{Ask, Curate, Split},
     arm::ControlKind,
     base::BaseReference,
     evaluate::Evaluate,
     external::External,
     ingest::Ingest,
-    rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, REPORT, ROWS, SOURCE_FILE, STUDENT},
+    rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, ROWS, SOURCE_FILE, STUDENT},
     teacher::Teacher,
     train::{Initial, Recipe, Train},
-    write_report::Lineage,
 };
+
+mod comparing;
+pub(crate) mod judging;
+mod measuring;
 
 /// The parts that nodes are made of.
 pub(super) struct Layout<'a> {
@@ -78,6 +81,7 @@ impl Layout<'_> {
         if self.prices_label_errors() {
             arms.push(Arm::Control(ControlKind::LinearGold));
         }
+        arms.extend(self.cheaper_arms());
         if self.teacher.is_some() {
             arms.push(Arm::Teacher);
         }
@@ -134,7 +138,11 @@ impl Layout<'_> {
         for arm in arms {
             nodes.extend(self.train_node(arm)?);
             nodes.extend(self.evaluate_node(arm)?);
+            nodes.extend(self.measure_node(arm));
         }
+        nodes.extend(self.cheaper_nodes());
+        nodes.extend(self.noise_nodes(arms));
+        nodes.extend(self.judge_node(arms)?);
         nodes.push(self.compare_node(arms));
         nodes.push(self.report_node(arms));
         Ok(nodes)
@@ -266,7 +274,9 @@ impl Layout<'_> {
             })
         };
         let recipe = match arm {
-            Arm::Constant | Arm::Untuned | Arm::FewShot | Arm::Teacher => return Ok(None),
+            Arm::Constant | Arm::Untuned | Arm::FewShot | Arm::Cheaper(_) | Arm::Teacher => {
+                return Ok(None);
+            }
             Arm::Control(ControlKind::Full) => decoder(Initial::Pretrained, true)?,
             Arm::Control(ControlKind::RandomLora) => decoder(Initial::Random, false)?,
             Arm::Control(ControlKind::RandomFull) => decoder(Initial::Random, true)?,
@@ -321,7 +331,7 @@ impl Layout<'_> {
     }
 
     fn evaluate_node(&self, arm: &Arm) -> Result<Option<StepNode<Action>>, StepFailure> {
-        if *arm == Arm::Teacher {
+        if arm.is_hosted() {
             return Ok(None);
         }
         let linear = matches!(arm, Arm::Student(name) if name == "linear")
@@ -370,86 +380,9 @@ impl Layout<'_> {
                 "student",
             ),
             Arm::Constant | Arm::FewShot => node.input("examples", EXAMPLES, "split", "train"),
-            Arm::Untuned | Arm::Teacher => node,
+            Arm::Untuned | Arm::Cheaper(_) | Arm::Teacher => node,
         };
         Ok(Some(node))
-    }
-
-    fn compare_node(&self, arms: &[Arm]) -> StepNode<Action> {
-        let compare = Compare {
-            task: self.task.clone(),
-            accept: self.spec.accept.clone(),
-            cost: self.spec.cost.clone(),
-            gold: self.spec.evals.gold.is_some(),
-            arms: arms.to_vec(),
-            seed: self.spec.seed,
-        };
-        let mut node = StepNode::new("compare", Action::Compare(compare))
-            .input("rows", ROWS, "ingest:test", "rows")
-            .output("comparison", FACTS)
-            .output("gate", FACTS);
-        for arm in arms {
-            let name = step_name(arm);
-            node = if *arm == Arm::Teacher {
-                node.input("answers:teacher", ANSWERS, "evaluate:teacher", "answers")
-                    .input("usage:teacher", FACTS, "evaluate:teacher", "usage")
-            } else {
-                let step = format!("evaluate:{name}");
-                node.input(
-                    format!("predictions:{name}"),
-                    PREDICTIONS,
-                    &step,
-                    "predictions",
-                )
-                .input(format!("timing:{name}"), FACTS, &step, "timing")
-            };
-            if matches!(arm, Arm::Student(_)) {
-                node = node.input(
-                    format!("training:{name}"),
-                    FACTS,
-                    format!("train:{name}"),
-                    "training",
-                );
-            }
-        }
-        node
-    }
-
-    fn report_node(&self, arms: &[Arm]) -> StepNode<Action> {
-        let lineage = Lineage {
-            rerun: format!("distill run {}", self.path.display()),
-            ..Lineage::new(self.spec, &self.task, arms, self.teacher.clone())
-        };
-        let mut node = StepNode::new(REPORT_STEP, Action::Report(Box::new(lineage)))
-            .input("comparison", FACTS, "compare", "comparison")
-            .input("curation", FACTS, "curate", "curation")
-            .input("train", ROWS, "ingest:train", "rows")
-            .input("test", ROWS, "ingest:test", "rows")
-            .output("report", REPORT);
-        for arm in arms
-            .iter()
-            .filter(|arm| matches!(arm, Arm::Student(_) | Arm::Control(_)))
-        {
-            let name = step_name(arm);
-            node = node.input(
-                format!("training:{name}"),
-                FACTS,
-                format!("train:{name}"),
-                "training",
-            );
-        }
-        if self.teacher.is_some() {
-            node = node.input("usage:teacher", FACTS, "evaluate:teacher", "usage");
-        }
-        if self.labels_by_teacher() {
-            node = node.input("usage:label", FACTS, "label", "usage").input(
-                "answers:label",
-                ANSWERS,
-                "label",
-                "answers",
-            );
-        }
-        node
     }
 }
 

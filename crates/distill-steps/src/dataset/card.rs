@@ -88,6 +88,9 @@ pub struct Split {
     pub sha256: String,
     pub bytes: u64,
     pub rows: usize,
+    /// The column with the human answer, where it is another than the card's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold: Option<String>,
 }
 
 impl Card {

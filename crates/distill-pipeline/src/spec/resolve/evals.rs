@@ -199,7 +199,10 @@ impl Resolver<'_> {
     pub(super) fn scorer(&mut self, written: &WrittenScorer, path: &str, kind: Option<TaskKind>) {
         let WrittenScorer { name, settings } = written;
         self.metric(name, path, kind, false);
-        if let Err(problem) = (self.vocabulary.check_scorer)(&name.value, settings) {
+        let metrics = self.vocabulary.metrics;
+        if metrics.iter().any(|metric| metric.name == name.value)
+            && let Err(problem) = (self.vocabulary.check_scorer)(&name.value, settings)
+        {
             self.report(
                 Code::Invalid,
                 &name.span,

@@ -1,0 +1,144 @@
+//! The verdict: every candidate against the teacher, all in one family.
+
+use distill_eval::{
+    Aggregate, Candidate, CandidateRole, Comparison, CurvePoint, DecisionInput, LearningCurve,
+    Limits, Recommendation, recommend, stats::quantiles,
+};
+use distill_report::{CostModel, Role};
+use distill_runner::StepFailure;
+
+use super::{Contest, Contestant, cascade::Cascade};
+use crate::Arm;
+
+/// What is known of one candidate before the decision.
+struct Judged<'a> {
+    name: &'a str,
+    role: CandidateRole,
+    against_teacher: Option<Comparison>,
+    against_floor: Option<Comparison>,
+    measured: Aggregate,
+    p95_ms: Option<f64>,
+    usd_per_1000: Option<f64>,
+    learning_curve: Option<LearningCurve>,
+    bytes: u64,
+}
+
+impl Contest<'_> {
+    /// Decides once, about students, cascades and cheaper models alike.
+    pub(super) fn recommend(
+        &self,
+        cost: &CostModel,
+        cascades: &[Cascade<'_>],
+    ) -> Result<Recommendation, StepFailure> {
+        let mut judged = self
+            .contestants
+            .iter()
+            .filter(|contestant| contestant.is_candidate())
+            .map(|contestant| self.judge(contestant, cost))
+            .collect::<Result<Vec<_>, _>>()?;
+        for cascade in cascades {
+            judged.push(self.judge_cascade(cascade, cost)?);
+        }
+        let accept = &self.study.settings.accept;
+        let candidates: Vec<Candidate<'_>> = judged
+            .iter()
+            .map(|judged| Candidate {
+                input: DecisionInput {
+                    candidate: judged.name,
+                    comparison: judged.against_teacher.as_ref(),
+                    margin: accept.margin,
+                    confidence: accept.confidence,
+                    reference: self.reference,
+                    limits: Limits {
+                        max_p95_ms: accept.max_p95_ms,
+                        max_usd_per_1000: accept.max_usd_per_1000,
+                    },
+                    p95_ms: judged.p95_ms,
+                    usd_per_1000: judged.usd_per_1000,
+                    teacher_usd_per_1000: cost.teacher_usd_per_1000,
+                    learning_curve: judged.learning_curve.as_ref(),
+                    measured: Some(&judged.measured),
+                },
+                bytes: judged.bytes,
+                role: judged.role,
+                against_floor: judged.against_floor.as_ref(),
+            })
+            .collect();
+        Ok(recommend(&candidates))
+    }
+
+    fn judge<'b>(
+        &'b self,
+        contestant: &'b Contestant<'_>,
+        cost: &CostModel,
+    ) -> Result<Judged<'b>, StepFailure> {
+        let against = |baseline: Option<&Contestant<'_>>| {
+            baseline
+                .filter(|baseline| baseline.name != contestant.name)
+                .map(|baseline| self.compare(contestant, baseline))
+                .transpose()
+        };
+        let floor = self.find(&Arm::Student("linear".to_owned()));
+        let is_student = contestant.study.role() == Role::Student;
+        Ok(Judged {
+            name: contestant.name,
+            role: match contestant.study.role() {
+                Role::Floor => CandidateRole::Floor,
+                Role::CheaperApi => CandidateRole::CheaperApi,
+                _ => CandidateRole::Student,
+            },
+            against_teacher: against(self.teacher())?,
+            against_floor: against(floor.filter(|_| is_student))?,
+            measured: self.aggregate_primary(&contestant.scores),
+            p95_ms: contestant.p95_ms(),
+            usd_per_1000: self.usd_per_1000(contestant, cost),
+            learning_curve: self.learning_curve(contestant.name),
+            bytes: contestant.study.bytes.unwrap_or(0),
+        })
+    }
+
+    fn judge_cascade<'b>(
+        &'b self,
+        cascade: &'b Cascade<'_>,
+        cost: &CostModel,
+    ) -> Result<Judged<'b>, StepFailure> {
+        let compared = self.pair(&cascade.side(), &cascade.teacher.side())?;
+        Ok(Judged {
+            name: &cascade.name,
+            role: CandidateRole::Cascade {
+                deferred: cascade.deferred_share(),
+            },
+            against_teacher: Some(compared),
+            against_floor: None,
+            measured: self.aggregate_primary(&cascade.scores),
+            p95_ms: quantiles(&cascade.latencies()).map(|quantiles| quantiles.p95),
+            usd_per_1000: self.cascade_usd_per_1000(cascade, cost),
+            learning_curve: None,
+            bytes: cascade.student.study.bytes.unwrap_or(0),
+        })
+    }
+
+    /// A student's curve over growing shares of the training rows, where it is in the metric that
+    /// decides.
+    fn learning_curve(&self, student: &str) -> Option<LearningCurve> {
+        let metric = self.scorers.primary().name();
+        let curve = self
+            .study
+            .learning_curves
+            .iter()
+            .find(|curve| curve.student == student)
+            .filter(|curve| curve.metric.is_empty() || curve.metric == metric)?;
+        let points = curve
+            .points
+            .iter()
+            .filter_map(|point| {
+                Some(CurvePoint {
+                    train_rows: point.train_rows,
+                    value: point.value?,
+                    interval: point.interval,
+                })
+            })
+            .collect();
+        Some(LearningCurve { points })
+    }
+}

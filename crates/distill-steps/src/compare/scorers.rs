@@ -1,0 +1,105 @@
+//! What answers are scored by: the metric of the verdict, and those shown beside it.
+
+use distill_chat::TaskKind;
+use distill_eval::{Direction, Metric, Rule, Scale, Scorer, Unit, metric, primary_metric};
+use distill_runner::StepFailure;
+
+use crate::action::Compare;
+
+/// The metric of the verdict first.
+pub(super) struct Scorers(Vec<Scorer>);
+
+impl Scorers {
+    /// # Errors
+    /// A [`StepFailure`] for a metric that does not exist or cannot decide; specs are checked for
+    /// both when they are read.
+    pub(super) fn of(settings: &Compare) -> Result<Self, StepFailure> {
+        let parse = |name: &str, options: &serde_json::Map<String, serde_json::Value>| {
+            Scorer::parse(name, options).map_err(|error| {
+                StepFailure::bad_input(format!("scorer `{name}` cannot be used")).caused_by(error)
+            })
+        };
+        let kind = settings.task.kind;
+        let shown = if settings.scorers.is_empty() {
+            usual(kind).into_iter().map(Scorer::plain).collect()
+        } else {
+            settings
+                .scorers
+                .iter()
+                .map(|scorer| parse(&scorer.name, &scorer.settings))
+                .collect::<Result<Vec<_>, _>>()?
+        };
+        let name = primary_name(settings);
+        // A metric that is shown with settings decides with them.
+        let primary = match shown.iter().find(|scorer| scorer.metric.name == name) {
+            Some(scorer) => scorer.clone(),
+            None => parse(name, &serde_json::Map::new())?,
+        };
+        if !primary.metric.scores_rows() {
+            return Err(StepFailure::bad_input(format!(
+                "a verdict cannot rest on `{name}`: it has no value for a single row"
+            ))
+            .hint("name another metric in `evals.metric`"));
+        }
+        let first = primary.name();
+        let mut scorers = vec![primary];
+        scorers.extend(shown.into_iter().filter(|scorer| scorer.name() != first));
+        Ok(Self(scorers))
+    }
+
+    /// What the verdict rests on.
+    pub(super) fn primary(&self) -> &Scorer {
+        &self.0[0]
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Scorer> {
+        self.0.iter()
+    }
+
+    /// Whether the primary metric calls each row right or wrong.
+    pub(super) fn decides_by_share(&self) -> bool {
+        matches!(self.primary().metric.rule, Rule::Share(_))
+    }
+
+    /// What the primary metric's numbers mean.
+    pub(super) fn scale(&self) -> Scale {
+        let metric = self.primary().metric;
+        Scale {
+            full: match metric.unit {
+                Unit::Score0To100 => 100.0,
+                Unit::Share | Unit::Score0To1 | Unit::Points => 1.0,
+            },
+            lower_is_better: metric.direction == Direction::Lower,
+        }
+    }
+
+    /// The first one that has a value for the whole set only.
+    pub(super) fn corpus(&self) -> Option<&Scorer> {
+        self.0.iter().find(|scorer| !scorer.metric.scores_rows())
+    }
+}
+
+/// The name of the metric that a comparison's verdict rests on.
+pub(crate) fn primary_name(settings: &Compare) -> &str {
+    settings
+        .metric
+        .as_deref()
+        .unwrap_or(primary_metric(settings.task.kind).name)
+}
+
+/// What is shown where the spec does not say.
+fn usual(kind: TaskKind) -> Vec<&'static Metric> {
+    let names: &[&str] = match kind {
+        TaskKind::Classify => &["accuracy", "macro_f1"],
+        TaskKind::Extract => &[
+            "json_exact_object",
+            "field_f1",
+            "field_precision",
+            "field_recall",
+            "json_parses",
+            "json_matches_schema",
+        ],
+        TaskKind::Generate => &["normalised_match", "token_f1", "rouge_l", "chrf"],
+    };
+    names.iter().filter_map(|name| metric(name)).collect()
+}

@@ -1,0 +1,147 @@
+//! The steps that ask about the test rows beyond the arms' own answers: the noise floor and judges.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use distill_pipeline::record::Level;
+use distill_runner::{Outcome, StepContext, StepFailure, Work};
+use serde_json::json;
+
+use super::{known_rows, outcome, task_of};
+use crate::{
+    Action,
+    judge::{Judge, JudgedArm, read_verdicts},
+    label,
+    noise::{self, NoiseFloor, Repeat},
+    rows::{AnswerRow, Prediction, Row, read_lines, write_json, write_lines},
+    student::StudentAnswerer,
+    teacher::Teachers,
+};
+
+/// Asks the teacher again and holds the two answers against each other.
+pub(super) async fn run_noise_floor(
+    teachers: &Teachers,
+    floor: &NoiseFloor,
+    work: &Work<Action>,
+    context: &StepContext,
+) -> Result<Outcome, StepFailure> {
+    let task = task_of(&floor.ask.task)?;
+    let rows: Vec<Row> = read_lines(work.input("asked"))?;
+    let gateway = teachers
+        .connect(&floor.ask.teacher, &task, &known_rows(work)?, context)
+        .await?;
+    let drawn = noise::draw(&rows, floor.rows, floor.seed);
+    let second = label::ask_again(
+        &gateway,
+        &floor.ask.teacher,
+        &task,
+        &drawn,
+        noise::SECOND,
+        context,
+    )
+    .await?
+    .answers;
+    let first: Vec<AnswerRow> = read_lines(work.input("answers"))?;
+    let simulated = floor
+        .ask
+        .teacher
+        .chain
+        .iter()
+        .any(|model| distill_gateway::vendor(&model.vendor).is_some_and(|vendor| vendor.simulated));
+    let facts = noise::facts(floor, &task, &first, &second, simulated);
+    write_lines(work.output("answers"), &second)?;
+    write_json(work.output("floor"), &facts)?;
+    Ok(outcome(json!({ "rows": facts.n, "agreement": facts.agreement })))
+}
+
+/// Asks a student again.
+pub(super) fn run_repeat(
+    repeat: &Repeat,
+    work: &Work<Action>,
+    context: &StepContext,
+) -> Result<Outcome, StepFailure> {
+    let rows: Vec<Row> = read_lines(work.input("rows"))?;
+    let predictions: Vec<Prediction> = read_lines(work.input("predictions"))?;
+    let student = StudentAnswerer::open(work.input("student"))?;
+    let facts = noise::repeat(repeat, &student, &rows, &predictions, context)?;
+    if facts.same < facts.n {
+        context.note(
+            Level::Warning,
+            format!(
+                "`{}` said something else on {} of {} rows when it was asked again",
+                facts.arm,
+                facts.n - facts.same,
+                facts.n
+            ),
+        );
+    }
+    write_json(work.output("repeat"), &facts)?;
+    Ok(outcome(json!({ "rows": facts.n, "same": facts.same })))
+}
+
+/// Judges the arms' answers and reads what people said of them.
+pub(super) async fn run_judge(
+    teachers: &Teachers,
+    judge: &Judge,
+    work: &Work<Action>,
+    context: &StepContext,
+) -> Result<Outcome, StepFailure> {
+    let started = Instant::now();
+    let rows: Vec<Row> = read_lines(work.input("asked"))?;
+    let arms = judged_arms(judge, work)?;
+    let (arms, baseline) = judge.sides(arms);
+    let judged = judge
+        .run(teachers, &rows, &known_rows(work)?, &arms, baseline.as_ref(), context)
+        .await?;
+    let mut verdicts = Vec::new();
+    if let Some(path) = work.inputs.get("calibration") {
+        let ids = rows.iter().map(|row| row.id.as_str()).collect();
+        let (read, stale) = read_verdicts(path, judge.mode, &arms, &ids)?;
+        if stale > 0 {
+            context.note(
+                Level::Warning,
+                format!("{stale} human verdicts are about answers that no arm gives any more: they were left out"),
+            );
+        }
+        verdicts = read;
+    }
+    write_lines(work.output("judged"), &judged.rows)?;
+    write_lines(work.output("verdicts"), &verdicts)?;
+    write_json(work.output("usage"), &judged.usage)?;
+    Ok(outcome(json!({
+        "judgements": judged.usage.asked,
+        "from_journal": judged.usage.from_journal,
+        "unreadable": judged.usage.unreadable,
+        "human_verdicts": verdicts.len(),
+        "seconds": started.elapsed().as_secs_f64(),
+    })))
+}
+
+/// The answers of every arm that is an input, by the names of the inputs.
+fn judged_arms(judge: &Judge, work: &Work<Action>) -> Result<Vec<JudgedArm>, StepFailure> {
+    let mut arms = Vec::new();
+    for arm in &judge.arms {
+        let name = crate::compile::step_name(arm);
+        let answers = if arm.is_hosted() {
+            let rows: Vec<AnswerRow> = read_lines(work.input(&format!("answers:{name}")))?;
+            rows.into_iter()
+                .map(|row| (row.id, text(row.reply.or(row.answer), row.reason)))
+                .collect()
+        } else {
+            let rows: Vec<Prediction> = read_lines(work.input(&format!("predictions:{name}")))?;
+            rows.into_iter()
+                .map(|row| (row.id, text(row.reply, row.reason)))
+                .collect::<BTreeMap<_, _>>()
+        };
+        arms.push(JudgedArm {
+            name: arm.name(),
+            answers,
+        });
+    }
+    Ok(arms)
+}
+
+fn text(reply: Option<String>, reason: Option<String>) -> Result<String, String> {
+    reply
+        .filter(|reply| !reply.trim().is_empty())
+        .ok_or_else(|| reason.unwrap_or_else(|| "no reply".to_owned()))
+}
