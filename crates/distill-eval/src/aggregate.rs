@@ -130,7 +130,7 @@ pub fn aggregate_scores(
     let mean = Mean(scored.into_iter().map(|(_, value)| value).collect());
     result.value = value_of(&mean);
     result.interval = if unit == Unit::Share && is_binary && clusters.is_single() {
-        let right = mean.0.iter().filter(|value| **value == 1.0).count();
+        let right = mean.0.iter().filter(|value| **value > 0.5).count();
         wilson(right, result.n, settings.confidence)
     } else {
         interval(&mean, &clusters, settings)

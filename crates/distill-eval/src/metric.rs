@@ -90,6 +90,27 @@ pub enum Unit {
     Points,
 }
 
+impl Unit {
+    /// As a listing names it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Share => "share, 0 to 1",
+            Self::Score0To1 => "0 to 1",
+            Self::Score0To100 => "0 to 100",
+            Self::Points => "points",
+        }
+    }
+
+    /// What a perfect answer is worth; `None` on a scale of the scorer's own.
+    pub fn full(self) -> Option<f64> {
+        match self {
+            Self::Share | Self::Score0To1 => Some(1.0),
+            Self::Score0To100 => Some(100.0),
+            Self::Points => None,
+        }
+    }
+}
+
 /// Which way is better.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -97,6 +118,16 @@ pub enum Direction {
     #[default]
     Higher,
     Lower,
+}
+
+impl Direction {
+    /// As a listing names it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+        }
+    }
 }
 
 /// What a rule knows beside the sample.

@@ -62,15 +62,12 @@ impl Statistic for CorpusChrf {
     }
 
     fn value(&self, weights: &[u32]) -> Option<f64> {
-        let mut counted = self
-            .0
-            .iter()
-            .zip(weights)
-            .filter(|(_, weight)| **weight > 0);
-        let (first, weight) = counted.next()?;
-        let mut sum = first.times(*weight);
-        for (matches, weight) in counted {
-            sum.add(&matches.times(*weight));
+        if weights.iter().all(|weight| *weight == 0) {
+            return None;
+        }
+        let mut sum = Matches(vec![Order::default(); self.0.first()?.0.len()]);
+        for (matches, weight) in self.0.iter().zip(weights) {
+            sum.add(matches, u64::from(*weight));
         }
         Some(sum.f_score())
     }
@@ -119,21 +116,11 @@ impl Matches {
         Self(characters.chain(words).collect())
     }
 
-    fn times(&self, weight: u32) -> Self {
-        let weight = u64::from(weight);
-        let times = |order: &Order| Order {
-            reply: weight * order.reply,
-            reference: weight * order.reference,
-            shared: weight * order.shared,
-        };
-        Self(self.0.iter().map(times).collect())
-    }
-
-    fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self, weight: u64) {
         for (order, other) in self.0.iter_mut().zip(&other.0) {
-            order.reply += other.reply;
-            order.reference += other.reference;
-            order.shared += other.shared;
+            order.reply += weight * other.reply;
+            order.reference += weight * other.reference;
+            order.shared += weight * other.shared;
         }
     }
 

@@ -81,7 +81,13 @@ fn next_number(text: &str, from: usize) -> Option<(f64, usize)> {
         digit(*place)
             || (bytes[*place] == b'.' && digit(place + 1) && !(*place > 0 && digit(place - 1)))
     })?;
-    let run = |from: usize| (from..).find(|place| !digit(*place)).unwrap_or(from);
+    let run = |from: usize| {
+        let digits = bytes.get(from..).unwrap_or_default();
+        from + digits
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count()
+    };
     let mut end = run(start);
     let leading = end - start;
     // Only groups of exactly three digits belong to a number: `1,2,3` is a list.

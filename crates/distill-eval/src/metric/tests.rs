@@ -4,8 +4,8 @@ use distill_chat::{Task, TaskDefinition, TaskKind};
 use serde_json::json;
 
 use crate::{
-    Confusion, METRICS, Metric, NO_VALID_ANSWER, Rule, Sample, Score, Scorer, Settings, Unit,
-    aggregate, metric, primary_metric,
+    Confusion, METRICS, Metric, NO_VALID_ANSWER, Rule, Sample, Score, Scorer, Settings, aggregate,
+    metric, primary_metric,
 };
 
 mod oracles;
@@ -148,11 +148,7 @@ fn every_metric_says_what_it_is_and_holds_the_contract() {
             assert_eq!(only_missing.unscored_reasons["timed out"], 1);
             let good = Sample::read("2", &task, Ok(right), Some(right));
             let found = aggregate(&scorer, &[missing, good], &task, &settings());
-            let most = match metric.unit {
-                Unit::Share | Unit::Score0To1 => 1.0,
-                Unit::Score0To100 => 100.0,
-                Unit::Points => continue,
-            };
+            let most = metric.unit.full().unwrap();
             assert_eq!((found.n, found.unscored), (1, 1), "{}", metric.name);
             assert!(
                 (found.value.unwrap() - most).abs() < 1e-9,
