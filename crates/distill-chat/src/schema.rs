@@ -279,14 +279,73 @@ mod tests {
     }
 
     #[test]
-    fn a_keyword_that_is_not_held_is_refused_by_name() {
-        let error = ObjectSchema::parse(
-            &json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "x"}}}),
-        )
-        .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "schema at `properties.a`: keyword `pattern` is not supported"
-        );
+    fn an_integer_and_a_listed_value_are_held_as_json_schema_has_them() {
+        let schema = slots();
+        assert!(schema.check(&json!({"size": "", "count": 2.0})).is_ok());
+        let listed = |field: Value| {
+            ObjectSchema::parse(&json!({"type": "object", "properties": {"e": field}})).unwrap()
+        };
+        let numbers = listed(json!({"enum": [1, "b"]}));
+        assert!(numbers.check(&json!({"e": 1.0})).is_ok());
+        assert!(numbers.check(&json!({"e": "1"})).is_err());
+        // A listed value must also be of the type beside the list.
+        let texts = listed(json!({"type": "string", "enum": ["a", 1]}));
+        assert!(texts.check(&json!({"e": "a"})).is_ok());
+        assert!(texts.check(&json!({"e": 1})).is_err());
+    }
+
+    #[test]
+    fn what_is_not_held_is_refused_by_name() {
+        let field = |field: Value| json!({"type": "object", "properties": {"a": field}});
+        let string = json!({"type": "string"});
+        for (schema, message) in [
+            (
+                field(json!({"type": "string", "pattern": "x"})),
+                "schema at `properties.a`: keyword `pattern` is not supported",
+            ),
+            (
+                field(json!({"type": "integer", "minimum": 0})),
+                "schema at `properties.a`: keyword `minimum` is not supported",
+            ),
+            (
+                field(json!({"const": 1})),
+                "schema at `properties.a`: keyword `const` is not supported",
+            ),
+            (
+                field(json!({"$ref": "#/x"})),
+                "schema at `properties.a`: keyword `$ref` is not supported",
+            ),
+            (
+                field(json!({"type": ["string", "null"]})),
+                "schema at `properties.a`: `type` must be string, number, integer or boolean",
+            ),
+            (
+                field(json!({"type": "object"})),
+                "schema at `properties.a`: `type` must be string, number, integer or boolean",
+            ),
+            (
+                field(json!({})),
+                "schema at `properties.a`: `type` must be string, number, integer or boolean",
+            ),
+            (
+                field(json!({"type": "string", "enum": [1, 2]})),
+                "schema at `properties.a`: no value of `enum` is of the `type`",
+            ),
+            (
+                json!({"type": "object", "properties": {"a": string}, "required": ["b"]}),
+                "schema at `required`: names a field that `properties` does not have",
+            ),
+            (
+                json!({"type": "object", "properties": {"a": string}, "additionalProperties": {}}),
+                "schema at `additionalProperties`: must be true or false",
+            ),
+            (
+                json!({"type": "object", "properties": {"a": string}, "oneOf": []}),
+                "schema at ``: keyword `oneOf` is not supported",
+            ),
+        ] {
+            let error = ObjectSchema::parse(&schema).unwrap_err();
+            assert_eq!(error.to_string(), message);
+        }
     }
 }
