@@ -1,7 +1,7 @@
 //! The letter that a reply chooses.
 //!
 //! Read in this order, and only what is unambiguous: a letter alone (`B`, `(B)`, `**B**.`); the last
-//! "answer: B" or "answer is (B)"; a letter at the beginning with its mark (`B) because`); the text
+//! "answer: B", "answer is (B)" or `\boxed{B}`; a letter at the beginning with its mark (`B) because`); the text
 //! of exactly one option; the only letter in brackets. Otherwise no letter was chosen, which is wrong.
 
 use std::{collections::BTreeSet, sync::LazyLock};
@@ -102,7 +102,7 @@ impl Options<'_> {
     fn announced(&self, text: &str) -> Option<char> {
         static ANNOUNCED: LazyLock<Regex> = LazyLock::new(|| {
             let pattern = concat!(
-                r"(?i:\b(?:answer|choice|option|choose))(?i:\s+(?:is|are|option|choice))*",
+                r"(?i:\b(?:answer|choice|option|choose)|\\boxed)(?i:\s+(?:is|are|option|choice))*",
                 r"\s*[:=]?\s*[(\[{*_`$\\]*([A-Za-z])(?:[^A-Za-z0-9'\u{2019}]|$)",
             );
             Regex::new(pattern).expect("the pattern is valid")
@@ -112,8 +112,8 @@ impl Options<'_> {
             .filter_map(|found| {
                 let letter = found.get(1)?;
                 // In running text a small letter is a word: "the answer is a matter of taste".
-                let sure =
-                    letter.as_str() != "a" || text[letter.end()..].starts_with([')', ']', '.']);
+                let sure = letter.as_str() != "a"
+                    || text[letter.end()..].starts_with([')', ']', '}', '.']);
                 sure.then(|| self.letter(letter.as_str())).flatten()
             })
             .last()

@@ -1,8 +1,8 @@
 //! Calls of tools: the right ones with the right arguments, or none where none is right.
 //!
 //! A reply may be written as `OpenAI` does (`tool_calls` with a `function`, arguments as a JSON
-//! text), as Anthropic does (`tool_use` blocks with `input`), or as a plain list of
-//! `{"name", "arguments"}`. Calls of one reply are parallel: their order does not count, their
+//! text), as Anthropic does (`tool_use` blocks with `input`), as open models do (`<tool_call>` around
+//! each), or as a plain list of `{"name", "arguments"}`. Calls of one reply are parallel: their order does not count, their
 //! number does.
 
 use distill_chat::{same_json, without_fence};
@@ -29,6 +29,8 @@ fn score(sample: &Sample, _context: &Context<'_>) -> Score {
         said.name == right.name && same_json(&said.arguments, &right.arguments)
     })
 }
+
+const OPEN: &str = "<tool_call>";
 
 /// One call, whatever it was written as.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +64,20 @@ pub(super) fn compare(sample: &Sample, equal: impl Fn(&Call, &Call) -> bool) -> 
 /// The calls of a text: none where it is prose, empty, `null` or `[]`. `None` where it sets out to
 /// be JSON and is no call.
 fn calls(text: &str) -> Option<Vec<Call>> {
+    if text.contains(OPEN) {
+        return text.split(OPEN).skip(1).map(tagged).collect();
+    }
     let text = without_fence(text.trim());
     if !text.starts_with(['{', '[']) {
         return Some(Vec::new());
     }
     calls_of(&serde_json::from_str(text).ok()?)
+}
+
+/// The call between an opening tag and its end.
+fn tagged(text: &str) -> Option<Call> {
+    let (inner, _) = text.split_once("</tool_call>")?;
+    call(&serde_json::from_str(inner.trim()).ok()?)
 }
 
 fn calls_of(value: &Value) -> Option<Vec<Call>> {

@@ -36,13 +36,7 @@ fn a_letter_is_read_out_of_a_reply() {
         "the answer is $\\boxed{B}$",
         "I weigh them and take (B).",
     ] {
-        // Without a word of its own before it, LaTeX is not read.
-        let wanted = f64::from(u8::from(!reply.contains("boxed")));
-        assert_eq!(
-            chosen(reply, "B", &[], None),
-            Score::Value(wanted),
-            "{reply}"
-        );
+        assert_eq!(chosen(reply, "B", &[], None), Score::Value(1.0), "{reply}");
     }
 }
 

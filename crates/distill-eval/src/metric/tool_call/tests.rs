@@ -42,6 +42,27 @@ fn every_way_to_write_a_call_is_the_same_call() {
 }
 
 #[test]
+fn calls_may_stand_in_tags() {
+    let one = r#"<tool_call>
+{"name": "weather", "arguments": {"city": "Oslo", "days": 3}}
+</tool_call>"#;
+    check("tool_call", one, WEATHER, Some(true));
+    check(
+        "tool_call",
+        &format!("Let me look.\n{one}"),
+        WEATHER,
+        Some(true),
+    );
+    check("tool_call", &format!("{one}{one}"), WEATHER, Some(false));
+    check(
+        "tool_call",
+        &one.replace("</tool_call>", ""),
+        WEATHER,
+        Some(false),
+    );
+}
+
+#[test]
 fn arguments_count_by_type_and_value() {
     let with = |arguments: &str| format!(r#"[{{"name": "weather", "arguments": {arguments}}}]"#);
     for (arguments, right) in [
