@@ -105,6 +105,14 @@ fn metric_name(report: &RunReport, metric: &str) -> String {
     }
 }
 
+/// With a capital at the start, as a sentence has it.
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| {
+        first.to_uppercase().chain(letters).collect()
+    })
+}
+
 /// What the answers are held against, in a table's head.
 fn reference_name(report: &RunReport) -> &'static str {
     match report.task.reference {

@@ -11,7 +11,7 @@ mod arms;
 mod axis;
 mod lines;
 
-pub(crate) use arms::{Toll, against, scores, slices};
+pub(crate) use arms::{Toll, against, far_below, scores, slices};
 use axis::{Linear, Log};
 pub(crate) use lines::{deferral, learning, reliability};
 
@@ -33,9 +33,9 @@ struct Plot {
 impl Plot {
     fn of_height(height: f64) -> Self {
         Self {
-            left: 52.0,
+            left: 46.0,
             right: WIDTH - 14.0,
-            top: 12.0,
+            top: 30.0,
             bottom: height - 46.0,
         }
     }
@@ -54,11 +54,10 @@ impl Plot {
                 scale.label(tick)
             );
         }
-        let (x, y) = (12.0, f64::midpoint(self.top, self.bottom));
         let _ = write!(
             svg,
-            r#"<text class="soft" x="{x:.1}" y="{y:.1}" text-anchor="middle" transform="rotate(-90 {x:.1} {y:.1})">{}</text>"#,
-            escape(&short(name, ((self.bottom - self.top) / LETTER) as usize))
+            r#"<text class="soft" x="4" y="14">↑ {}</text>"#,
+            escape(&short(name, 56))
         );
     }
 
@@ -151,7 +150,7 @@ fn mark(role: Role, x: f64, y: f64, main: bool) -> String {
 fn legend(svg: &mut String, top: f64, roles: &[Role]) -> f64 {
     let (mut x, mut y) = (18.0, top);
     for role in roles {
-        let width = 26.0 + LETTER * role.label().len() as f64;
+        let width = 30.0 + 8.0 * role.label().len() as f64;
         if x + width > WIDTH {
             x = 18.0;
             y += LINE + 4.0;

@@ -111,6 +111,11 @@ pub(crate) fn count(number: usize) -> String {
     grouped(&number.to_string())
 }
 
+/// `1 row`, `2 rows`.
+pub(crate) fn several(number: usize, one: &str, more: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { more })
+}
+
 pub(crate) fn count64(number: u64) -> String {
     grouped(&number.to_string())
 }
@@ -178,7 +183,7 @@ pub(crate) fn bytes(value: u64) -> String {
 
 pub(crate) fn p_value(p: f64) -> String {
     if p < 0.001 {
-        "< 0.001".to_owned()
+        "<0.001".to_owned()
     } else {
         format!("{p:.3}")
     }
@@ -228,6 +233,6 @@ mod tests {
         assert_eq!(points(0.0004), "0.0");
         assert_eq!(bytes(1_536_000), "1.54 MB");
         assert_eq!(or_missing(None, usd), "not measured");
-        assert_eq!(p_value(0.0004), "< 0.001");
+        assert_eq!(p_value(0.0004), "<0.001");
     }
 }

@@ -2,7 +2,9 @@
 
 use distill_eval::{Aggregate, Reference};
 
-use super::{cell, metric_name, models::broken_down, quoted, reference_name, score, section};
+use super::{
+    capital, cell, metric_name, models::broken_down, quoted, reference_name, score, section,
+};
 use crate::{
     Arm, CONFUSION_LABELS, ConfusionFacts, Regression, Regressions, RunReport,
     document::{Align, Block, Case, Column, Line, Matrix, Section, Table},
@@ -210,7 +212,10 @@ pub(super) fn slices(report: &RunReport) -> Option<Section> {
         return None;
     }
     let metric = metric_name(report, &report.task.metric);
-    let mut table = Table::new(format!("{metric} on parts of the rows"), &["rows", ">n"]);
+    let mut table = Table::new(
+        format!("{} on parts of the rows", capital(&metric)),
+        &["rows", ">n"],
+    );
     table.columns.extend(arms.iter().map(|arm| Column {
         title: arm.name.clone(),
         align: Align::Right,
@@ -246,15 +251,16 @@ pub(super) fn slices(report: &RunReport) -> Option<Section> {
     blocks.extend(figure::slices(report).map(|svg| Block::Figure {
         svg,
         caption: format!(
-            "{metric} on each part with {:.0}% intervals. Many parts are looked at and none is corrected for that: one bad part among twenty is what chance gives.",
+            "{} on each part with {:.0}% intervals. Many parts are looked at and none is corrected for that: one bad part among twenty is what chance gives.",
+            capital(&metric),
             report.task.confidence * 100.0
         ),
     }));
     blocks.push(Block::Table(table));
     if all > arms.len() {
         blocks.push(super::text(format!(
-            "{} more models are in report.json.",
-            all - arms.len()
+            "{} in report.json.",
+            number::several(all - arms.len(), "more model is", "more models are")
         )));
     }
     if !unscored.is_empty() {

@@ -1,6 +1,6 @@
 //! The student that asks the teacher when it is not sure, and what more training rows would bring.
 
-use super::{cell, metric_name, text};
+use super::{capital, cell, metric_name, text};
 use crate::{
     CascadeFacts, RunReport,
     document::{Block, Line, Section, Table},
@@ -26,7 +26,8 @@ pub(super) fn section(report: &RunReport) -> Option<Section> {
             blocks.push(Block::Figure {
                 svg,
                 caption: format!(
-                    "{whose}{metric} against the share of rows that the teacher answers. The nearer the line comes to the oracle's, the more the student's confidence is worth."
+                    "{whose}{} against the share of rows that the teacher answers; the triangle is the chosen threshold. The nearer the line comes to the oracle's, the more the student's confidence is worth.",
+                    capital(&metric)
                 ),
             });
         }
@@ -34,20 +35,20 @@ pub(super) fn section(report: &RunReport) -> Option<Section> {
             blocks.push(Block::Figure {
                 svg,
                 caption: format!(
-                    "{whose}calibration on the eval rows: the probability that the student states against the share that was right, with {:.0}% intervals. On the diagonal it says what is true.",
+                    "{whose}Calibration on the eval rows: the probability that the student states against the share that was right, with {:.0}% intervals. On the diagonal it says what is true.",
                     report.task.confidence * 100.0
                 ),
             });
         }
         if !facts.curve.is_empty() {
             blocks.push(Block::Fold {
-                summary: format!("{whose}the figures of the curve"),
+                summary: format!("{whose}The figures of the curve"),
                 blocks: vec![Block::Table(curve(report, facts, &metric))],
             });
         }
         if !facts.reliability.is_empty() {
             blocks.push(Block::Fold {
-                summary: format!("{whose}the figures of the calibration"),
+                summary: format!("{whose}The figures of the calibration"),
                 blocks: vec![Block::Table(reliability(facts))],
             });
         }
@@ -125,7 +126,7 @@ fn chosen(report: &RunReport, facts: &CascadeFacts) -> Block {
 
 fn curve(report: &RunReport, facts: &CascadeFacts, metric: &str) -> Table {
     let mut table = Table::new(
-        format!("{metric} at each share deferred"),
+        format!("{} at each share deferred", capital(metric)),
         &[
             ">deferred",
             ">least sure first",
@@ -216,7 +217,8 @@ pub(super) fn learning(report: &RunReport) -> Option<Section> {
         figure::learning(report, &metric).map(|svg| Block::Figure {
             svg,
             caption: format!(
-                "{metric} against training rows. A line that still rises at its end says that more rows would help."
+                "{} against training rows. A line that still rises at its end says that more rows would help.",
+                capital(&metric)
             ),
         }),
     );

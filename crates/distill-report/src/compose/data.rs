@@ -132,8 +132,8 @@ fn duplicates(report: &RunReport) -> Vec<Block> {
     }
     vec![
         text(format!(
-            "{} eval rows repeat another one. They were scored like all others; intervals count them as if they were independent unless rows are grouped.",
-            number::count(duplicates.len())
+            "{} another one. They were scored like all others; intervals count them as if they were independent unless rows are grouped.",
+            number::several(duplicates.len(), "eval row repeats", "eval rows repeat")
         )),
         listed(table),
     ]
@@ -157,8 +157,8 @@ fn conflicts(report: &RunReport) -> Vec<Block> {
     }
     vec![
         text(format!(
-            "{} texts stand in the data with more than one label: on at least one of them each is wrong, or the text does not say enough.",
-            number::count(conflicts.len())
+            "{} in the data with more than one label: one of the labels is wrong, or the text does not say enough.",
+            number::several(conflicts.len(), "text stands", "texts stand")
         )),
         listed(table),
     ]

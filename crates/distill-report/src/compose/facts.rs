@@ -36,7 +36,7 @@ pub(super) fn labels(report: &RunReport) -> Option<Section> {
     }
     Some(headline(section(
         "training-labels",
-        "Labels",
+        "Training labels",
         vec![Block::Items(items)],
     )))
 }

@@ -1,6 +1,6 @@
 //! The models in pictures.
 
-use super::metric_name;
+use super::{capital, metric_name};
 use crate::{
     Arm, RunReport,
     document::{Block, Section},
@@ -32,7 +32,8 @@ pub(super) fn section(report: &RunReport) -> Option<Section> {
         figure::against(report, &metric, toll).map(|svg| Block::Figure {
             svg,
             caption: format!(
-                "{metric} against {what}; up and to the left is better. Whiskers are {:.0}% intervals, dashed lines the margin and the limit.{}",
+                "{} against {what}; up and to the left is better. Whiskers are {:.0}% intervals, dashed lines the margin and the limit.{}",
+                capital(&metric),
                 report.task.confidence * 100.0,
                 left_out(report, toll.of, what)
             ),
@@ -44,7 +45,8 @@ pub(super) fn section(report: &RunReport) -> Option<Section> {
         figure::scores(report).map(|svg| Block::Figure {
             svg,
             caption: format!(
-                "{metric} of each model with its {:.0}% interval. A model's own interval is wider than that of its difference from the teacher on the same rows, which the verdict rests on.",
+                "{} of each model with its {:.0}% interval. A model's own interval is wider than that of its difference from the teacher on the same rows, which the verdict rests on.",
+                capital(&metric),
                 report.task.confidence * 100.0
             ),
         }),
@@ -57,21 +59,27 @@ pub(super) fn section(report: &RunReport) -> Option<Section> {
 
 /// The models that a figure cannot show, by name: a missing point must not look like none.
 fn left_out(report: &RunReport, of: fn(&Arm) -> Option<f64>, what: &str) -> String {
-    let names: Vec<&str> = report
+    let value = |arm: &Arm| report.primary(arm).and_then(|score| score.value);
+    let missing: Vec<&str> = report
         .arms
         .iter()
-        .filter(|arm| {
-            of(arm).is_none_or(|value| value <= 0.0)
-                || report.primary(arm).and_then(|score| score.value).is_none()
-        })
+        .filter(|arm| of(arm).is_none_or(|value| value <= 0.0) || value(arm).is_none())
         .map(|arm| arm.name.as_str())
         .collect();
-    if names.is_empty() {
-        String::new()
-    } else {
-        format!(
-            " Not drawn, without a measured {what}: {}.",
-            names.join(", ")
-        )
+    let below: Vec<String> = figure::far_below(report)
+        .into_iter()
+        .filter(|arm| !missing.contains(&arm.name.as_str()))
+        .filter_map(|arm| {
+            let shown = number::value(report.unit(&report.task.metric), value(arm)?);
+            Some(format!("{} ({shown})", arm.name))
+        })
+        .collect();
+    let mut text = String::new();
+    if !below.is_empty() {
+        text += &format!(" Far below and not drawn: {}.", below.join(", "));
     }
+    if !missing.is_empty() {
+        text += &format!(" Without a measured {what}: {}.", missing.join(", "));
+    }
+    text
 }

@@ -145,9 +145,10 @@ fn margin(report: &RunReport, candidate: Option<&Arm>) -> Gate {
         id: "margin",
         name: "not worse than the teacher by the margin".to_owned(),
         limit: format!(
-            "loses less than {:.1} points, {:.0}% confidence",
+            "loses less than {:.1} points, {:.0}% confidence; p after Holm below {}",
             accept.margin * 100.0,
-            accept.confidence * 100.0
+            accept.confidence * 100.0,
+            number::p_value((1.0 - accept.confidence) / 2.0)
         ),
         measured,
         outcome,

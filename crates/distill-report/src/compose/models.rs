@@ -57,7 +57,10 @@ pub(super) fn side_by_side(report: &RunReport) -> Option<Section> {
         .collect();
     let mut section = headline(section("models", "Side by side", blocks));
     if !described.is_empty() {
-        section.blocks.push(Block::Items(described));
+        section.blocks.push(Block::Fold {
+            summary: "What each model is".to_owned(),
+            blocks: vec![Block::Items(described)],
+        });
     }
     Some(section)
 }
@@ -127,6 +130,7 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
             "first − second",
             "metric",
             ">n",
+            ">left out",
             ">difference",
             ">interval",
             ">only first right",
@@ -147,6 +151,7 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
             cell(format!("{} − {}", row.candidate, row.baseline)),
             cell(metric_name(report, &row.metric)),
             cell(number::count(row.n)),
+            cell(number::count(row.left_out)),
             mark(or_missing(row.difference, |value| {
                 number::change(unit, value)
             })),
@@ -166,28 +171,11 @@ pub(super) fn differences(report: &RunReport) -> Option<Section> {
         .collect();
     methods.sort_unstable();
     methods.dedup();
-    let left_out: Vec<Line> = report
-        .differences
-        .iter()
-        .filter(|row| row.left_out > 0)
-        .map(|row| {
-            cell(format!(
-                "{} − {} ({}) leaves out {} rows on which one of them was not scored",
-                row.candidate,
-                row.baseline,
-                metric_name(report, &row.metric),
-                number::count(row.left_out)
-            ))
-        })
-        .collect();
     if !methods.is_empty() {
         blocks.push(super::text(format!(
             "Intervals: {}. McNemar's test is the exact one, two-sided.",
             methods.join(", ")
         )));
-    }
-    if !left_out.is_empty() {
-        blocks.push(Block::Items(left_out));
     }
     Some(headline(section("differences", "Differences", blocks)))
 }

@@ -57,6 +57,11 @@ const TERMS: &[Term] = &[
         meaning: "The share of rows with the teacher's own answer. Where the teacher is wrong, agreeing with it is wrong, too.",
     },
     Term {
+        word: "left out",
+        forms: &["left out"],
+        meaning: "Rows on which one of the two was not scored, so that they cannot be compared.",
+    },
+    Term {
         word: "unscored",
         forms: &["unscored"],
         meaning: "Rows without a usable answer or reference. They are counted apart, never as 0.",

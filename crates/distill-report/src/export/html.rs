@@ -227,7 +227,7 @@ fn square(matrix: &Matrix) -> String {
         String::new()
     };
     format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table class=\"matrix\"><caption>{caption}{mark}</caption><thead><tr><th scope=\"col\">row is, column was answered</th>{}</tr></thead><tbody>{rows}</tbody></table></div>\n",
+        "<p class=\"caption\">{caption}{mark}</p><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table class=\"matrix\"><thead><tr><th scope=\"col\">row is, column was answered</th>{}</tr></thead><tbody>{rows}</tbody></table></div>\n",
         heads.concat(),
         caption = escape(&matrix.caption),
     )

@@ -143,10 +143,35 @@ pub(crate) struct Toll<'a> {
     pub(crate) limit: Option<(f64, String)>,
 }
 
+/// The arms that lie so far below what could take over that drawing them would press all others
+/// into one line.
+pub(crate) fn far_below(report: &RunReport) -> Vec<&Arm> {
+    let dots = dots(report);
+    let contends = |dot: &&Dot<'_>| {
+        matches!(
+            dot.arm.role,
+            Role::Student | Role::Floor | Role::Cascade | Role::CheaperApi | Role::Teacher
+        )
+    };
+    let low = dots.iter().filter(contends).map(|dot| dot.low);
+    let high = dots.iter().filter(contends).map(|dot| dot.high);
+    let (low, high) = (
+        low.fold(f64::INFINITY, f64::min),
+        high.fold(f64::NEG_INFINITY, f64::max),
+    );
+    let least = low - (high - low);
+    dots.iter()
+        .filter(|dot| !contends(dot) && dot.value < least)
+        .map(|dot| dot.arm)
+        .collect()
+}
+
 /// Value against cost or latency, where both are known and the latter is above 0.
 pub(crate) fn against(report: &RunReport, metric: &str, toll: &Toll<'_>) -> Option<String> {
+    let below = far_below(report);
     let dots: Vec<(Dot<'_>, f64)> = dots(report)
         .into_iter()
+        .filter(|dot| !below.iter().any(|arm| arm.name == dot.arm.name))
         .filter_map(|dot| {
             let taken = (toll.of)(dot.arm).filter(|taken| *taken > 0.0 && taken.is_finite())?;
             Some((dot, taken))

@@ -135,7 +135,7 @@ fn line_legend(svg: &mut String, top: f64, names: &[(&str, Option<&str>, String)
     let (mut x, mut y) = (14.0, top);
     for (line, mark, name) in names {
         let name = short(name, 40);
-        let width = 48.0 + LETTER * name.chars().count() as f64;
+        let width = 50.0 + 8.0 * name.chars().count() as f64;
         if x + width > WIDTH && x > 14.0 {
             x = 14.0;
             y += 19.0;
@@ -243,10 +243,10 @@ pub(crate) fn reliability(facts: &CascadeFacts) -> Option<String> {
         })
     };
     // Both axes run over the same values, up to 1: a diagonal is then a diagonal.
-    let low = (values().fold(1.0, f64::min) * 10.0).floor() / 10.0;
-    let low = low.clamp(0.0, 0.9);
-    let scale = Linear::between(Unit::Share, low, 1.0, plot.bottom, plot.top);
-    let across = Linear::between(Unit::Share, low, 1.0, plot.left, plot.right - 12.0);
+    let all = || values().chain([1.0]);
+    let scale = Linear::over(Unit::Share, all(), plot.bottom, plot.top);
+    let across = Linear::over(Unit::Share, all(), plot.left, plot.right - 12.0);
+    let low = scale.ticks().next().unwrap_or(0.0);
     let mut body = String::new();
     plot.upright(&mut body, &scale, "share that was right");
     for tick in across.ticks() {

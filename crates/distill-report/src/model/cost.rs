@@ -150,6 +150,32 @@ impl CostModel {
             .usd_per_1000
     }
 
+    /// The same with what the whole run was charged, where a first account did not see all of it.
+    #[must_use]
+    pub fn with_one_off(
+        mut self,
+        labels_usd: Option<f64>,
+        failed_attempts_usd: Option<f64>,
+        judge_usd: Option<f64>,
+    ) -> Self {
+        for student in &mut self.students {
+            student.one_off = OneOff {
+                labels_usd,
+                failed_attempts_usd,
+                judge_usd,
+                ..student.one_off
+            };
+            student.one_off_usd = student.one_off.total_usd();
+            student.break_even_requests = break_even(
+                student.one_off_usd,
+                self.teacher_usd_per_1000,
+                student.usd_per_1000,
+            );
+            student.break_even_days = days(student.break_even_requests, self.requests_per_day);
+        }
+        self
+    }
+
     /// What holds when the teacher gets 2 and 5 times cheaper, student by student; the labels were
     /// paid at today's price. Empty where the teacher has no price.
     pub fn sensitivity(&self) -> Vec<Sensitivity> {

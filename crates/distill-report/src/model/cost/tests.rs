@@ -173,3 +173,18 @@ fn without_a_teacher_there_is_nothing_to_be_sensitive_to() {
     });
     assert_eq!(cost.sensitivity(), []);
 }
+
+#[test]
+fn a_later_account_gives_what_it_would_have_given_at_once() {
+    let first = CostModel::compute(&CostInputs {
+        labels_usd: Some(0.4),
+        judge_usd: Some(0.0),
+        failed_attempts_usd: None,
+        ..inputs(50.0)
+    });
+    let whole = first.with_one_off(Some(1.0), Some(0.25), Some(0.5));
+    assert_eq!(whole, CostModel::compute(&inputs(50.0)));
+    let open = whole.with_one_off(Some(1.0), None, None);
+    assert_eq!(open.students[0].one_off_usd, None);
+    assert_eq!(open.students[0].break_even_days, None);
+}
