@@ -59,7 +59,7 @@ pub enum IntervalMethod {
     Tango,
     /// Percentiles of bootstrap draws.
     BootstrapPercentile,
-    /// Bootstrap, bias-corrected and accelerated.
+    /// Bootstrap, bias-corrected and accelerated, with two rows added as [`bootstrap`] says.
     BootstrapBca,
     /// Exact interval of a proportion.
     ClopperPearson,

@@ -6,6 +6,17 @@
 //! Rows that share a group (turns of one conversation, questions on one document) are drawn
 //! together, as whole clusters, and left out together by the jackknife: C. A. Field, A. H. Welsh,
 //! "Bootstrapping clustered data", Journal of the Royal Statistical Society B 69 (2007), 369-390.
+//!
+//! # Few rows that matter
+//!
+//! A plain bootstrap is too sure of itself where few rows carry the value: with two models that
+//! differ on 6 of 300 rows its 95% interval holds the true difference in 85 of 100 cases. So two
+//! rows are added that nobody answered, one that raises the value and one that lowers it, as D. G.
+//! Bonett and R. M. Price do for right and wrong ("Adjusted Wald confidence interval for a
+//! difference of binomial proportions based on paired data", Journal of Educational and Behavioral
+//! Statistics 37 (2012), 479-488). They are of the size of the rows that matter: the root of the
+//! fourth over the second moment of what each row does to the value, by the jackknife. Where all
+//! rows matter alike they widen an interval over 300 rows by about one part in a hundred.
 
 use std::collections::BTreeMap;
 
@@ -126,7 +137,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// `None` where the value or too many of its draws are not defined.
+    /// With two added rows, as the module says. `None` where the value or too many of its draws are
+    /// not defined.
     pub fn draw(
         clusters: &Clusters,
         value: &(dyn Fn(&[u32]) -> Option<f64> + Sync),
@@ -134,36 +146,31 @@ impl Distribution {
         seed: u64,
     ) -> Option<Self> {
         let count = clusters.count();
-        Self::of_counts(clusters, value, draws, &|draw| counts(count, seed, draw))
+        let (estimate, mut left_out) = around(clusters, value)?;
+        let added = weight_of_one(estimate, &left_out);
+        left_out.extend([estimate - added, estimate + added]);
+        let drawn = defined(draws, |draw| {
+            let mut generator = ChaCha8Rng::seed_from_u64(seed);
+            generator.set_stream(draw);
+            let counts = counts(count, &mut generator);
+            let (raised, lowered) = (times(&mut generator), times(&mut generator));
+            let added = added * (f64::from(raised) - f64::from(lowered));
+            Some(value(&clusters.spread(&counts))? + added)
+        })?;
+        Some(Self::of(estimate, drawn, &left_out))
     }
 
-    /// The same, with how often each cluster is counted in a draw told from outside.
+    /// The plain bootstrap, with how often each cluster is counted in a draw told from outside.
+    #[cfg(test)]
     pub(super) fn of_counts(
         clusters: &Clusters,
         value: &(dyn Fn(&[u32]) -> Option<f64> + Sync),
-        draws: usize,
-        counts: &(dyn Fn(u64) -> Vec<u32> + Sync),
+        draws: &[Vec<u32>],
     ) -> Option<Self> {
-        let count = clusters.count();
-        if count == 0 || draws == 0 {
-            return None;
-        }
-        let estimate = value(&vec![1; clusters.of.len()])?;
-        let drawn: Vec<f64> = (0..draws)
-            .into_par_iter()
-            .filter_map(|draw| value(&clusters.spread(&counts(draw as u64))))
-            .collect();
-        if (drawn.len() as f64) < DEFINED * draws as f64 {
-            return None;
-        }
-        let left_out: Vec<f64> = (0..count)
-            .into_par_iter()
-            .filter_map(|cluster| {
-                let mut counts = vec![1; count];
-                counts[cluster] = 0;
-                value(&clusters.spread(&counts))
-            })
-            .collect();
+        let (estimate, left_out) = around(clusters, value)?;
+        let drawn = defined(draws.len(), |draw| {
+            value(&clusters.spread(&draws[draw as usize]))
+        })?;
         Some(Self::of(estimate, drawn, &left_out))
     }
 
@@ -250,14 +257,66 @@ impl Distribution {
     }
 }
 
-fn counts(clusters: usize, seed: u64, draw: u64) -> Vec<u32> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
-    generator.set_stream(draw);
+/// The value, and its values with one cluster left out, where they are defined.
+fn around(
+    clusters: &Clusters,
+    value: &(dyn Fn(&[u32]) -> Option<f64> + Sync),
+) -> Option<(f64, Vec<f64>)> {
+    let count = clusters.count();
+    if count == 0 {
+        return None;
+    }
+    let estimate = value(&vec![1; clusters.of.len()])?;
+    let left_out = (0..count)
+        .into_par_iter()
+        .filter_map(|cluster| {
+            let mut counts = vec![1; count];
+            counts[cluster] = 0;
+            value(&clusters.spread(&counts))
+        })
+        .collect();
+    Some((estimate, left_out))
+}
+
+/// What a row that matters does to the value: the root of the fourth over the second moment of
+/// what leaving one out does.
+fn weight_of_one(estimate: f64, left_out: &[f64]) -> f64 {
+    let moment = |power: i32| -> f64 {
+        left_out
+            .iter()
+            .map(|value| (estimate - value).powi(power))
+            .sum()
+    };
+    let square = moment(2);
+    if square > 0.0 {
+        (moment(4) / square).sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// The draws that are defined, if they are nearly all.
+fn defined(draws: usize, draw: impl Fn(u64) -> Option<f64> + Send + Sync) -> Option<Vec<f64>> {
+    let drawn: Vec<f64> = (0..draws as u64).into_par_iter().filter_map(draw).collect();
+    (draws > 0 && drawn.len() as f64 >= DEFINED * draws as f64).then_some(drawn)
+}
+
+fn counts(clusters: usize, generator: &mut ChaCha8Rng) -> Vec<u32> {
     let mut counts = vec![0; clusters];
     for _ in 0..clusters {
         counts[generator.random_range(0..clusters)] += 1;
     }
     counts
+}
+
+/// How often one of many rows is drawn: Poisson of mean 1.
+fn times(generator: &mut ChaCha8Rng) -> u32 {
+    let (mut count, mut product) = (0, generator.random::<f64>());
+    while product > (-1.0_f64).exp() {
+        count += 1;
+        product *= generator.random::<f64>();
+    }
+    count
 }
 
 /// The interval from draws made elsewhere.

@@ -195,8 +195,7 @@ fn the_clustered_paired_bootstrap_agrees_with_scipy() {
         let drawn = bootstrap::Distribution::of_counts(
             &clusters,
             &|weights| Some(sides[0].value(weights)? - sides[1].value(weights)?),
-            counts.len(),
-            &|draw| counts[draw as usize].clone(),
+            &counts,
         )
         .unwrap();
         let mut wanted = numbers(&case["drawn"]);
