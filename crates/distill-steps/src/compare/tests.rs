@@ -139,6 +139,7 @@ pub(crate) fn answered(
         simulated: false,
         per_row,
         prices: Vec::new(),
+        concurrency: None,
     };
     (answers, usage)
 }
