@@ -49,7 +49,7 @@ pub(crate) fn compose(report: &RunReport) -> Document {
         Some(cost::speed(report)),
         facts::training(report),
         Some(facts::lineage(report)),
-        Some(facts::commands(report)),
+        facts::commands(report),
     ];
     let mut document = Document {
         sections: sections

@@ -189,17 +189,30 @@ pub(crate) fn p_value(p: f64) -> String {
     }
 }
 
-/// A metric's name as a reader meets it.
+/// A metric's name as a reader meets it; a scorer's settings stay behind it as they are.
 pub(crate) fn metric(name: &str) -> String {
-    match name {
-        "macro_f1" => "macro F1".to_owned(),
-        "micro_f1" => "micro F1".to_owned(),
-        "field_f1" => "field F1".to_owned(),
-        "json_parses" => "JSON parses".to_owned(),
-        "json_matches_schema" => "JSON matches schema".to_owned(),
-        "json_exact_object" => "exact object".to_owned(),
-        _ => name.replace('_', " "),
-    }
+    let (name, settings) = name.split_at(name.find('(').unwrap_or(name.len()));
+    let words: Vec<&str> = match name {
+        "json_exact_object" => vec!["exact object"],
+        "rouge_l" => vec!["ROUGE-L"],
+        "rouge_1" => vec!["ROUGE-1"],
+        "rouge_2" => vec!["ROUGE-2"],
+        "rouge_l_ascii" => vec!["ROUGE-L (ASCII)"],
+        "rouge_1_ascii" => vec!["ROUGE-1 (ASCII)"],
+        "rouge_2_ascii" => vec!["ROUGE-2 (ASCII)"],
+        _ => name
+            .split('_')
+            .map(|word| match word {
+                "f1" => "F1",
+                "json" => "JSON",
+                "bleu" => "BLEU",
+                "chrf" => "chrF",
+                word => word,
+            })
+            .collect(),
+    };
+    let gap = if settings.is_empty() { "" } else { " " };
+    format!("{}{gap}{settings}", words.join(" "))
 }
 
 #[cfg(test)]
@@ -233,6 +246,16 @@ mod tests {
         assert_eq!(points(0.0004), "0.0");
         assert_eq!(bytes(1_536_000), "1.54 MB");
         assert_eq!(or_missing(None, usd), "not measured");
+        assert_eq!(metric("token_f1"), "token F1");
+        assert_eq!(metric("json_parses"), "JSON parses");
+        assert_eq!(
+            metric("numeric(tolerance=0.01)"),
+            "numeric (tolerance=0.01)"
+        );
+        assert_eq!(times(2.0, 8.0).unwrap(), "4.00× less");
+        assert_eq!(times(0.0, 8.0), None);
+        assert_eq!(change(Unit::Score0To100, -1.25), "−1.2");
+        assert_eq!(several(1, "row", "rows"), "1 row");
         assert_eq!(p_value(0.0004), "<0.001");
     }
 }

@@ -1,6 +1,9 @@
 //! Where the answers are good and where they are not.
 
+use std::collections::BTreeSet;
+
 use distill_eval::{Aggregate, Reference};
+use serde_json::{Map, Value};
 
 use super::{
     capital, cell, metric_name, models::broken_down, quoted, reference_name, score, section,
@@ -307,6 +310,37 @@ pub(super) fn regressions(report: &RunReport) -> Option<Section> {
     Some(section("regressions", "Worst regressions", blocks))
 }
 
+fn note(regressions: &Regressions, row: &Regression) -> Option<String> {
+    let sure = row.candidate_confidence.map(|confidence| {
+        format!(
+            "{} was {} sure",
+            regressions.candidate,
+            number::percent(confidence)
+        )
+    });
+    let fields = row.gold.as_deref().zip(row.candidate_answer.as_deref());
+    let differs = fields
+        .map(|(gold, answer)| different_fields(gold, answer))
+        .filter(|fields| !fields.is_empty())
+        .map(|fields| format!("differs in {}", fields.join(", ")));
+    let parts: Vec<String> = sure.into_iter().chain(differs).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The fields in which two JSON objects differ; none when one of them is no object.
+fn different_fields(gold: &str, answer: &str) -> Vec<String> {
+    let read = |text: &str| serde_json::from_str::<Map<String, Value>>(text).ok();
+    let Some((gold, answer)) = read(gold).zip(read(answer)) else {
+        return Vec::new();
+    };
+    let fields: BTreeSet<&String> = gold.keys().chain(answer.keys()).collect();
+    fields
+        .into_iter()
+        .filter(|field| gold.get(*field) != answer.get(*field))
+        .cloned()
+        .collect()
+}
+
 fn case(report: &RunReport, regressions: &Regressions, row: &Regression) -> Case {
     let unit = report.unit(&report.task.metric);
     let said = |answer: &Option<String>, score: Option<f64>, simulated: bool| {
@@ -341,12 +375,6 @@ fn case(report: &RunReport, regressions: &Regressions, row: &Regression) -> Case
                 said(&row.candidate_answer, row.candidate_score, false),
             ),
         ],
-        note: row.candidate_confidence.map(|confidence| {
-            format!(
-                "{} was {} sure",
-                regressions.candidate,
-                number::percent(confidence)
-            )
-        }),
+        note: note(regressions, row),
     }
 }

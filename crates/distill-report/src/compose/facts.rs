@@ -206,15 +206,17 @@ pub(super) fn lineage(report: &RunReport) -> Section {
     section("lineage", "Lineage", blocks)
 }
 
-pub(super) fn commands(report: &RunReport) -> Section {
+pub(super) fn commands(report: &RunReport) -> Option<Section> {
     let lineage = &report.lineage;
-    let mut blocks = vec![
-        text(format!("Run {}. To run it again:", lineage.run_id)),
-        Block::Command(lineage.rerun_command.clone()),
-    ];
-    if let Some(next) = &lineage.next_command {
-        blocks.push(text("Next:"));
-        blocks.push(Block::Command(next.clone()));
+    if lineage.rerun_command.is_empty() {
+        return None;
     }
-    headline(section("commands", "What to type", blocks))
+    Some(headline(section(
+        "commands",
+        "To run it again",
+        vec![
+            text(format!("Run {}.", lineage.run_id)),
+            Block::Command(lineage.rerun_command.clone()),
+        ],
+    )))
 }

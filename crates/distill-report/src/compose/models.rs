@@ -226,7 +226,7 @@ pub(super) fn other_metrics(report: &RunReport) -> Option<Section> {
             blocks: vec![Block::Items(meanings)],
         });
     }
-    Some(headline(section("metrics", "Every metric", blocks)))
+    Some(section("metrics", "Every metric", blocks))
 }
 
 /// Arms whose answers are worth a breakdown: students, the floor, the teacher.

@@ -1,6 +1,6 @@
 //! What a pull request's readers need of a report, and no more.
 
-use super::{cell, cost, gates, headline, models, verdict};
+use super::{cell, gates, headline, models, verdict};
 use crate::{
     RunReport,
     document::{Block, Document, Line, Section, Table},
@@ -70,22 +70,7 @@ fn price(report: &RunReport) -> Option<Section> {
             spend.simulated,
         ));
     }
-    if let Some(main) = report.main_arm()
-        && let Some(student) = report
-            .cost
-            .students
-            .iter()
-            .find(|student| student.candidate == main.name)
-    {
-        let (requests, days) = cost::break_even(&report.cost, student);
-        items.push(Line::marked(
-            format!(
-                "{} has paid for itself after {requests} requests ({days} days at the stated rate).",
-                main.name
-            ),
-            report.cost.teacher_simulated,
-        ));
-    }
+    items.extend(verdict::pays(report));
     (!items.is_empty()).then(|| super::section("cost", "Cost", vec![Block::Items(items)]))
 }
 

@@ -2,11 +2,11 @@
 
 use distill_eval::{Decision, Reference};
 
-use super::{cell, gates, headline, metric_name, score, text};
+use super::{cell, cost, gates, headline, metric_name, score, text};
 use crate::{
     Arm, RunReport,
     document::{Align, Block, Column, Document, Line, Section, Table},
-    number::{self, or_missing},
+    number::{self, MISSING, or_missing},
 };
 
 /// All but the sections.
@@ -132,6 +132,7 @@ pub(super) fn section(report: &RunReport) -> Section {
     blocks.extend(at_a_glance(report).map(Block::Table));
     blocks.push(Block::Table(gate_table(report)));
     blocks.extend(planned(report).map(text));
+    blocks.extend(pays(report).map(Block::Text));
     if recommendation.candidates.len() != 1 || recommendation.choice.is_none() {
         blocks.push(Block::Text(Line::marked(
             format!("Recommendation: {}", recommendation.reason),
@@ -143,7 +144,7 @@ pub(super) fn section(report: &RunReport) -> Section {
     }
     if report.task.reference == Reference::TeacherLabels {
         blocks.push(text(
-            "The eval rows carry only the teacher's own labels: every score below is agreement with the teacher, not accuracy. Such rows can never yield REPLACE; labels by people can (distill eval label).",
+            "The eval rows carry only the teacher's own labels: every score below is agreement with the teacher, not accuracy (the teacher's own is full by definition). Such rows can never yield REPLACE; labels by people can (distill eval label).",
         ));
     }
     blocks.extend(vouched(report).map(text));
@@ -156,7 +157,10 @@ pub(super) fn section(report: &RunReport) -> Section {
             .map(|candidate| Line::marked(&candidate.verdict.reason, simulated))
             .collect();
         if !others.is_empty() {
-            blocks.push(Block::Items(others));
+            blocks.push(Block::Fold {
+                summary: "What each other candidate's verdict rests on".to_owned(),
+                blocks: vec![Block::Items(others)],
+            });
         }
     }
     if !report.notes.is_empty() {
@@ -268,6 +272,26 @@ fn planned(report: &RunReport) -> Option<String> {
         number::count(rows),
         number::count(report.task.eval_rows)
     ))
+}
+
+/// When the candidate has paid for itself.
+pub(super) fn pays(report: &RunReport) -> Option<Line> {
+    let main = report.main_arm()?;
+    let mut students = report.cost.students.iter();
+    let student = students.find(|student| student.candidate == main.name)?;
+    let (requests, days) = cost::break_even(&report.cost, student);
+    let sentence = match requests.as_str() {
+        "never" => format!(
+            "{} never pays for itself at the stated rate: its answers cost no less than the teacher's.",
+            main.name
+        ),
+        MISSING => format!("When {} has paid for itself: {MISSING}.", main.name),
+        _ => format!(
+            "{} has paid for itself after {requests} requests, {days} days at the stated rate (break-even, labels and training counted).",
+            main.name
+        ),
+    };
+    Some(Line::marked(sentence, report.cost.teacher_simulated))
 }
 
 /// Who vouches for the references.

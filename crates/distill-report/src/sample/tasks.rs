@@ -1,7 +1,7 @@
 //! Reports of an extraction that takes the student, and of a generation that a judge scores.
 
 use distill_eval::{
-    Aggregate, Comparison, DecisionInput, FieldScores, Reference, Unit, recommend,
+    Aggregate, Comparison, DecisionInput, FieldScores, PairedTable, Reference, Unit, recommend,
     stats::{cohen_kappa_of_counts, wilson},
 };
 
@@ -181,7 +181,37 @@ pub(crate) fn generation(calibrated: bool) -> RunReport {
             judged: 238,
         }),
     };
+    let comparison = Comparison::of(
+        PairedTable {
+            both: 171,
+            only_candidate: 0,
+            only_baseline: 129,
+            neither: 0,
+        },
+        0,
+        0.95,
+    );
+    let recommendation = recommend(&[distill_eval::Candidate {
+        input: DecisionInput {
+            candidate: "smol-lora",
+            comparison: Some(&comparison),
+            margin: 0.02,
+            confidence: 0.95,
+            reference: Reference::TeacherLabels,
+            ..DecisionInput::default()
+        },
+        bytes: 9_000_000,
+        ..distill_eval::Candidate::default()
+    }]);
     let mut report = RunReport {
+        recommendation,
+        differences: vec![Difference::from_comparison(
+            "smol-lora",
+            "teacher",
+            "rouge_l",
+            false,
+            &comparison,
+        )],
         name: "reply-drafts".to_owned(),
         task: TaskFacts {
             kind: "generate".to_owned(),
