@@ -19,8 +19,8 @@ use crate::{
 
 /// Two-sided, of every interval here.
 pub(crate) const CONFIDENCE: f64 = 0.95;
-/// Of the bootstrap, as the reports use it.
-const BOOTSTRAP_DRAWS: usize = 2000;
+/// Of the bootstrap: half of what the reports draw.
+pub(crate) const BOOTSTRAP_DRAWS: usize = 1000;
 const APPROXIMATE: Limit = Limit::Within(0.94, 0.96);
 
 fn holds(interval: Option<Interval>, truth: f64) -> bool {

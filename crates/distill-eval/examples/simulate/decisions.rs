@@ -11,7 +11,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    coverage::CONFIDENCE,
+    coverage::{BOOTSTRAP_DRAWS, CONFIDENCE},
     model::paired_table,
     study::{Limit, Study, Table},
 };
@@ -194,8 +194,8 @@ fn scores(study: &Study, table: &mut Table) {
     let n = 300;
     let settings = |seed| Settings {
         confidence: CONFIDENCE,
+        draws: BOOTSTRAP_DRAWS,
         seed,
-        ..Settings::default()
     };
     let row = |index: usize, score: f64| ScoredRow {
         id: format!("{index:05}"),

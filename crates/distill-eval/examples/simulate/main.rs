@@ -6,7 +6,10 @@
 //!
 //! Exits with code 1 when a limit is missed by more than two Monte Carlo errors.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use study::{Study, Table};
 
@@ -20,39 +23,66 @@ mod tests;
 
 const USAGE: &str = "usage: simulate [--draws N] [--seed N] [--only WORD]";
 
+/// What the command line asks for.
+struct Asked {
+    study: Study,
+    only: Option<String>,
+}
+
 fn main() -> ExitCode {
-    let mut study = Study {
-        draws: 10_000,
-        seed: 17,
-        errors: 2.0,
+    let Some(asked) = asked(std::env::args().skip(1)) else {
+        return told(writeln!(io::stderr(), "{USAGE}"), ExitCode::from(2));
     };
-    let mut only = None;
-    let mut arguments = std::env::args().skip(1);
+    match simulate(&asked) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => told(Err(error), ExitCode::FAILURE),
+    }
+}
+
+/// The exit code, unless not even the message could be written.
+fn told(written: io::Result<()>, code: ExitCode) -> ExitCode {
+    written.map_or(ExitCode::FAILURE, |()| code)
+}
+
+fn asked(mut arguments: impl Iterator<Item = String>) -> Option<Asked> {
+    let mut asked = Asked {
+        study: Study {
+            draws: 10_000,
+            seed: 17,
+            errors: 2.0,
+        },
+        only: None,
+    };
     while let Some(argument) = arguments.next() {
-        let value = arguments.next();
-        let number = value.as_deref().and_then(|value| value.parse::<u64>().ok());
-        match (argument.as_str(), value.as_deref(), number) {
-            ("--draws", _, Some(draws)) if draws > 0 => study.draws = draws as usize,
-            ("--seed", _, Some(seed)) => study.seed = seed,
-            ("--only", Some(word), _) => only = Some(word.to_lowercase()),
-            _ => {
-                eprintln!("{USAGE}");
-                return ExitCode::from(2);
-            }
+        let value = arguments.next()?;
+        match argument.as_str() {
+            "--draws" => asked.study.draws = value.parse().ok().filter(|draws| *draws > 0)?,
+            "--seed" => asked.study.seed = value.parse().ok()?,
+            "--only" => asked.only = Some(value.to_lowercase()),
+            _ => return None,
         }
     }
-    println!("{}", introduction(&study));
+    Some(asked)
+}
+
+/// Writes the summary; whether every limit is kept.
+fn simulate(asked: &Asked) -> io::Result<bool> {
+    let (mut summary, mut progress) = (io::stdout(), io::stderr());
+    let study = &asked.study;
+    writeln!(summary, "{}", introduction(study))?;
     let mut missed = Vec::new();
     for (title, make) in TABLES {
-        if only
+        if asked
+            .only
             .as_ref()
             .is_some_and(|word| !title.contains(word.as_str()))
         {
             continue;
         }
-        eprintln!("{title}");
-        let table = make(&study);
-        println!("{}", table.markdown(study.errors));
+        writeln!(progress, "{title}")?;
+        let table = make(study);
+        writeln!(summary, "{}", table.markdown(study.errors))?;
         missed.extend(
             table
                 .lines
@@ -62,19 +92,22 @@ fn main() -> ExitCode {
         );
     }
     if missed.is_empty() {
-        println!("Every limit is kept.");
-        return ExitCode::SUCCESS;
+        writeln!(summary, "Every limit is kept.")?;
+        return Ok(true);
     }
-    println!("Missed:\n");
+    writeln!(summary, "Missed:\n")?;
     for line in &missed {
-        println!("- {line}");
-        eprintln!("missed: {line}");
+        writeln!(summary, "- {line}")?;
+        writeln!(progress, "missed: {line}")?;
     }
-    ExitCode::FAILURE
+    Ok(false)
 }
 
+/// Makes one table.
+type Make = fn(&Study) -> Table;
+
 /// Every table, under the word that `--only` finds it by.
-const TABLES: &[(&str, fn(&Study) -> Table)] = &[
+const TABLES: &[(&str, Make)] = &[
     ("wilson", coverage::wilson_table),
     ("tango", coverage::tango_table),
     ("bca mean", coverage::mean_table),

@@ -187,7 +187,7 @@ impl Table {
                 &line.note,
             ]
             .join(" | ");
-            text.push_str(&format!("| {cells} |\n"));
+            text.extend(["| ", &cells, " |\n"]);
         }
         text
     }
