@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{data::DataArguments, init::InitArguments};
+use crate::commands::{
+    data::DataArguments, eval::EvalArguments, init::InitArguments, prices::PricesArguments,
+};
 
 /// Turns a narrow job of a frontier model into a small model you run, and proves whether it is worth it.
 #[derive(Debug, Parser)]
@@ -35,10 +37,14 @@ pub(crate) enum Command {
     Runs(RunsArguments),
     /// Show the report of a run
     Report(ReportArguments),
+    /// Score answers on a suite of rows, compare them, list the scorers
+    Eval(EvalArguments),
     /// Say why a step would run or be taken from the cache
     Explain(ExplainArguments),
     /// List, show and fetch data sets
     Data(DataArguments),
+    /// Show what models cost and how old that is; import a price table
+    Prices(PricesArguments),
     /// Start the simulated provider by hand
     Simulate(SimulateArguments),
     /// Make the embedded base model again from its recipe
@@ -67,11 +73,14 @@ pub(crate) struct PipelineArguments {
     /// Form of the result
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
+    /// A price table whose rows go before the program's own [default: $`DISTILL_PRICES`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  distill run pipelines/quickstart.yaml\n  distill run pipelines/quickstart.yaml --format json > events.jsonl\n\nExit codes: 0 done, 1 a step failed, 2 bad command line, pipeline or data,\n3 done but the gate of `accept` is not met (with --gate), 130 interrupted (run again to resume)."
+    after_help = "Examples:\n  distill run pipelines/quickstart.yaml\n  distill run pipelines/quickstart.yaml --format json > events.jsonl\n  distill run pipelines/quickstart.yaml --gate --junit junit.xml --summary summary.md\n\nExit codes: 0 done, 1 a step failed, 2 bad command line, pipeline or data,\n3 done but the gate of `accept` is not met (with --gate), 130 interrupted (run again to resume).\nA CI job says --gate itself: no variable of its environment changes an exit code."
 )]
 pub(crate) struct RunArguments {
     /// The pipeline file
@@ -79,12 +88,28 @@ pub(crate) struct RunArguments {
     /// Text: progress for a person and the report; json: one event a line, the report's last
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
-    /// End with exit code 3 when no student meets the gate of `accept`
+    /// End with exit code 3 unless the verdict is REPLACE, CASCADE or `CHEAPER_API`
     #[arg(long)]
     pub(crate) gate: bool,
+    #[command(flatten)]
+    pub(crate) files: CiFiles,
     /// Processor cores that steps may use at once [default: all]
     #[arg(long)]
     pub(crate) cores: Option<u32>,
+    /// A price table whose rows go before the program's own [default: $`DISTILL_PRICES`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+}
+
+/// Files for a CI system, beside what is shown.
+#[derive(Debug, Args)]
+pub(crate) struct CiFiles {
+    /// Write the gate as JUnit XML, a test case for each condition
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Write a summary in Markdown, fit for a pull request
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -100,11 +125,13 @@ pub(crate) enum ReportFormat {
     Markdown,
     Json,
     Html,
+    Junit,
+    Summary,
 }
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  distill report\n  distill report latest --format html > report.html"
+    after_help = "Examples:\n  distill report\n  distill report latest --format html > report.html\n  distill report latest --samples evidence\n  distill report --from evidence --format markdown"
 )]
 pub(crate) struct ReportArguments {
     /// The run: its id, the start of it, or `latest`
@@ -112,6 +139,17 @@ pub(crate) struct ReportArguments {
     pub(crate) run: String,
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: ReportFormat,
+    /// Copy the evidence to this folder: `study.json` and every arm's answers, a JSON line a row
+    #[arg(long, value_name = "DIR", conflicts_with = "from")]
+    pub(crate) samples: Option<PathBuf>,
+    /// Make the report again from this folder's evidence alone, every figure computed anew
+    #[arg(long, value_name = "DIR", conflicts_with = "run")]
+    pub(crate) from: Option<PathBuf>,
+    /// With --from: write every form to this folder
+    #[arg(long, value_name = "DIR", requires = "from")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) files: CiFiles,
 }
 
 #[derive(Debug, Args)]

@@ -4,11 +4,13 @@ mod bench;
 mod check;
 pub(crate) mod data;
 mod deploy;
+pub(crate) mod eval;
 mod explain;
 pub(crate) mod init;
 mod load;
 mod plan;
 mod pretrain;
+pub(crate) mod prices;
 mod report;
 mod rollback;
 mod run;
@@ -34,8 +36,10 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> 
         Command::Run(arguments) => run::execute(&arguments).await,
         Command::Runs(arguments) => runs::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),
+        Command::Eval(arguments) => eval::execute(&arguments).await,
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Data(arguments) => data::execute(&arguments).await,
+        Command::Prices(arguments) => prices::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments).await,
         Command::Pretrain(arguments) => pretrain::execute(&arguments).await,
         Command::Bench(arguments) => bench::execute(&arguments),

@@ -1,15 +1,34 @@
 //! What the process learns from outside: the one place that reads environment variables.
 
-use std::{env, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use distill_runner::Home;
-use distill_steps::teacher::Environment;
+use distill_steps::{prices::PRICES_VARIABLE, teacher::Environment};
 
 use crate::failure::Failure;
 
 /// A reader of environment variables, for libraries that read none themselves.
 pub(crate) fn reader() -> Environment {
     Arc::new(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+}
+
+/// The same, with the price table that the command line names.
+pub(crate) fn with_prices(path: Option<&Path>) -> Environment {
+    let reader = reader();
+    let Some(path) = path.map(|path| path.display().to_string()) else {
+        return reader;
+    };
+    Arc::new(move |name| {
+        if name == PRICES_VARIABLE {
+            Some(path.clone())
+        } else {
+            reader(name)
+        }
+    })
 }
 
 /// Where state lives: `DISTILL_HOME`, or `.distill` in the current folder.

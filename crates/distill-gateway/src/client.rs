@@ -227,6 +227,11 @@ impl Gateway {
         self.0.alerts.lock().expect("no holder panics").clone()
     }
 
+    /// Requests in flight at most.
+    pub fn concurrency(&self) -> usize {
+        self.0.settings.concurrency
+    }
+
     pub fn chain(&self) -> &[Target] {
         &self.0.settings.chain
     }

@@ -9,10 +9,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{
+    cascade::Cascade,
+    curve::{Curve, CurveFigures},
     evaluate::Evaluate,
     external::External,
     ingest::Ingest,
-    judge::Judge,
+    judge::JudgeStep,
+    label_noise::LabelNoise,
     measure::Measure,
     noise::{NoiseFloor, Repeat},
     teacher::Teacher,
@@ -29,13 +32,17 @@ pub enum Action {
     Label(Ask),
     Curate(Curate),
     External(External),
+    LabelNoise(LabelNoise),
     Split(Split),
     Train(Train),
+    Curve(Curve),
+    CurveFigures(CurveFigures),
+    Cascade(Cascade),
     Evaluate(Evaluate),
     Measure(Measure),
     NoiseFloor(NoiseFloor),
     Repeat(Repeat),
-    Judge(Judge),
+    Judge(Box<JudgeStep>),
     Compare(Compare),
     Report(Box<Lineage>),
 }
@@ -58,6 +65,18 @@ pub struct Curate {
 pub struct Split {
     pub validation: f64,
     pub seed: u64,
+    /// Set apart before that, for a cascade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibrate>,
+}
+
+/// Examples that only the calibration of a cascade sees.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Calibrate {
+    /// Above 0 and below 1.
+    pub share: f64,
+    /// What examples are compared by, so that none of the others repeats one set apart.
+    pub task: TaskDefinition,
 }
 
 /// All arms' answers to figures and a verdict.
@@ -90,8 +109,12 @@ impl graph::Action for Action {
             Self::Label(_) => "label",
             Self::Curate(_) => "curate",
             Self::External(_) => "external",
+            Self::LabelNoise(_) => "label-noise",
             Self::Split(_) => "split",
             Self::Train(_) => "train",
+            Self::Curve(_) => "curve",
+            Self::CurveFigures(_) => "curve-figures",
+            Self::Cascade(_) => "cascade",
             Self::Evaluate(_) => "evaluate",
             Self::Measure(_) => "measure",
             Self::NoiseFloor(_) => "noise-floor",
@@ -126,8 +149,19 @@ impl graph::Action for Action {
             }
             Self::Curate(curate) => json!({ "task": curate.task }),
             Self::External(external) => json!({ "command": external.command }),
-            Self::Split(split) => json!({ "validation": split.validation }),
+            Self::LabelNoise(noise) => noise.settings(),
+            // Without a calibration share the key is what it was before there was one.
+            Self::Split(split) => match &split.calibration {
+                None => json!({ "validation": split.validation }),
+                Some(calibrate) => json!({
+                    "validation": split.validation,
+                    "calibration": calibrate,
+                }),
+            },
             Self::Train(train) => train.settings(),
+            Self::Curve(curve) => curve.settings(),
+            Self::CurveFigures(figures) => figures.settings(),
+            Self::Cascade(cascade) => cascade.settings(),
             Self::Evaluate(evaluate) => evaluate.settings(),
             Self::Measure(measure) => measure.settings(),
             Self::NoiseFloor(floor) => json!({
@@ -138,7 +172,7 @@ impl graph::Action for Action {
             }),
             // The student's artifact says which one it is; its name must not enter the key.
             Self::Repeat(repeat) => json!({ "task": repeat.task, "rows": repeat.rows }),
-            Self::Judge(judge) => judge.settings(),
+            Self::Judge(step) => step.settings(),
             Self::Compare(compare) => {
                 serde_json::to_value(compare).expect("settings are plain data")
             }
@@ -150,8 +184,9 @@ impl graph::Action for Action {
         match self {
             Self::Smoke(ask) | Self::Label(ask) => ask.teacher.models(),
             Self::NoiseFloor(floor) => floor.ask.teacher.models(),
-            Self::Judge(judge) => judge.models(),
+            Self::Judge(step) => step.judge.models(),
             Self::Train(train) => train.base_identity().into_iter().collect(),
+            Self::Curve(curve) => curve.train.base_identity().into_iter().collect(),
             Self::Evaluate(evaluate) => evaluate.base_identity().into_iter().collect(),
             _ => Vec::new(),
         }
@@ -161,11 +196,14 @@ impl graph::Action for Action {
         match self {
             Self::Ingest(ingest) => ingest.limit.map(|_| ingest.seed),
             Self::Split(split) => Some(split.seed),
+            Self::LabelNoise(noise) => Some(noise.seed),
             Self::Train(train) => Some(train.seed),
+            Self::Curve(curve) => Some(curve.train.seed),
             Self::Evaluate(evaluate) => evaluate.seed(),
             Self::Measure(measure) => measure.seed(),
             Self::NoiseFloor(floor) => Some(floor.seed),
             Self::Repeat(repeat) => Some(repeat.seed),
+            Self::Judge(step) => Some(step.seed),
             Self::Compare(compare) => Some(compare.seed),
             _ => None,
         }

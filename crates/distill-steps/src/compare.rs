@@ -34,7 +34,7 @@ mod study;
 pub(crate) mod tests;
 
 pub(crate) use folder::{read_samples, write_samples};
-pub(crate) use records::{Evidence, Samples, answered_again, collect};
+pub(crate) use records::{Evidence, Samples, answered_again, collect, column_text};
 pub(crate) use scorers::primary_name;
 pub(crate) use study::{ArmStudy, CascadeStudy, Study};
 

@@ -9,6 +9,8 @@ use distill_runner::StepFailure;
 use serde::Serialize;
 
 use crate::{
+    Action,
+    base::BaseReference,
     compile::Compiled,
     rows::Row,
     teacher::{Environment, Teachers, gold_entries},
@@ -94,6 +96,29 @@ impl Compiled {
             required_rows,
             advice,
         })
+    }
+
+    /// Looks whether every model of the pipeline can be asked or loaded, without asking any: vendors,
+    /// addresses, keys, prices, and the folders of base models.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] for the first one that cannot.
+    pub fn check_models(&self, environment: &Environment) -> Result<(), StepFailure> {
+        let mut bases: Vec<&BaseReference> = Vec::new();
+        for step in self.graph.steps() {
+            match &step.action {
+                Action::Label(ask) | Action::Smoke(ask) => ask.teacher.check(environment)?,
+                Action::Judge(step) => step.judge.check_models(environment)?,
+                Action::Train(train) => bases.extend(train.base()),
+                Action::Evaluate(evaluate) => bases.extend(&evaluate.base),
+                _ => {}
+            }
+        }
+        bases.dedup();
+        for base in bases {
+            base.load()?;
+        }
+        Ok(())
     }
 
     /// Estimates what asking the teacher costs; none without a teacher.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::{
     Arm,
     rows::Row,
-    teacher::{ModelReference, Teacher, Teachers, fatal},
+    teacher::{Environment, ModelReference, Teacher, Teachers, fatal},
 };
 
 mod facts;
@@ -55,6 +55,26 @@ pub struct Judge {
     pub same_family: bool,
     /// Whose answers are judged; pairwise, the teacher's are what the others are held against.
     pub arms: Vec<Arm>,
+}
+
+/// A judging step of a pipeline: the judge, and how its figures are made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JudgeStep {
+    pub judge: Judge,
+    /// Column whose equal values make rows depend on each other.
+    pub group: Option<String>,
+    /// Of intervals.
+    pub confidence: f64,
+    pub seed: u64,
+}
+
+impl JudgeStep {
+    pub fn settings(&self) -> Value {
+        let mut settings = self.judge.settings();
+        settings["group"] = json!(self.group);
+        settings["confidence"] = json!(self.confidence);
+        settings
+    }
 }
 
 /// One arm's answers, as a judge gets them.
@@ -322,6 +342,29 @@ impl Judge {
         Ok(questions)
     }
 
+    /// Looks whether every judge can be asked, without asking any.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that names the model, and the variable where a key is missing.
+    pub fn check_models(&self, environment: &Environment) -> Result<(), StepFailure> {
+        self.panel
+            .iter()
+            .try_for_each(|model| self.asker(model).check(environment))
+    }
+
+    /// One judge as a chain of its own.
+    fn asker(&self, model: &ModelReference) -> Teacher {
+        Teacher {
+            chain: vec![model.clone()],
+            budget_usd: self.budget_usd,
+            concurrency: self.concurrency,
+            temperature: 0.0,
+            max_tokens: MAX_TOKENS,
+            pipeline: self.pipeline.clone(),
+            simulator: self.simulator.clone(),
+        }
+    }
+
     async fn gateways(
         &self,
         teachers: &Teachers,
@@ -332,15 +375,7 @@ impl Judge {
         let scope = self.scope(known);
         let mut gateways = Vec::with_capacity(self.panel.len());
         for model in &self.panel {
-            let asked = Teacher {
-                chain: vec![model.clone()],
-                budget_usd: self.budget_usd,
-                concurrency: self.concurrency,
-                temperature: 0.0,
-                max_tokens: MAX_TOKENS,
-                pipeline: self.pipeline.clone(),
-                simulator: self.simulator.clone(),
-            };
+            let asked = self.asker(model);
             let gateway = teachers
                 .connect_within(scope.clone(), &asked, task, known, context)
                 .await?;

@@ -37,6 +37,9 @@ pub(crate) struct LabelUsage {
     /// What the chain's models cost, and how old that knowledge was on the day of asking.
     #[serde(default)]
     pub prices: Vec<distill_report::PriceAge>,
+    /// Requests in flight at most.
+    #[serde(default)]
+    pub concurrency: Option<usize>,
 }
 
 /// What one answer took, when it was asked. What the vendor did not tell is absent.
@@ -222,6 +225,7 @@ pub(crate) fn usage(
         from_journal: asked.from_journal(),
         per_row: asked.per_row.clone(),
         prices: crate::prices::ages(gateway.chain()),
+        concurrency: Some(gateway.concurrency()),
         seconds,
         simulated: spend.simulated,
         spend: serde_json::to_value(&spend).map_err(|error| {

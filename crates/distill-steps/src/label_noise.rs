@@ -55,6 +55,8 @@ const CONFIDENCE: f64 = 0.95;
 pub struct LabelNoise {
     pub task: TaskDefinition,
     pub seed: u64,
+    /// Whether a simulated teacher gave the labels.
+    pub simulated: bool,
 }
 
 /// What was found.
@@ -108,7 +110,7 @@ pub(crate) struct Measured {
 
 impl LabelNoise {
     pub fn settings(&self) -> Value {
-        json!({ "task": self.task })
+        json!({ "task": self.task, "simulated": self.simulated })
     }
 
     /// Looks at the labels of `examples`. `rows` carry the human labels, where there are any beside
@@ -125,7 +127,7 @@ impl LabelNoise {
             .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
         let mut estimate = NoiseEstimate {
             method: format!(
-                "{FOLDS}-fold cross-validated linear student: disagreement with the quarter of labels that it is surest of; suspects and upper share by confident learning"
+                "share of other answers on the quarter of examples that a linear student is surest of, {FOLDS}-fold cross-validated"
             ),
             n: examples.len(),
             ..NoiseEstimate::default()
@@ -227,6 +229,41 @@ impl LabelNoise {
             probabilities[row] = values;
         }
         Ok(probabilities)
+    }
+}
+
+impl NoiseEstimate {
+    /// How it was found and within what, in one sentence.
+    pub(crate) fn told(&self) -> String {
+        let percent = |share: f64| format!("{:.1}%", share * 100.0);
+        let mut told = self.method.clone();
+        if let Some(reason) = &self.reason {
+            told = format!("not estimated: {reason}");
+        }
+        if let Some(interval) = &self.interval {
+            told.push_str(&format!(
+                "; interval {} to {}, if errors fall on all texts alike",
+                percent(interval.low),
+                percent(interval.high)
+            ));
+        }
+        if let Some(upper) = self.upper_share {
+            told.push_str(&format!(
+                "; confident learning over all of them says {}, the student's own errors included",
+                percent(upper)
+            ));
+        }
+        if let Some(measured) = &self.measured {
+            told.push_str(&format!(
+                "; measured against the human labels: {} of {} are wrong ({}), {} of the {} suspects",
+                measured.wrong,
+                measured.n,
+                percent(measured.wrong as f64 / measured.n as f64),
+                measured.suspects_wrong,
+                measured.suspects
+            ));
+        }
+        told
     }
 }
 

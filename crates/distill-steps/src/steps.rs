@@ -19,7 +19,6 @@ use crate::{
     measure::Measure,
     rows::{AnswerRow, Example, Row, read_json, read_lines, write_json, write_lines},
     smoke,
-    split::split,
     student::StudentAnswerer,
     teacher::{Environment, Teachers},
     train::{Folders, Train},
@@ -27,6 +26,7 @@ use crate::{
 };
 
 mod judging;
+mod learning;
 
 /// The executor's side of all step kinds.
 pub struct Steps {
@@ -87,16 +87,12 @@ fn compute(work: &Work<Action>, context: &StepContext) -> Result<Outcome, StepFa
             Ok(outcome(json!({ "rows": rows.len() })))
         }
         Action::Curate(settings) => run_curate(&settings.task, work),
-        Action::Split(settings) => {
-            let examples: Vec<Example> = read_lines(work.input("examples"))?;
-            let (train, validation) = split(examples, settings.validation, settings.seed);
-            write_lines(work.output("train"), &train)?;
-            write_lines(work.output("validation"), &validation)?;
-            Ok(outcome(
-                json!({ "train": train.len(), "validation": validation.len() }),
-            ))
-        }
+        Action::LabelNoise(noise) => learning::run_label_noise(noise, work),
+        Action::Split(settings) => learning::run_split(settings, work),
         Action::Train(train) => run_train(train, work, context),
+        Action::Curve(curve) => learning::run_curve(curve, work, context),
+        Action::CurveFigures(figures) => learning::run_curve_figures(figures, work),
+        Action::Cascade(cascade) => learning::run_cascade(cascade, work, context),
         Action::Evaluate(evaluate) => run_evaluate(evaluate, work, context),
         Action::Repeat(repeat) => judging::run_repeat(repeat, work, context),
         Action::Compare(settings) => run_compare(settings, work),

@@ -30,6 +30,7 @@ mod answerer;
 mod command;
 mod compare;
 mod files;
+mod judging;
 mod path;
 mod require;
 mod rows;

@@ -113,6 +113,14 @@ impl Teacher {
         })
     }
 
+    /// Looks whether every model of the chain can be asked, without asking any.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that names the model, and the variable where a key is missing.
+    pub fn check(&self, environment: &Environment) -> Result<(), StepFailure> {
+        self.targets(environment).map(drop)
+    }
+
     fn targets(&self, environment: &Environment) -> Result<Vec<Target>, StepFailure> {
         let prices = crate::prices::table(environment)?;
         self.chain

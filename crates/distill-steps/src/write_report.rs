@@ -9,7 +9,7 @@ use distill_pipeline::{
     spec::{AcceptSpec, DataSource as SpecSource, ResolvedSpec},
 };
 use distill_report::{
-    AcceptFacts, DataFacts, EnergyFacts, EvalDuplicate, JudgeFacts, LabelConflict, LabelFacts,
+    AcceptFacts, CostModel, DataFacts, EnergyFacts, EvalDuplicate, JudgeFacts, LabelConflict, LabelFacts,
     LabelNoiseFacts, Lineage as ReportLineage, LoadFacts, NoiseFloorFacts, PriceAge, RunReport,
     SCHEMA, Spend, TaskFacts, TrainingFacts,
 };
@@ -124,6 +124,9 @@ pub(crate) struct Facts {
     pub data: DataFacts,
     pub labels: LabelFacts,
     pub spend: Option<Spend>,
+    /// The part of the spend that went to attempts without an answer.
+    #[serde(default)]
+    pub failed_attempts_usd: Option<f64>,
     pub training: Vec<TrainingFacts>,
     pub lineage: ReportLineage,
     #[serde(default)]
@@ -166,6 +169,7 @@ pub(crate) fn assemble(document: &StudyDocument, findings: Findings) -> RunRepor
     let settings = &study.settings;
     let additions = facts.additions.clone();
     let simulated = study.teacher_simulated();
+    let cost = charged(findings.cost.clone(), facts);
     let next_command = next_command(&findings, &facts.lineage.run_id);
     let notes = notes(&findings, additions.notes, simulated);
     RunReport {
@@ -203,8 +207,8 @@ pub(crate) fn assemble(document: &StudyDocument, findings: Findings) -> RunRepor
         differences: findings.differences,
         regressions: findings.regressions,
         recommendation: findings.recommendation,
-        sensitivity: findings.cost.sensitivity(),
-        cost: findings.cost,
+        sensitivity: cost.sensitivity(),
+        cost,
         cascade: findings.cascades,
         learning_curves: findings.learning_curves,
         noise_floor: additions.noise_floor,
@@ -214,7 +218,7 @@ pub(crate) fn assemble(document: &StudyDocument, findings: Findings) -> RunRepor
         eval_duplicates: additions.eval_duplicates,
         load: loads(study, additions.load),
         energy: energy(study, additions.energy),
-        price_age: additions.price_age,
+        price_age: price_age(study, additions.price_age),
     }
 }
 
@@ -263,6 +267,28 @@ fn notes(findings: &Findings, more: Vec<String>, simulated: bool) -> Vec<String>
         notes.push("the teacher is SIMULATED: its answers are the gold answers with errors put in, its prices and latencies are settings".to_owned());
     }
     notes
+}
+
+/// The cost model with the whole job's one-off cost: the comparison saw the teacher's account as it
+/// stood when the test rows were answered, and no judge's.
+fn charged(cost: CostModel, facts: &Facts) -> CostModel {
+    let labels = facts.spend.as_ref().map_or(0.0, |spend| spend.settled_usd);
+    let judge = match &facts.additions.judge {
+        Some(judge) => judge.usd,
+        None => Some(0.0),
+    };
+    cost.with_one_off(Some(labels), facts.failed_attempts_usd, judge)
+}
+
+/// Every model once, though several arms ask it.
+fn price_age(study: &Study, more: Vec<PriceAge>) -> Vec<PriceAge> {
+    let mut prices: Vec<PriceAge> = Vec::new();
+    for price in study.arms.iter().flat_map(|arm| arm.prices.clone()).chain(more) {
+        if !prices.contains(&price) {
+            prices.push(price);
+        }
+    }
+    prices
 }
 
 fn loads(study: &Study, more: Vec<LoadFacts>) -> Vec<LoadFacts> {

@@ -8,12 +8,15 @@ use serde_json::json;
 use super::load::Job;
 use crate::{
     arguments::{Format, PipelineArguments},
+    environment,
     failure::Failure,
 };
 
 pub(crate) fn execute(arguments: &PipelineArguments) -> Result<ExitCode, Failure> {
     let job = Job::load(&arguments.pipeline)?;
     let facts = job.compiled.inspect().map_err(Failure::from)?;
+    job.compiled
+        .check_models(&environment::with_prices(arguments.prices.as_deref()))?;
     if arguments.format == Format::Json {
         println!(
             "{}",

@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::ExitCode};
 
+use distill_eval::Decision;
 use distill_pipeline::record::RunId;
 use distill_runner::{Clock as _, Home, SystemClock};
 use distill_serve::{Despite, GateRecord, Release};
@@ -79,6 +80,20 @@ pub(crate) async fn execute(arguments: &DeployArguments) -> Result<ExitCode, Fai
 
 fn recommended(home: &Home, view: &distill_pipeline::record::RunView) -> Result<String, Failure> {
     let report = read_report(home, view)?;
+    let decision = report.recommendation.verdict.decision;
+    if let (Some(choice), Decision::Cascade { .. } | Decision::CheaperApi) =
+        (&report.recommendation.choice, decision)
+    {
+        let what = if decision == Decision::CheaperApi {
+            "a hosted model of another name, which no release can serve"
+        } else {
+            "a student that asks the teacher on the rows it is not sure of, and a release serves a student that answers alone"
+        };
+        return Err(Failure::bad_input(format!(
+            "the run recommends {choice} ({decision}): {what}"
+        ))
+        .hint("`--student NAME` releases a student alone, if it meets the gate alone"));
+    }
     report.recommendation.choice.ok_or_else(|| {
         Failure::bad_input(format!(
             "the run recommends no student: {}",

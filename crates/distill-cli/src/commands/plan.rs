@@ -20,7 +20,10 @@ pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, F
     let facts = job.compiled.inspect().map_err(Failure::from)?;
     let estimate = job
         .compiled
-        .estimate(home.path(), environment::reader())
+        .estimate(
+            home.path(),
+            environment::with_prices(arguments.prices.as_deref()),
+        )
         .await
         .map_err(Failure::from)?;
     if arguments.format == Format::Json {

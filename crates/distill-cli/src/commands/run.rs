@@ -2,6 +2,7 @@
 
 use std::{env, path::Path, process::ExitCode};
 
+use distill_eval::Decision;
 use distill_pipeline::record::{RunOutcome, RunView, StepState};
 use distill_report::RunReport;
 use distill_runner::{About, Budget, Home, LocalExecutor, RunRequest};
@@ -9,7 +10,7 @@ use distill_steps::Steps;
 
 use super::{interruption, load::Job};
 use crate::{
-    arguments::{Format, RunArguments},
+    arguments::{CiFiles, Format, RunArguments},
     environment,
     failure::{Failure, exit},
     progress::{self, View},
@@ -18,7 +19,10 @@ use crate::{
 pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let home = environment::home()?;
     let job = Job::load(&arguments.pipeline)?;
-    let executor = LocalExecutor::new(Steps::new(home.path(), environment::reader()));
+    let executor = LocalExecutor::new(Steps::new(
+        home.path(),
+        environment::with_prices(arguments.prices.as_deref()),
+    ));
     let mut request = RunRequest::new(
         home.clone(),
         job.compiled.graph,
@@ -61,12 +65,30 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failur
         &report.header.run.to_string(),
         &folder,
     );
-    let met = distill_steps::gate::is_met(&document.recommendation.verdict);
+    write_ci_files(&arguments.files, &document)?;
+    let met = document.recommendation.verdict.decision.is_met();
     Ok(ExitCode::from(if arguments.gate && !met {
         exit::GATE
     } else {
         0
     }))
+}
+
+/// Writes the files that a CI system asked for.
+pub(super) fn write_ci_files(files: &CiFiles, report: &RunReport) -> Result<(), Failure> {
+    let wanted = [
+        (&files.junit, distill_report::junit as fn(&RunReport) -> String),
+        (&files.summary, distill_report::summary),
+    ];
+    for (path, render) in wanted {
+        let Some(path) = path else { continue };
+        std::fs::write(path, render(report)).map_err(|error| {
+            Failure::failed(format!("`{}` cannot be written", path.display()))
+                .caused_by(error)
+                .hint("the folder must exist; the run itself is kept: `distill report --junit FILE` writes it later")
+        })?;
+    }
+    Ok(())
 }
 
 fn about(pipeline: &str, path: &Path, text: String) -> About {
@@ -135,12 +157,18 @@ fn show(arguments: &RunArguments, report: &RunReport, run: &str, folder: &Path) 
     println!("{}", distill_report::terminal(report));
     eprintln!();
     eprintln!("report   {}", folder.join("report.html").display());
-    match &report.recommendation.choice {
-        Some(student) => eprintln!("release  distill deploy {run} --student {student}"),
-        None => eprintln!(
-            "release  no student is recommended: {}",
-            report.recommendation.reason
+    let recommendation = &report.recommendation;
+    match (&recommendation.choice, recommendation.verdict.decision) {
+        (Some(student), Decision::Replace) => {
+            eprintln!("release  distill deploy {run} --student {student}");
+        }
+        (Some(choice), Decision::Cascade { .. }) => eprintln!(
+            "release  {choice} is a cascade: `distill deploy` releases a student that answers alone"
         ),
+        (Some(choice), Decision::CheaperApi) => eprintln!(
+            "release  {choice} is a hosted model: change the model that your program asks"
+        ),
+        _ => eprintln!("release  nothing is recommended: {}", recommendation.reason),
     }
     eprintln!("next     distill init your.csv");
 }

@@ -118,7 +118,11 @@ pub(super) fn read(source: &SourceText) -> Result<Node, Finding> {
                 ),
             )
             .label("read no further")
-            .hint(format!("is this {}, or a data file? {}", source.document.words(), source.document.beginning())));
+            .hint(format!(
+                "is this {}, or a data file? {}",
+                source.document.words(),
+                source.document.beginning()
+            )));
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
@@ -158,7 +162,10 @@ fn refused(source: &SourceText, error: &serde_saphyr::Error) -> Finding {
     let (code, message, label, hint) = if limit.iter().any(|word| words.contains(word)) {
         (
             Code::Limit,
-            format!("the file nests or repeats more than {} may ({words})", source.document.words()),
+            format!(
+                "the file nests or repeats more than {} may ({words})",
+                source.document.words()
+            ),
             "stopped reading here",
             "write values out instead of repeating them by `*name`, and nest less",
         )

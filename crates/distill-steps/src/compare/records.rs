@@ -274,7 +274,7 @@ fn input(task: &Task, row: &Row) -> Result<String, StepFailure> {
 }
 
 /// A column's value as a reader sees it; `None` where the row has none.
-fn column_text(row: &Row, column: &str) -> Option<String> {
+pub(crate) fn column_text(row: &Row, column: &str) -> Option<String> {
     match row.fields.get(column)? {
         Value::Null => None,
         Value::String(text) => (!text.trim().is_empty()).then(|| text.clone()),

@@ -3,7 +3,7 @@
 
 use distill_chat::TaskKind;
 use distill_eval::cascade::{Calibration, Threshold};
-use distill_report::{CurveFacts, LoadFacts, Role};
+use distill_report::{CurveFacts, LoadFacts, PriceAge, Role};
 use serde::{Deserialize, Serialize};
 
 use super::records::Evidence;
@@ -64,6 +64,9 @@ pub(crate) struct ArmStudy {
     /// How fast it answered on the engine that will serve it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load: Option<LoadRecord>,
+    /// What a hosted arm's models cost, and how old that knowledge was when they were asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<PriceAge>,
 }
 
 /// How an arm ran on this machine.
@@ -121,7 +124,7 @@ impl Study {
             teacher_load: evidence
                 .hosted
                 .get(&crate::compile::step_name(&Arm::Teacher))
-                .and_then(|(_, usage)| teacher_load(usage, None)),
+                .and_then(|(_, usage)| teacher_load(usage)),
             design: evidence.human.as_ref().map(|labels| labels.design(&ids)),
             notes,
         }
@@ -150,6 +153,7 @@ impl ArmStudy {
             training_seconds: training.map(|training| training.seconds),
             bytes: training.map(|training| training.bytes),
             load: evidence.loads.get(&key).cloned(),
+            prices: usage.map(|usage| usage.prices.clone()).unwrap_or_default(),
         }
     }
 

@@ -12,7 +12,7 @@ use distill_runner::StepFailure;
 use super::{REPORT_STEP, step_name};
 use crate::{
     Action, Arm,
-    action::{Ask, Curate, Split},
+    action::{Ask, Curate},
     arm::ControlKind,
     base::BaseReference,
     evaluate::Evaluate,
@@ -23,7 +23,9 @@ use crate::{
     train::{Initial, Recipe, Train},
 };
 
+mod calibration;
 mod comparing;
+mod curve;
 pub(crate) mod judging;
 mod measuring;
 
@@ -139,6 +141,8 @@ impl Layout<'_> {
             nodes.extend(self.train_node(arm)?);
             nodes.extend(self.evaluate_node(arm)?);
             nodes.extend(self.measure_node(arm));
+            nodes.extend(self.curve_nodes(arm)?);
+            nodes.extend(self.cascade_node(arm));
         }
         nodes.extend(self.cheaper_nodes());
         nodes.extend(self.noise_nodes(arms));
@@ -250,21 +254,12 @@ impl Layout<'_> {
             from = "curate:command";
         }
         nodes.push(self.split_node("split", from));
+        nodes.extend(self.label_noise_node());
         nodes
     }
 
-    fn split_node(&self, name: &str, from: &str) -> StepNode<Action> {
-        let split = Split {
-            validation: self.spec.data.validation,
-            seed: self.spec.seed,
-        };
-        StepNode::new(name, Action::Split(split))
-            .input("examples", EXAMPLES, from, "examples")
-            .output("train", EXAMPLES)
-            .output("validation", EXAMPLES)
-    }
-
-    fn train_node(&self, arm: &Arm) -> Result<Option<StepNode<Action>>, StepFailure> {
+    /// How an arm is trained; `None` for one that is not.
+    fn training(&self, arm: &Arm) -> Result<Option<Train>, StepFailure> {
         let decoder = |initial, full| -> Result<Recipe, StepFailure> {
             Ok(Recipe::Decoder {
                 base: self.base()?,
@@ -297,22 +292,32 @@ impl Layout<'_> {
                 }
             }
         };
-        let train = Train {
+        Ok(Some(Train {
             task: self.task.clone(),
             recipe,
             seed: self.spec.seed,
             side_by_side: self.trained_decoders() > 1,
-        };
-        // Two trainings on a core each are done sooner than one after the other on both: the small
-        // products of a small model leave threads waiting for each other.
-        let resources = if train.side_by_side && train.base().is_some() {
+        }))
+    }
+
+    /// Two trainings on a core each are done sooner than one after the other on both: the small
+    /// products of a small model leave threads waiting for each other.
+    fn training_resources(train: &Train) -> Resources {
+        if train.side_by_side && train.base().is_some() {
             Resources {
                 cpu: 1,
                 ..Resources::default()
             }
         } else {
             ALL_CORES
+        }
+    }
+
+    fn train_node(&self, arm: &Arm) -> Result<Option<StepNode<Action>>, StepFailure> {
+        let Some(train) = self.training(arm)? else {
+            return Ok(None);
         };
+        let resources = Self::training_resources(&train);
         let files = train.base().map(BaseReference::files).unwrap_or_default();
         let split = if *arm == Arm::Control(ControlKind::LinearGold) {
             "split:gold"

@@ -124,15 +124,16 @@ impl Design {
     fn add_equals(
         &self,
         balanced: &mut Balanced,
-        mut agree: Vec<(&Answered<'_>, &Answered<'_>)>,
+        agree: Vec<(&Answered<'_>, &Answered<'_>)>,
         seed: u64,
     ) {
         let level = self.level(agree.iter().map(|(mine, _)| *mine));
-        agree.sort_by(|one, other| {
-            chance(one.0.id, seed)
-                .total_cmp(&chance(other.0.id, seed))
-                .then(one.0.id.cmp(other.0.id))
-        });
+        let mut drawn: Vec<(f64, (&Answered<'_>, &Answered<'_>))> = agree
+            .into_iter()
+            .map(|pair| (chance(pair.0.id, seed), pair))
+            .collect();
+        drawn.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.0.id.cmp(other.1.0.id)));
+        let agree: Vec<_> = drawn.into_iter().map(|(_, pair)| pair).collect();
         let keep = (balanced.rate * agree.len() as f64).floor() as usize;
         let asked = |answered: &Answered<'_>| self.labelled.contains(answered.id);
         let unasked = agree[..keep].iter().filter(|(mine, _)| !asked(mine)).count();

@@ -30,6 +30,7 @@ fn step(labels: Vec<String>, seed: u64) -> LabelNoise {
             schema: None,
         },
         seed,
+        simulated: false,
     }
 }
 

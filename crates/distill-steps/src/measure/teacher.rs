@@ -7,7 +7,7 @@ use crate::label::LabelUsage;
 
 /// The teacher's figures under the names of a load measurement. `None` where the journal timed no
 /// answer. What the journal does not hold is absent and said so.
-pub(crate) fn teacher_load(usage: &LabelUsage, concurrency: Option<usize>) -> Option<LoadFacts> {
+pub(crate) fn teacher_load(usage: &LabelUsage) -> Option<LoadFacts> {
     let spend = &usage.spend;
     let latency = spend.get("latency").filter(|latency| !latency.is_null())?;
     let number = |name: &str| latency.get(name).and_then(Value::as_f64);
@@ -44,7 +44,7 @@ pub(crate) fn teacher_load(usage: &LabelUsage, concurrency: Option<usize>) -> Op
             .to_owned(),
         arrival: Arrival::Recorded,
         num_prompts: sent,
-        max_concurrency: concurrency,
+        max_concurrency: usage.concurrency,
         completed,
         failed,
         mean_e2el_ms: number("mean_ms"),

@@ -278,7 +278,7 @@ fn energy_is_counted_else_estimated_else_absent() {
 fn usage(spend: serde_json::Value) -> LabelUsage {
     serde_json::from_value(json!({
         "rows": 6, "statuses": {}, "from_journal": 2, "seconds": 1.0, "spend": spend,
-        "alerts": [], "simulated": true,
+        "alerts": [], "simulated": true, "concurrency": 8,
     }))
     .unwrap()
 }
@@ -295,11 +295,11 @@ fn the_teachers_figures_keep_cache_hits_and_retries_apart() {
                 {"target": "a", "outcome": "rate_limited", "attempts": 3},
             ],
         })),
-        Some(8),
     )
     .unwrap();
     assert!(facts.simulated);
     assert_eq!((facts.num_prompts, facts.completed, facts.failed), (7, 4, 3));
+    assert_eq!(facts.max_concurrency, Some(8));
     close(facts.p95_e2el_ms, 400.0);
     assert_eq!((facts.mean_ttft_ms, facts.mean_tpot_ms), (None, None));
     assert_eq!(facts.request_throughput, None);
@@ -307,11 +307,11 @@ fn the_teachers_figures_keep_cache_hits_and_retries_apart() {
     for part in ["not streamed", "2 answers", "3 attempts failed", "700 ms"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert!(teacher_load(&usage(json!({"latency": null})), None).is_none());
+    assert!(teacher_load(&usage(json!({"latency": null}))).is_none());
 }
 
 fn context() -> StepContext {
-    let run = RunId::parse("20260131-090507-1a2b").unwrap();
+    let run: RunId = "20260131-090507-1a2b".parse().unwrap();
     StepContext::new(run, "measure", CancellationToken::new(), Arc::new(|_| {}))
 }
 

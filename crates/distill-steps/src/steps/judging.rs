@@ -1,20 +1,24 @@
 //! The steps that ask about the test rows beyond the arms' own answers: the noise floor and judges.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
+use distill_eval::Settings;
 use distill_pipeline::record::Level;
+use distill_report::{JudgeFacts, RepeatFacts};
 use distill_runner::{Outcome, StepContext, StepFailure, Work};
 use serde_json::json;
 
 use super::{known_rows, outcome, task_of};
 use crate::{
-    Action,
-    judge::{Judge, JudgedArm, read_verdicts},
+    Action, Arm,
+    compare::column_text,
+    judge::{Figures, HumanVerdict, Judge, JudgeStep, Judged, JudgedArm, facts, read_verdicts},
     label,
     noise::{self, NoiseFloor, Repeat},
-    rows::{AnswerRow, Prediction, Row, read_lines, write_json, write_lines},
+    rows::{AnswerRow, Prediction, Row, read_json, read_lines, write_json, write_lines},
     student::StudentAnswerer,
     teacher::Teachers,
+    write_report::Additions,
 };
 
 /// Asks the teacher again and holds the two answers against each other.
@@ -48,9 +52,20 @@ pub(super) async fn run_noise_floor(
         .iter()
         .any(|model| distill_gateway::vendor(&model.vendor).is_some_and(|vendor| vendor.simulated));
     let facts = noise::facts(floor, &task, &first, &second, simulated);
+    let found = json!({ "rows": facts.n, "agreement": facts.agreement });
+    let repeats = work
+        .inputs
+        .iter()
+        .filter(|(port, _)| port.starts_with("repeat:"))
+        .map(|(_, path)| read_json(path))
+        .collect::<Result<Vec<RepeatFacts>, _>>()?;
     write_lines(work.output("answers"), &second)?;
-    write_json(work.output("floor"), &facts)?;
-    Ok(outcome(json!({ "rows": facts.n, "agreement": facts.agreement })))
+    let addition = Additions {
+        noise_floor: Some(noise::with_repeats(facts, &repeats)),
+        ..Additions::default()
+    };
+    write_json(work.output("addition"), &addition)?;
+    Ok(outcome(found))
 }
 
 /// Asks a student again.
@@ -81,11 +96,11 @@ pub(super) fn run_repeat(
 /// Judges the arms' answers and reads what people said of them.
 pub(super) async fn run_judge(
     teachers: &Teachers,
-    judge: &Judge,
+    step: &JudgeStep,
     work: &Work<Action>,
     context: &StepContext,
 ) -> Result<Outcome, StepFailure> {
-    let started = Instant::now();
+    let judge = &step.judge;
     let rows: Vec<Row> = read_lines(work.input("asked"))?;
     let arms = judged_arms(judge, work)?;
     let (arms, baseline) = judge.sides(arms);
@@ -104,6 +119,11 @@ pub(super) async fn run_judge(
         }
         verdicts = read;
     }
+    let addition = Additions {
+        judge: Some(figures(step, &rows, &judged, &verdicts, work)),
+        ..Additions::default()
+    };
+    write_json(work.output("addition"), &addition)?;
     write_lines(work.output("judged"), &judged.rows)?;
     write_lines(work.output("verdicts"), &verdicts)?;
     write_json(work.output("usage"), &judged.usage)?;
@@ -112,8 +132,42 @@ pub(super) async fn run_judge(
         "from_journal": judged.usage.from_journal,
         "unreadable": judged.usage.unreadable,
         "human_verdicts": verdicts.len(),
-        "seconds": started.elapsed().as_secs_f64(),
     })))
+}
+
+/// The judge's figures for the report.
+fn figures(
+    step: &JudgeStep,
+    rows: &[Row],
+    judged: &Judged,
+    verdicts: &[HumanVerdict],
+    work: &Work<Action>,
+) -> JudgeFacts {
+    let groups = rows
+        .iter()
+        .filter_map(|row| {
+            let column = step.group.as_ref()?;
+            Some((row.id.clone(), column_text(row, column)?))
+        })
+        .collect();
+    facts(&Figures {
+        mode: step.judge.mode,
+        models: &step.judge.models(),
+        rubric: &step.judge.rubric,
+        same_family: step.judge.same_family,
+        rows: &judged.rows,
+        human: work.inputs.contains_key("calibration").then_some(verdicts),
+        baseline: &Arm::Teacher.name(),
+        groups: &groups,
+        settings: &Settings {
+            confidence: step.confidence,
+            seed: step.seed,
+            ..Settings::default()
+        },
+        usd: judged.usage.usd,
+        budget_usd: Some(step.judge.budget_usd),
+        simulated: judged.usage.simulated,
+    })
 }
 
 /// The answers of every arm that is an input, by the names of the inputs.

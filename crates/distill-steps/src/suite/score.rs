@@ -8,13 +8,17 @@ use distill_eval::{
     Settings, Unit, aggregate, aggregate_scores, compare, compare_corpus, compare_values, stats,
 };
 use distill_pipeline::spec::suite::{CommandDirection, CommandSpec, CommandUnit, RecordedAnswers};
+use distill_report::JudgeFacts;
 use distill_runner::{StepContext, StepFailure};
 
 use super::{
     Answerer, AnswererFacts, Answers, Check, PairFigures, RowScorer, ScorerFigures, SliceFigures,
-    SliceValue, Suite, Summary, command, source_name,
+    SliceValue, Suite, Summary, command,
+    judging::UNCALIBRATED,
+    source_name,
     summary::{FORMAT, RowFacts},
 };
+use crate::teacher::Teachers;
 
 /// Values of one column that have a figure each.
 const MOST_SLICES: usize = 30;
@@ -163,6 +167,7 @@ impl Suite {
         &self,
         answers: &mut [Answers],
         version: &str,
+        teachers: &Teachers,
         context: &StepContext,
     ) -> Result<Summary, StepFailure> {
         let mut scorers = Vec::new();
@@ -192,6 +197,14 @@ impl Suite {
                 }
             });
         }
+        let judge = match &self.spec.judge {
+            None => None,
+            Some(spec) => {
+                let (facts, figures) = self.judged(spec, answers, teachers, context).await?;
+                scorers.extend(figures);
+                Some(facts)
+            }
+        };
         let settings = self.settings();
         Ok(Summary {
             format: FORMAT,
@@ -214,8 +227,9 @@ impl Suite {
             draws: settings.draws,
             seed: settings.seed,
             answerers: answers.iter().map(AnswererFacts::of).collect(),
-            notes: self.notes(&scorers, answers),
+            notes: self.notes(&scorers, judge.as_ref(), answers),
             scorers,
+            judge,
             requirements: Vec::new(),
         })
     }
@@ -248,7 +262,7 @@ impl Suite {
     }
 
     /// Figures of a scorer that scores each row; `scored` holds each answerer's scores in row order.
-    fn row_figures(
+    pub(super) fn row_figures(
         &self,
         name: &str,
         pooling: Pooling,
@@ -300,6 +314,7 @@ impl Suite {
             unit: pooling.unit,
             direction: pooling.direction,
             description,
+            remark: None,
             values: sides
                 .iter()
                 .map(|side| pooling.aggregate(name, &side.rows, &groups, &settings))
@@ -365,6 +380,7 @@ impl Suite {
             unit: scorer.metric.unit,
             direction: scorer.metric.direction,
             description: Some(scorer.metric.description.to_owned()),
+            remark: None,
             values: samples.iter().map(|samples| value(samples)).collect(),
             comparisons,
             slices,
@@ -405,7 +421,12 @@ impl Suite {
     }
 
     /// What a reader must know to read the figures right.
-    fn notes(&self, scorers: &[ScorerFigures], answers: &[Answers]) -> Vec<String> {
+    fn notes(
+        &self,
+        scorers: &[ScorerFigures],
+        judge: Option<&JudgeFacts>,
+        answers: &[Answers],
+    ) -> Vec<String> {
         let mut notes = Vec::new();
         let simulated: Vec<String> = answers
             .iter()
@@ -417,6 +438,18 @@ impl Suite {
                 "SIMULATED: the answers, latencies and prices of {} are made up by this program",
                 simulated.join(", ")
             ));
+        }
+        if let Some(judge) = judge {
+            if judge.simulated {
+                notes
+                    .push("SIMULATED: the judge's verdicts are made up by this program".to_owned());
+            }
+            if !judge.calibrated {
+                notes.push(format!(
+                    "{UNCALIBRATED}: its verdicts were not held against people's; `judge.calibration` names a file of theirs"
+                ));
+            }
+            notes.extend(judge.notes.iter().cloned());
         }
         let without = self
             .rows

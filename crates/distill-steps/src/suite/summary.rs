@@ -6,6 +6,7 @@ use distill_chat::TaskDefinition;
 use distill_eval::{
     Aggregate, Direction, Interval, PairedTable, Quantiles, SampleRecord, Unit, stats,
 };
+use distill_report::JudgeFacts;
 use serde::{Deserialize, Serialize};
 
 use super::{Answers, RequirementResult, file_name};
@@ -31,6 +32,8 @@ pub struct Summary {
     pub answerers: Vec<AnswererFacts>,
     /// The first is the main one.
     pub scorers: Vec<ScorerFigures>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeFacts>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requirements: Vec<RequirementResult>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -93,6 +96,9 @@ pub struct ScorerFigures {
     pub direction: Direction,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// What must be said beside each of these figures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remark: Option<String>,
     /// One an answerer, in their order.
     pub values: Vec<Aggregate>,
     /// Every pair of answerers.

@@ -45,6 +45,10 @@ pub(crate) fn gather(lineage: &Lineage, inputs: &Inputs) -> Facts {
         data: data_facts(inputs),
         labels: label_facts(lineage, inputs),
         spend: usage.map(|usage| total_spend(lineage, usage, inputs)),
+        failed_attempts_usd: match usage {
+            Some(usage) => failed_attempts_usd(account(usage, inputs)),
+            None => Some(0.0),
+        },
         training: training_facts(lineage, &inputs.training),
         lineage: report_lineage(lineage, inputs),
         additions: inputs.additions.clone(),
@@ -190,7 +194,7 @@ fn same_answer(one: &str, other: &str, kind: TaskKind) -> bool {
 
 /// The whole job's account. Labelling and the teacher's own answers share one, and run side by side:
 /// the one that ended last saw every attempt.
-fn total_spend(lineage: &Lineage, teacher: &LabelUsage, inputs: &Inputs) -> Spend {
+fn account<'a>(teacher: &'a LabelUsage, inputs: &'a Inputs) -> &'a LabelUsage {
     let labelling = inputs.labelling.as_ref().map(|(_, usage)| usage);
     let sent = |usage: &LabelUsage| -> u64 {
         let groups = usage.spend.get("attempts").and_then(Value::as_array);
@@ -200,11 +204,26 @@ fn total_spend(lineage: &Lineage, teacher: &LabelUsage, inputs: &Inputs) -> Spen
             .filter_map(|group| number(group, "attempts"))
             .sum()
     };
-    let last = labelling
+    labelling
         .filter(|usage| sent(usage) > sent(teacher))
-        .unwrap_or(teacher);
+        .unwrap_or(teacher)
+}
+
+fn total_spend(lineage: &Lineage, teacher: &LabelUsage, inputs: &Inputs) -> Spend {
+    let labelling = inputs.labelling.as_ref().map(|(_, usage)| usage);
     let from_journal = teacher.from_journal + labelling.map_or(0, |usage| usage.from_journal);
-    spend(lineage, last, from_journal)
+    spend(lineage, account(teacher, inputs), from_journal)
+}
+
+/// Dollars of the attempts that brought no answer and were charged all the same.
+fn failed_attempts_usd(usage: &LabelUsage) -> Option<f64> {
+    let attempts = usage.spend.get("attempts")?.as_array()?;
+    let text = |group: &Value| group.get("outcome").and_then(Value::as_str).map(str::to_owned);
+    attempts
+        .iter()
+        .filter(|group| text(group).as_deref() != Some("answered"))
+        .map(|group| group.get("usd").and_then(Value::as_f64))
+        .sum()
 }
 
 fn number(value: &Value, name: &str) -> Option<u64> {

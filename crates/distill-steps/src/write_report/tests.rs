@@ -20,6 +20,7 @@ fn facts() -> Facts {
         data: DataFacts::default(),
         labels: LabelFacts::default(),
         spend: None,
+        failed_attempts_usd: None,
         training: Vec::new(),
         lineage: ReportLineage {
             run_id: "20260131-090507-1a2b".to_owned(),

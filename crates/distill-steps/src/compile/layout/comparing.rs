@@ -1,5 +1,6 @@
 //! The nodes that put everything together: the comparison and the report.
 
+use distill_chat::TaskKind;
 use distill_pipeline::graph::StepNode;
 
 use super::{Layout, REPORT_STEP};
@@ -12,9 +13,10 @@ use crate::{
 };
 
 impl Layout<'_> {
-    pub(super) fn compare_node(&self, arms: &[Arm]) -> StepNode<Action> {
+    /// The settings of the comparison of `arms`.
+    pub(super) fn compare(&self, arms: &[Arm]) -> Compare {
         let evals = &self.spec.evals;
-        let compare = Compare {
+        Compare {
             task: self.task.clone(),
             accept: self.spec.accept.clone(),
             cost: self.spec.cost.clone(),
@@ -24,7 +26,12 @@ impl Layout<'_> {
             scorers: evals.scorers.clone(),
             slices: evals.slices.clone(),
             group: evals.group.clone(),
-        };
+        }
+    }
+
+    pub(super) fn compare_node(&self, arms: &[Arm]) -> StepNode<Action> {
+        let evals = &self.spec.evals;
+        let compare = self.compare(arms);
         let mut node = StepNode::new("compare", Action::Compare(compare))
             .input("rows", ROWS, "ingest:test", "rows")
             .output("samples", SAMPLES)
@@ -34,6 +41,7 @@ impl Layout<'_> {
         if let Some(human) = &evals.human {
             node = node.file("human", SOURCE_FILE, self.folder.join(human));
         }
+        node = self.with_judge(node);
         for arm in arms {
             let name = step_name(arm);
             let step = format!("evaluate:{name}");
@@ -56,6 +64,14 @@ impl Layout<'_> {
                     format!("measure:{name}"),
                     "load",
                 );
+            }
+            if self.has_curve(arm) {
+                let step = format!("curve-figures:{name}");
+                node = node.input(format!("curve:{name}"), FACTS, step, "curve");
+            }
+            if self.is_calibrated(arm) {
+                let step = format!("cascade:{name}");
+                node = node.input(format!("cascade:{name}"), FACTS, step, "cascade");
             }
             if matches!(arm, Arm::Student(_) | Arm::Control(_)) {
                 node = node.input(
@@ -82,6 +98,7 @@ impl Layout<'_> {
             .input("train", ROWS, "ingest:train", "rows")
             .input("test", ROWS, "ingest:test", "rows")
             .output("report", REPORT);
+        node = self.with_asked(node);
         for arm in arms
             .iter()
             .filter(|arm| matches!(arm, Arm::Student(_) | Arm::Control(_)))
@@ -93,6 +110,13 @@ impl Layout<'_> {
                 format!("train:{name}"),
                 "training",
             );
+        }
+        if self.task.kind == TaskKind::Classify {
+            node = node.input("addition:label-noise", FACTS, "label-noise", "addition");
+        }
+        for arm in arms.iter().filter(|arm| self.is_calibrated(arm)) {
+            let step = format!("cascade:{}", step_name(arm));
+            node = node.input(format!("addition:{step}"), FACTS, step, "addition");
         }
         if self.teacher.is_some() {
             node = node.input("usage:teacher", FACTS, "evaluate:teacher", "usage");

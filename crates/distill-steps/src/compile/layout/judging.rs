@@ -12,7 +12,7 @@ use crate::{
     Action, Arm,
     action::Ask,
     compile::{model_reference, step_name},
-    judge::Judge,
+    judge::{Judge, JudgeStep},
     noise::{NoiseFloor, Repeat},
     rows::{ANSWERS, FACTS, JUDGED, PREDICTIONS, ROWS, SOURCE_FILE, STUDENT, VERDICTS},
     teacher::{ModelReference, Teacher},
@@ -73,12 +73,12 @@ impl Layout<'_> {
             seed: self.spec.seed,
             confidence: self.spec.accept.confidence,
         };
-        let mut nodes = vec![
-            self.asking(StepNode::new(NOISE_STEP, Action::NoiseFloor(floor)))
-                .input("answers", ANSWERS, "evaluate:teacher", "answers")
-                .output("answers", ANSWERS)
-                .output("floor", FACTS),
-        ];
+        let mut node = self
+            .asking(StepNode::new(NOISE_STEP, Action::NoiseFloor(floor)))
+            .input("answers", ANSWERS, "evaluate:teacher", "answers")
+            .output("answers", ANSWERS)
+            .output("addition", FACTS);
+        let mut nodes = Vec::new();
         for arm in arms.iter().filter(|arm| matches!(arm, Arm::Student(_))) {
             let name = step_name(arm);
             let repeat = Repeat {
@@ -87,8 +87,9 @@ impl Layout<'_> {
                 rows,
                 seed: self.spec.seed,
             };
+            let step = format!("repeat:{name}");
             nodes.push(
-                StepNode::new(format!("repeat:{name}"), Action::Repeat(repeat))
+                StepNode::new(&step, Action::Repeat(repeat))
                     .input("student", STUDENT, format!("train:{name}"), "student")
                     .input("rows", ROWS, "ingest:test", "rows")
                     .input(
@@ -100,30 +101,10 @@ impl Layout<'_> {
                     .output("repeat", FACTS)
                     .resources(ALL_CORES),
             );
+            node = node.input(&step, FACTS, &step, "repeat");
         }
+        nodes.push(node);
         nodes
-    }
-
-    /// Adds what [`Layout::noise_nodes`] found.
-    pub(super) fn with_noise(
-        &self,
-        mut node: StepNode<Action>,
-        arms: &[Arm],
-    ) -> StepNode<Action> {
-        if self.teacher.is_none() || self.spec.evals.noise_floor == 0 {
-            return node;
-        }
-        node = node.input("noise-floor", FACTS, NOISE_STEP, "floor");
-        for arm in arms.iter().filter(|arm| matches!(arm, Arm::Student(_))) {
-            let name = step_name(arm);
-            node = node.input(
-                format!("repeat:{name}"),
-                FACTS,
-                format!("repeat:{name}"),
-                "repeat",
-            );
-        }
-        node
     }
 
     /// What the judge does, where the spec names one.
@@ -175,11 +156,18 @@ impl Layout<'_> {
             return Ok(None);
         };
         let judged = judge.arms.clone();
+        let step = JudgeStep {
+            judge,
+            group: self.spec.evals.group.clone(),
+            confidence: self.spec.accept.confidence,
+            seed: self.spec.seed,
+        };
         let mut node = self
-            .asking(StepNode::new(JUDGE_STEP, Action::Judge(judge)))
+            .asking(StepNode::new(JUDGE_STEP, Action::Judge(Box::new(step))))
             .output("judged", JUDGED)
             .output("verdicts", VERDICTS)
-            .output("usage", FACTS);
+            .output("usage", FACTS)
+            .output("addition", FACTS);
         for arm in &judged {
             let name = step_name(arm);
             let step = format!("evaluate:{name}");
@@ -195,7 +183,7 @@ impl Layout<'_> {
         Ok(Some(node))
     }
 
-    /// Adds what the judge found.
+    /// Adds the judge's words to the comparison, for the records and the verdict.
     pub(super) fn with_judge(&self, node: StepNode<Action>) -> StepNode<Action> {
         if self.spec.evals.judge.is_none() {
             return node;
@@ -203,6 +191,17 @@ impl Layout<'_> {
         node.input("judged", JUDGED, JUDGE_STEP, "judged")
             .input("verdicts", VERDICTS, JUDGE_STEP, "verdicts")
             .input("usage:judge", FACTS, JUDGE_STEP, "usage")
+    }
+
+    /// Adds what the judge and the noise floor found to the report.
+    pub(super) fn with_asked(&self, mut node: StepNode<Action>) -> StepNode<Action> {
+        if self.spec.evals.judge.is_some() {
+            node = node.input("addition:judge", FACTS, JUDGE_STEP, "addition");
+        }
+        if self.teacher.is_some() && self.spec.evals.noise_floor > 0 {
+            node = node.input("addition:noise-floor", FACTS, NOISE_STEP, "addition");
+        }
+        node
     }
 
     fn calibration_file(&self) -> Option<PathBuf> {
