@@ -18,7 +18,7 @@ pub(crate) use lines::{deferral, learning, reliability};
 /// In the units of a figure's view box, as every length here.
 const WIDTH: f64 = 520.0;
 /// What a letter takes at the figure's text size, generously.
-const LETTER: f64 = 7.0;
+const LETTER: f64 = 7.6;
 const LINE: f64 = 15.0;
 
 /// The part of a figure that data is drawn in.
@@ -150,7 +150,7 @@ fn mark(role: Role, x: f64, y: f64, main: bool) -> String {
 fn legend(svg: &mut String, top: f64, roles: &[Role]) -> f64 {
     let (mut x, mut y) = (18.0, top);
     for role in roles {
-        let width = 30.0 + 8.0 * role.label().len() as f64;
+        let width = 30.0 + 9.2 * role.label().len() as f64;
         if x + width > WIDTH {
             x = 18.0;
             y += LINE + 4.0;

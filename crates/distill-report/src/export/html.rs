@@ -300,9 +300,15 @@ fn body_row(table: &Table, row: &[Line], emphasised: bool) -> String {
                 format!("<th scope=\"row\">{}</th>", inline(cell))
             } else {
                 format!(
-                    "<td{} data-label=\"{}\"><span>{}</span></td>",
+                    "<td{} data-label=\"{}\"><span{}>{}</span></td>",
                     number_class(column.align),
                     escape(&column.title),
+                    // A number and its interval stay on one line; what a comma adds may break.
+                    if cell.quoted || cell.text.contains(", ") {
+                        ""
+                    } else {
+                        " class=\"whole\""
+                    },
                     inline(cell)
                 )
             }

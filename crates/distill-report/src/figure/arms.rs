@@ -294,7 +294,7 @@ pub(crate) fn slices(report: &RunReport) -> Option<String> {
     };
     let rows = 26.0;
     let plot = Plot {
-        left: 190.0,
+        left: 200.0,
         right: WIDTH - 14.0,
         top: 8.0,
         bottom: 14.0 + rows * names.len() as f64,
@@ -320,7 +320,7 @@ pub(crate) fn slices(report: &RunReport) -> Option<String> {
             body,
             r#"<text x="{:.1}" y="{y:.1}" text-anchor="end">{}</text>"#,
             plot.left - 8.0,
-            escape(&short(name, 25))
+            escape(&short(name, 22))
         );
     }
     for (layer, arm) in shown.iter().enumerate().rev() {

@@ -135,7 +135,7 @@ fn line_legend(svg: &mut String, top: f64, names: &[(&str, Option<&str>, String)
     let (mut x, mut y) = (14.0, top);
     for (line, mark, name) in names {
         let name = short(name, 40);
-        let width = 50.0 + 8.0 * name.chars().count() as f64;
+        let width = 50.0 + 9.0 * name.chars().count() as f64;
         if x + width > WIDTH && x > 14.0 {
             x = 14.0;
             y += 19.0;
