@@ -33,7 +33,7 @@ pub use metric::{
 };
 pub use paired::{
     CompareError, Comparison, CorpusComparison, PairedTable, Scale, compare, compare_corpus,
-    compare_percentiles, compare_values,
+    compare_percentiles, compare_samples, compare_values,
 };
 pub use recommend::{Candidate, CandidateVerdict, Recommendation, recommend};
 pub use record::{ExpectedBy, Judgement, SampleRecord};

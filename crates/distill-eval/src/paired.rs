@@ -6,7 +6,7 @@ use distill_chat::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Interval, Sample, Score, ScoredRow, Scorer, Settings,
+    Interval, Rule, Sample, Score, ScoredRow, Scorer, Settings,
     aggregate::value_of,
     stats::{
         Mean, Percentile,
@@ -184,6 +184,43 @@ pub fn compare_percentiles(
     })
 }
 
+/// Compares two sides under any scorer: right and wrong by a table, other scores and metrics of the
+/// whole set by the paired bootstrap, which also takes rows of one group together.
+///
+/// # Errors
+/// When the two sides are not answers to the same rows.
+pub fn compare_samples(
+    scorer: &Scorer,
+    candidate: &[Sample],
+    baseline: &[Sample],
+    task: &Task,
+    settings: &Settings,
+) -> Result<Comparison, CompareError> {
+    let scale = Scale::of(scorer.metric.unit, scorer.metric.direction);
+    let rows = scorer
+        .score_all(candidate, task)
+        .zip(scorer.score_all(baseline, task));
+    let Some((first, second)) = rows else {
+        let sides = Sides::pair(scorer, candidate, baseline, task)?;
+        return Ok(Comparison::of_statistics(
+            scorer.statistic(&sides.candidate, task).as_ref(),
+            scorer.statistic(&sides.baseline, task).as_ref(),
+            &sides.clusters,
+            sides.left_out,
+            scale,
+            settings,
+        ));
+    };
+    let groups: BTreeMap<String, String> = candidate
+        .iter()
+        .filter_map(|sample| Some((sample.id.clone(), sample.group.clone()?)))
+        .collect();
+    if matches!(scorer.metric.rule, Rule::Share(_)) && groups.is_empty() {
+        return compare(&first, &second, settings.confidence);
+    }
+    compare_values(&first, &second, scale, &groups, settings)
+}
+
 /// Compares a scorer's value over the rows that both sides have scored, by a paired bootstrap; rows
 /// of one group are drawn together.
 ///
@@ -196,37 +233,21 @@ pub fn compare_corpus(
     task: &Task,
     settings: &Settings,
 ) -> Result<CorpusComparison, CompareError> {
-    let pairs = pair(candidate, baseline, |sample| sample.id.as_str())?;
-    let all = pairs.len();
-    let mut sides = (Vec::new(), Vec::new());
-    for (first, second) in pairs {
-        if first.gold != second.gold {
-            return Err(CompareError::Reference {
-                id: first.id.clone(),
-            });
-        }
-        let scored = |sample| scorer.unscored_reason(sample, task).is_none();
-        if scored(first) && scored(second) {
-            sides.0.push(first);
-            sides.1.push(second);
-        }
-    }
-    let n = sides.0.len();
-    let first = scorer.statistic(&sides.0, task);
-    let second = scorer.statistic(&sides.1, task);
+    let sides = Sides::pair(scorer, candidate, baseline, task)?;
+    let first = scorer.statistic(&sides.candidate, task);
+    let second = scorer.statistic(&sides.baseline, task);
     let (candidate, baseline) = (value_of(first.as_ref()), value_of(second.as_ref()));
-    let clusters = Clusters::of(sides.0.iter().map(|sample| sample.group.as_deref()));
     let drawn = bootstrap::paired(
         first.as_ref(),
         second.as_ref(),
-        &clusters,
+        &sides.clusters,
         settings.draws,
         settings.seed,
     );
     Ok(CorpusComparison {
         metric: scorer.name(),
-        n,
-        left_out: all - n,
+        n: sides.candidate.len(),
+        left_out: sides.left_out,
         candidate,
         baseline,
         difference: candidate
@@ -234,6 +255,46 @@ pub fn compare_corpus(
             .map(|(candidate, baseline)| candidate - baseline),
         interval: drawn.map(|drawn| drawn.interval(settings.confidence)),
     })
+}
+
+/// The rows that both sides have scored.
+struct Sides<'a> {
+    candidate: Vec<&'a Sample>,
+    baseline: Vec<&'a Sample>,
+    clusters: Clusters,
+    left_out: usize,
+}
+
+impl<'a> Sides<'a> {
+    fn pair(
+        scorer: &Scorer,
+        candidate: &'a [Sample],
+        baseline: &'a [Sample],
+        task: &Task,
+    ) -> Result<Self, CompareError> {
+        let pairs = pair(candidate, baseline, |sample| sample.id.as_str())?;
+        let all = pairs.len();
+        let (mut candidate, mut baseline) = (Vec::new(), Vec::new());
+        for (first, second) in pairs {
+            if first.gold != second.gold {
+                return Err(CompareError::Reference {
+                    id: first.id.clone(),
+                });
+            }
+            let scored = |sample| scorer.unscored_reason(sample, task).is_none();
+            if scored(first) && scored(second) {
+                candidate.push(first);
+                baseline.push(second);
+            }
+        }
+        let clusters = Clusters::of(candidate.iter().map(|sample| sample.group.as_deref()));
+        Ok(Self {
+            left_out: all - candidate.len(),
+            candidate,
+            baseline,
+            clusters,
+        })
+    }
 }
 
 /// Whether a row was right; `None` when it was not scored.

@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PairedTable;
 use crate::{
-    Interval, IntervalMethod, Settings, Statistic,
+    Direction, Interval, IntervalMethod, Settings, Statistic, Unit,
     aggregate::value_of,
     stats::{
         bootstrap::{self, Clusters, Distribution},
@@ -25,6 +25,20 @@ impl Default for Scale {
         Self {
             full: 1.0,
             lower_is_better: false,
+        }
+    }
+}
+
+impl Scale {
+    /// Of a metric's values. A scale of the scorer's own has no full score that is known: a margin
+    /// is then in its points.
+    pub fn of(unit: Unit, direction: Direction) -> Self {
+        Self {
+            full: match unit {
+                Unit::Share | Unit::Score0To1 | Unit::Points => 1.0,
+                Unit::Score0To100 => 100.0,
+            },
+            lower_is_better: direction == Direction::Lower,
         }
     }
 }

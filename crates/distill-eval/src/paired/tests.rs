@@ -62,3 +62,138 @@ fn different_rows_are_an_error_and_not_a_smaller_table() {
         Err(CompareError::NotRightOrWrong { .. })
     ));
 }
+
+use proptest::prelude::*;
+
+use crate::Settings;
+
+fn few_draws() -> Settings {
+    Settings {
+        draws: 50,
+        ..Settings::default()
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_the_rows_changes_no_comparison(
+        scores in proptest::collection::vec((proptest::option::of(0_u8..5), proptest::option::of(0_u8..5)), 0..40),
+        grouped in any::<bool>(),
+        turns in (0_usize..40, 0_usize..40),
+    ) {
+        let side = |of: fn(&(Option<u8>, Option<u8>)) -> Option<u8>, right_only: bool| -> Vec<ScoredRow> {
+            scores
+                .iter()
+                .enumerate()
+                .map(|(row, pair)| ScoredRow {
+                    id: format!("{row:03}"),
+                    score: of(pair).map_or_else(|| Score::unscored("no answer"), |value| {
+                        let value = if right_only { value % 2 } else { value };
+                        Score::Value(f64::from(value))
+                    }),
+                })
+                .collect()
+        };
+        let groups: BTreeMap<String, String> = scores
+            .iter()
+            .enumerate()
+            .filter(|_| grouped)
+            .map(|(row, _)| (format!("{row:03}"), (row / 3).to_string()))
+            .collect();
+        let turned = |mut rows: Vec<ScoredRow>, turn: usize| {
+            let length = rows.len().max(1);
+            rows.rotate_left(turn % length);
+            rows
+        };
+        let scored = scores.iter().filter(|(first, second)| first.is_some() && second.is_some()).count();
+        for right_only in [true, false] {
+            let (first, second) = (side(|pair| pair.0, right_only), side(|pair| pair.1, right_only));
+            let (other, another) = (turned(first.clone(), turns.0), turned(second.clone(), turns.1));
+            let compared = |first: &[ScoredRow], second: &[ScoredRow]| {
+                compare_values(first, second, Scale::default(), &groups, &few_draws()).unwrap()
+            };
+            let found = compared(&first, &second);
+            prop_assert_eq!(&found, &compared(&other, &another));
+            prop_assert_eq!((found.n, found.left_out), (scored, scores.len() - scored));
+            // Nothing scored is nothing measured, and no zero.
+            prop_assert_eq!(found.difference.is_none(), scored == 0);
+            prop_assert_eq!(found.interval.is_none(), scored == 0);
+            if right_only {
+                prop_assert_eq!(compare(&first, &second, 0.95), compare(&other, &another, 0.95));
+            }
+        }
+    }
+}
+
+#[test]
+fn percentiles_are_compared_on_the_rows_that_both_sides_measured() {
+    let side = |slower: f64, rows: std::ops::Range<u32>| -> BTreeMap<String, f64> {
+        rows.map(|row| (format!("{row:03}"), f64::from(row % 50) + slower))
+            .collect()
+    };
+    let (first, second) = (side(10.0, 0..200), side(0.0, 20..220));
+    let found = compare_percentiles(&first, &second, 0.95, &BTreeMap::new(), &few_draws()).unwrap();
+    assert_eq!((found.n, found.left_out), (180, 40));
+    assert_eq!(found.metric, "p95");
+    assert!((found.difference.unwrap() - 10.0).abs() < 1e-9);
+    let interval = found.interval.unwrap();
+    assert!(interval.low <= 10.0 && interval.high >= 10.0);
+    assert!(compare_percentiles(&first, &second, 95.0, &BTreeMap::new(), &few_draws()).is_err());
+    let none = compare_percentiles(
+        &first,
+        &BTreeMap::new(),
+        0.95,
+        &BTreeMap::new(),
+        &few_draws(),
+    )
+    .unwrap();
+    assert_eq!((none.n, none.difference, none.interval), (0, None, None));
+}
+
+/// One way in for every rule: a table, the mean of scores, a value of the whole set.
+#[test]
+fn any_scorer_compares_two_sides() {
+    use distill_chat::{Task, TaskDefinition, TaskKind};
+    let task = Task::new(TaskDefinition {
+        kind: TaskKind::Classify,
+        system: None,
+        prompt: "{{ text }}".into(),
+        labels: vec!["a".to_owned(), "b".to_owned()],
+        schema: None,
+    })
+    .unwrap();
+    let side = |wrong_each: usize, groups: bool| -> Vec<Sample> {
+        (0..120)
+            .map(|row| {
+                let gold = if row % 3 == 0 { "b" } else { "a" };
+                let other = if gold == "a" { "b" } else { "a" };
+                let reply = if row % wrong_each == 0 { other } else { gold };
+                Sample::read(format!("{row:03}"), &task, Ok(reply), Some(gold))
+                    .with_group(groups.then(|| (row / 4).to_string()))
+            })
+            .collect()
+    };
+    let compared = |name: &str, groups: bool| {
+        let scorer = Scorer::parse(name, &serde_json::Map::new()).unwrap();
+        compare_samples(
+            &scorer,
+            &side(5, groups),
+            &side(10, groups),
+            &task,
+            &few_draws(),
+        )
+        .unwrap()
+    };
+    let table = compared("accuracy", false);
+    assert_eq!(table.table.map(|table| table.only_baseline), Some(12));
+    let clustered = compared("accuracy", true);
+    assert_eq!((clustered.table, clustered.groups), (None, Some(30)));
+    let apart = clustered.difference.unwrap() - table.difference.unwrap();
+    assert!(apart.abs() < 1e-12);
+    let corpus = compared("macro_f1", false);
+    assert_eq!((corpus.table, corpus.n, corpus.groups), (None, 120, None));
+    let interval = corpus.interval.unwrap();
+    let difference = corpus.difference.unwrap();
+    assert!(interval.low < difference && difference < interval.high);
+    assert!(corpus.noninferiority_p(0.05).unwrap() > corpus.noninferiority_p(0.3).unwrap());
+}

@@ -147,3 +147,149 @@ fn a_floor_that_is_as_good_is_named() {
         note(&comparison(2500, 100, 300, 100)).starts_with("The floor linear is better than nano")
     );
 }
+
+fn in_role<'a>(
+    name: &'a str,
+    role: CandidateRole,
+    usd: Option<f64>,
+    comparison: &'a Comparison,
+) -> Candidate<'a> {
+    let mut candidate = candidate(name, 7, comparison);
+    candidate.role = role;
+    candidate.input.usd_per_1000 = usd;
+    candidate.input.teacher_usd_per_1000 = Some(1.0);
+    candidate
+}
+
+#[test]
+fn the_cheapest_of_a_student_a_cascade_and_a_hosted_model_is_taken() {
+    let good = comparison(2600, 120, 130, 150);
+    let cascade = CandidateRole::Cascade { deferred: 0.27 };
+    let choose = |student: f64, cascaded: f64, hosted: f64| {
+        let found = recommend(&[
+            in_role("nano", CandidateRole::Student, Some(student), &good),
+            in_role("nano+teacher", cascade, Some(cascaded), &good),
+            in_role("small-api", CandidateRole::CheaperApi, Some(hosted), &good),
+        ]);
+        (found.choice.unwrap(), found.verdict.decision.to_string())
+    };
+    assert_eq!(choose(0.1, 0.3, 0.2), ("nano".into(), "REPLACE".into()));
+    assert_eq!(
+        choose(0.5, 0.3, 0.4),
+        ("nano+teacher".into(), "CASCADE(27%)".into())
+    );
+    assert_eq!(
+        choose(0.5, 0.3, 0.2),
+        ("small-api".into(), "CHEAPER_API".into())
+    );
+}
+
+/// Every candidate counts in the family, whatever its role.
+#[test]
+fn roles_share_one_family() {
+    let (good, bad) = (
+        comparison(2600, 120, 130, 150),
+        comparison(2300, 40, 420, 240),
+    );
+    let found = recommend(&[
+        in_role("nano", CandidateRole::Student, Some(0.1), &good),
+        in_role(
+            "nano+teacher",
+            CandidateRole::Cascade { deferred: 0.5 },
+            Some(0.5),
+            &bad,
+        ),
+        in_role("small-api", CandidateRole::CheaperApi, Some(0.5), &bad),
+    ]);
+    let nano = &found.candidates[0];
+    let (alone, corrected) = (nano.p_noninferior.unwrap(), nano.p_holm.unwrap());
+    assert!((corrected - 3.0 * alone).abs() < 1e-12);
+}
+
+#[test]
+fn labels_that_prove_nothing_stand_outside_the_family_and_replace_nobody() {
+    let good = comparison(2600, 120, 130, 150);
+    for (reference, may) in [
+        (Reference::Gold, true),
+        (Reference::Human, true),
+        (Reference::CalibratedJudge, true),
+        (Reference::UncalibratedJudge, false),
+        (Reference::TeacherLabels, false),
+    ] {
+        for role in [
+            CandidateRole::Student,
+            CandidateRole::Floor,
+            CandidateRole::Cascade { deferred: 0.2 },
+            CandidateRole::CheaperApi,
+        ] {
+            let mut candidate = in_role("nano", role, Some(0.1), &good);
+            candidate.input.reference = reference;
+            let found = recommend(&[candidate]);
+            assert_eq!(
+                found.verdict.decision.is_met(),
+                may,
+                "{reference:?} {role:?}"
+            );
+            assert_eq!(found.candidates[0].p_noninferior.is_some(), may);
+        }
+    }
+}
+
+#[test]
+fn without_a_teacher_the_reason_says_what_was_measured_and_what_is_missing() {
+    let measured = crate::Aggregate {
+        metric: "accuracy".to_owned(),
+        n: 3000,
+        value: Some(0.912),
+        interval: crate::stats::wilson(2736, 3000, 0.95),
+        ..crate::Aggregate::default()
+    };
+    let good = comparison(2600, 120, 130, 150);
+    let mut alone = candidate("nano", 7, &good);
+    alone.input.comparison = None;
+    alone.input.measured = Some(&measured);
+    let found = recommend(&[alone]);
+    assert_eq!(
+        found.verdict.reason,
+        "nano reaches 91.2% accuracy on 3,000 rows (95% interval 90.1% to 92.2%), but no teacher answered those rows, so there is nobody yet whom it could replace; name a teacher in the pipeline, and both are judged on the same rows."
+    );
+    assert!(
+        found
+            .reason
+            .starts_with("None: without a teacher's answers")
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn the_order_of_the_candidates_changes_nothing(
+        tables in proptest::collection::vec((0_usize..2000, 0_usize..150, 0_usize..150, 0_usize..300), 1..6),
+        costs in proptest::collection::vec(proptest::option::of(0.0_f64..2.0), 6),
+        turn in 0_usize..6,
+    ) {
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let comparisons: Vec<Comparison> = tables
+            .iter()
+            .map(|(both, gained, lost, neither)| comparison(*both, *gained, *lost, *neither))
+            .collect();
+        let candidates: Vec<Candidate<'_>> = comparisons
+            .iter()
+            .enumerate()
+            .map(|(index, comparison)| {
+                let role = match index % 3 {
+                    0 => CandidateRole::Student,
+                    1 => CandidateRole::Cascade { deferred: 0.3 },
+                    _ => CandidateRole::CheaperApi,
+                };
+                in_role(names[index], role, costs[index], comparison)
+            })
+            .collect();
+        let mut turned = candidates.clone();
+        turned.rotate_left(turn % candidates.len());
+        let (first, mut second) = (recommend(&candidates), recommend(&turned));
+        proptest::prop_assert_eq!(&first.choice, &second.choice);
+        proptest::prop_assert_eq!(&first.verdict, &second.verdict);
+        second.candidates.sort_by(|one, other| one.name.cmp(&other.name));
+        proptest::prop_assert_eq!(first.candidates, second.candidates);
+    }
+}

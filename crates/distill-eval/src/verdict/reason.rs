@@ -23,12 +23,7 @@ fn settle(input: &DecisionInput<'_>, role: CandidateRole) -> (Decision, String) 
         return no_teacher(input);
     };
     let Some((low, high)) = comparison.gain_at(input.confidence) else {
-        return (
-            undecided(rows_before_data(input)),
-            format!(
-                "No row was answered and scored for both {name} and the teacher (n = 0), so there is nothing to decide on."
-            ),
-        );
+        return no_interval(input, comparison);
     };
     if input.reference == Reference::TeacherLabels {
         return agreement_only(input, comparison);
@@ -64,6 +59,26 @@ fn settle(input: &DecisionInput<'_>, role: CandidateRole) -> (Decision, String) 
                 )
             })
     }
+}
+
+/// Nothing was compared, or what was drawn to compare it is gone.
+fn no_interval(input: &DecisionInput<'_>, comparison: &Comparison) -> (Decision, String) {
+    let name = input.candidate;
+    if comparison.n == 0 {
+        return (
+            undecided(rows_before_data(input)),
+            format!(
+                "No row was answered and scored for both {name} and the teacher (n = 0), so there is nothing to decide on."
+            ),
+        );
+    }
+    (
+        undecided(None),
+        format!(
+            "The difference between {name} and the teacher on {} rows has no interval here, so nothing is settled; compare the scores again.",
+            count(comparison.n)
+        ),
+    )
 }
 
 /// There is nobody to replace: what was measured, and what is missing.

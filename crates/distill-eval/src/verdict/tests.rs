@@ -183,3 +183,161 @@ fn numbers_read_as_a_person_writes_them() {
     assert_eq!(signed(-0.0001), "0.0");
     assert_eq!(signed(-0.031), "−3.1");
 }
+
+#[test]
+fn what_is_taken_for_being_cheaper_must_be() {
+    let comparison = comparison(2600, 120, 130, 150);
+    let decided = |role, own, teacher| {
+        decide_as(
+            &DecisionInput {
+                usd_per_1000: own,
+                teacher_usd_per_1000: teacher,
+                ..input(&comparison)
+            },
+            role,
+        )
+    };
+    let api = CandidateRole::CheaperApi;
+    let cascade = CandidateRole::Cascade { deferred: 0.4 };
+    assert_eq!(
+        decided(api, Some(0.5), Some(1.0)).decision,
+        Decision::CheaperApi
+    );
+    assert_eq!(
+        decided(api, Some(1.5), Some(1.0)).decision,
+        Decision::KeepTeacher
+    );
+    let unknown = decided(api, None, Some(1.0));
+    assert_eq!(unknown.decision, Decision::Undecided { eval_rows: None });
+    assert!(unknown.reason.contains("not known"), "{}", unknown.reason);
+    assert_eq!(
+        decided(cascade, Some(0.5), Some(1.0)).decision,
+        Decision::Cascade { deferred: 0.4 }
+    );
+    assert_eq!(
+        decided(cascade, Some(1.5), Some(1.0)).decision,
+        Decision::KeepTeacher
+    );
+    let all = CandidateRole::Cascade { deferred: 1.0 };
+    assert_eq!(decided(all, None, None).decision, Decision::KeepTeacher);
+    // A student within the user's limits may replace, but a loss is said.
+    let dear = decided(CandidateRole::Student, Some(2.0), Some(1.0));
+    assert_eq!(dear.decision, Decision::Replace);
+    assert!(dear.reason.contains("saves nothing"), "{}", dear.reason);
+}
+
+fn scored(values: impl Iterator<Item = f64>) -> Vec<crate::ScoredRow> {
+    values
+        .enumerate()
+        .map(|(row, value)| crate::ScoredRow {
+            id: format!("{row:05}"),
+            score: crate::Score::Value(value),
+        })
+        .collect()
+}
+
+/// A teacher and a candidate that loses `loss` of 100 on average.
+fn compared(rows: u32, loss: f64, scale: crate::Scale) -> Comparison {
+    let teacher = |row: u32| f64::from(row * 37 % 41) + 40.0;
+    crate::compare_values(
+        &scored((0..rows).map(|row| teacher(row) - loss + f64::from(row * 13 % 7) - 3.0)),
+        &scored((0..rows).map(teacher)),
+        scale,
+        &std::collections::BTreeMap::new(),
+        &crate::Settings::default(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_score_decides_as_right_and_wrong_does() {
+    let scale = crate::Scale {
+        full: 100.0,
+        lower_is_better: false,
+    };
+    let good = compared(400, 1.0, scale);
+    assert_eq!(good.table, None);
+    let verdict = decide(&input(&good));
+    assert_eq!(verdict.decision, Decision::Replace);
+    assert!(
+        verdict.reason.starts_with(
+            "nano scores 58.9 of 100 on 400 rows and the teacher 60.0, a difference of −1.0 points"
+        ),
+        "{}",
+        verdict.reason
+    );
+    let bad = compared(400, 5.0, scale);
+    assert_eq!(decide(&input(&bad)).decision, Decision::KeepTeacher);
+    let near = compared(400, 3.0, scale);
+    assert!(matches!(
+        decide(&input(&near)).decision,
+        Decision::Undecided { eval_rows: Some(rows) } if rows > 400
+    ));
+    // Where less is better, the same loss is a gain.
+    let lower = compared(
+        400,
+        5.0,
+        crate::Scale {
+            lower_is_better: true,
+            ..scale
+        },
+    );
+    assert_eq!(decide(&input(&lower)).decision, Decision::Replace);
+    assert!(lower.noninferiority_p(0.03).unwrap() < bad.noninferiority_p(0.03).unwrap());
+}
+
+/// A bootstrap of rows that are all alike is a point; few rows must not decide by that.
+#[test]
+fn a_handful_of_equal_scores_decides_nothing() {
+    let same = |rows: u32| {
+        let values = || scored((0..rows).map(|_| 0.5));
+        crate::compare_values(
+            &values(),
+            &values(),
+            crate::Scale::default(),
+            &std::collections::BTreeMap::new(),
+            &crate::Settings::default(),
+        )
+        .unwrap()
+    };
+    let few = same(20);
+    assert!(matches!(
+        decide(&input(&few)).decision,
+        Decision::Undecided { eval_rows: Some(_) }
+    ));
+    // (1 − 0.03)^200 = 0.0023 < 0.025.
+    let many = same(200);
+    assert_eq!(decide(&input(&many)).decision, Decision::Replace);
+    assert!((many.noninferiority_p(0.03).unwrap() - 0.97_f64.powi(200)).abs() < 1e-12);
+    assert_eq!(same(0).interval, None);
+    assert!(decide(&input(&same(0))).reason.contains("n = 0"));
+}
+
+/// A comparison read back from a file holds no draws; it may not pass for one that was tested.
+#[test]
+fn a_bootstrap_read_from_a_file_decides_nothing_new() {
+    let kept = compared(400, 1.0, crate::Scale::default());
+    let text = serde_json::to_string(&kept).unwrap();
+    let read: Comparison = serde_json::from_str(&text).unwrap();
+    assert_eq!(read.interval, kept.interval);
+    assert_eq!(read.noninferiority_p(0.03), None);
+    let verdict = decide(&input(&read));
+    assert_eq!(verdict.decision, Decision::Undecided { eval_rows: None });
+    assert!(verdict.reason.contains("compare the scores again"));
+}
+
+#[test]
+fn a_curve_with_wide_intervals_supports_no_number() {
+    let with = |rows: usize| LearningCurve {
+        points: [(1000, 0.74), (2000, 0.78), (4000, 0.82)]
+            .map(|(train_rows, value)| CurvePoint {
+                train_rows,
+                value,
+                interval: crate::stats::wilson((value * rows as f64) as usize, rows, 0.95),
+            })
+            .to_vec(),
+    };
+    let projected = with(3000).rows_to_gain(0.05).unwrap();
+    assert!(projected.at_best < projected.train_rows && projected.train_rows < projected.at_worst);
+    assert_eq!(with(100).rows_to_gain(0.05), None);
+}
