@@ -19,7 +19,7 @@ use crate::{
 const MARGIN: f64 = 0.03;
 const FALSE_CLAIM: Limit = Limit::AtMost(0.05);
 
-fn input<'a>(comparison: &'a Comparison, margin: f64) -> DecisionInput<'a> {
+fn input(comparison: &Comparison, margin: f64) -> DecisionInput<'_> {
     DecisionInput {
         candidate: "student",
         comparison: Some(comparison),

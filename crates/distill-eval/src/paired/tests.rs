@@ -74,6 +74,9 @@ fn few_draws() -> Settings {
     }
 }
 
+/// The scores of one row on both sides; none where it was not scored.
+type Pair = (Option<u8>, Option<u8>);
+
 proptest! {
     #[test]
     fn the_order_of_the_rows_changes_no_comparison(
@@ -81,7 +84,7 @@ proptest! {
         grouped in any::<bool>(),
         turns in (0_usize..40, 0_usize..40),
     ) {
-        let side = |of: fn(&(Option<u8>, Option<u8>)) -> Option<u8>, right_only: bool| -> Vec<ScoredRow> {
+        let side = |of: fn(&Pair) -> Option<u8>, right_only: bool| -> Vec<ScoredRow> {
             scores
                 .iter()
                 .enumerate()

@@ -18,7 +18,6 @@ pub(crate) fn decide_as(input: &DecisionInput<'_>, role: CandidateRole) -> Verdi
 }
 
 fn settle(input: &DecisionInput<'_>, role: CandidateRole) -> (Decision, String) {
-    let name = input.candidate;
     let Some(comparison) = input.comparison else {
         return no_teacher(input);
     };
