@@ -308,6 +308,15 @@ fn data() -> DataFacts {
             text: HOSTILE.to_owned(),
             how: "equal after folding case and white space".to_owned(),
         }],
+        shared_texts: vec![SharedText {
+            eval_id: "000033".to_owned(),
+            text: "yes please".to_owned(),
+            context: "asked people".to_owned(),
+            how: "equal but for case and white space".to_owned(),
+            removed: 0,
+            kept: 2,
+            why: "kept: the training rows with this text stand in another context".to_owned(),
+        }],
         calibration_rows: 66,
         rules: vec![
             "near duplicates: 5-grams of letters, Jaccard at least 0.8; texts under 20 letters only when equal".to_owned(),

@@ -161,6 +161,45 @@ fn further_figures(report: &Value) -> Vec<String> {
     for row in list(&report["regressions"]["rows"]) {
         add(&row["candidate_confidence"], number::percent);
     }
+    figures.extend(speed_and_cost(report));
+    figures
+}
+
+fn speed_and_cost(report: &Value) -> Vec<String> {
+    let mut figures = Vec::new();
+    let mut add = |value: &Value, show: fn(f64) -> String| {
+        if let Some(value) = value.as_f64() {
+            figures.push(show(value));
+        }
+    };
+    let count: fn(f64) -> String = |n| number::count(n as usize);
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    for load in list(&report["load"]) {
+        for key in [
+            "median_e2el_ms",
+            "p95_e2el_ms",
+            "p99_e2el_ms",
+            "p95_ttft_ms",
+        ] {
+            add(&load[key], number::milliseconds);
+        }
+        add(&load["request_throughput"], number::significant);
+    }
+    for row in list(&report["sensitivity"]) {
+        add(&row["teacher_usd_per_1000"], number::usd);
+    }
+    for student in list(&report["cost"]["students"]) {
+        add(&student["usd_per_1000"], number::usd);
+        add(&student["one_off_usd"], number::usd);
+        add(&student["usd_per_correct"], number::usd);
+    }
+    for price in list(&report["price_age"]) {
+        add(&price["input_usd_per_million"], number::usd);
+        add(&price["age_days"], count);
+    }
+    for energy in list(&report["energy"]) {
+        add(&energy["watt_hours_per_1000"], number::significant);
+    }
     figures
 }
 
@@ -383,7 +422,7 @@ fn numbers_that_a_simulation_touched_are_marked_and_others_are_not() {
     let row = |start: &str| {
         let mut lines = text.lines().filter(|line| line.starts_with(start));
         lines
-            .find(|line| line.matches("|").count() > 7)
+            .find(|line| line.matches('|').count() > 7)
             .unwrap()
             .replace('\\', "")
     };

@@ -9,6 +9,8 @@ use crate::{
 
 /// Rows of a list that are shown at once; more are folded.
 const SHOWN: usize = 5;
+/// Shared texts that the page lists at all.
+const SHOWN_SHARED: usize = 200;
 
 pub(super) fn section(report: &RunReport) -> Section {
     let data = &report.data;
@@ -44,6 +46,7 @@ pub(super) fn section(report: &RunReport) -> Section {
         blocks.push(Block::Items(data.rules.iter().map(cell).collect()));
     }
     blocks.extend(leaked(report));
+    blocks.extend(shared_texts(report));
     blocks.extend(duplicates(report));
     blocks.extend(conflicts(report));
     super::section("data", "Data", blocks)
@@ -113,6 +116,52 @@ fn leaked(report: &RunReport) -> Vec<Block> {
     ]
 }
 
+/// Texts that stand on both sides, kept ones too: whether removal was right is for the reader to see.
+fn shared_texts(report: &RunReport) -> Vec<Block> {
+    let shared = &report.data.shared_texts;
+    if shared.is_empty() {
+        return Vec::new();
+    }
+    let mut table = Table::new(
+        "Eval rows whose text stands in the training rows too",
+        &[
+            "eval row",
+            "text",
+            "context",
+            "how",
+            ">training rows removed",
+            ">kept",
+        ],
+    );
+    for row in shared.iter().take(SHOWN_SHARED) {
+        table.row(vec![
+            cell(&row.eval_id),
+            quoted(&row.text),
+            quoted(&row.context),
+            cell(&row.how),
+            cell(number::count(row.removed)),
+            cell(number::count(row.kept)),
+        ]);
+    }
+    let removed = shared.iter().filter(|row| row.removed > 0).count();
+    let more = match shared.len().saturating_sub(SHOWN_SHARED) {
+        0 => "",
+        _ => " The first ones are shown; `data/shared_texts.jsonl` beside this report has all.",
+    };
+    vec![
+        text(format!(
+            "{} in the training rows too, whatever stands around it there. For {} of them training rows asked the same and were removed; where the context is another one, they ask something else and were kept.{more}",
+            number::several(
+                shared.len(),
+                "eval row has a text that stands",
+                "eval rows have a text that stands"
+            ),
+            number::count(removed)
+        )),
+        listed(table),
+    ]
+}
+
 fn duplicates(report: &RunReport) -> Vec<Block> {
     let duplicates = &report.eval_duplicates;
     if duplicates.is_empty() {
@@ -171,11 +220,18 @@ pub(super) fn label_noise(report: &RunReport) -> Option<Section> {
     let mut blocks = vec![Block::Text(mark(if noise.n == 0 {
         format!("No label was looked at (n = 0): estimated share of wrong labels {MISSING}.")
     } else {
+        let share = match (noise.estimated_share, noise.upper_share) {
+            (Some(low), Some(high)) if low < high => format!(
+                "between {} and {}",
+                number::percent(low),
+                number::percent(high)
+            ),
+            (share, _) => or_missing(share, number::percent),
+        };
         format!(
-            "Of {} labels {} look wrong; the estimated share of wrong labels is {}.",
+            "Of {} labels {} look wrong; the estimated share of wrong labels is {share}.",
             number::count(noise.n),
             number::count(suspected),
-            or_missing(noise.estimated_share, number::percent)
         )
     }))];
     if !noise.method.is_empty() {

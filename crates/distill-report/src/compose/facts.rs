@@ -200,10 +200,33 @@ pub(super) fn lineage(report: &RunReport) -> Section {
         "Run {}, pipeline {}, seed {}, code {}.",
         lineage.run_id, lineage.pipeline_hash, lineage.seed, lineage.code_version
     ))];
+    blocks.extend(prices(report).map(text));
     if !table.rows.is_empty() {
         blocks.push(Block::Table(table));
     }
     section("lineage", "Lineage", blocks)
+}
+
+/// The date of the prices and how old it was when the run used them.
+fn prices(report: &RunReport) -> Option<String> {
+    let mut dates: Vec<(&str, Option<i64>)> = report
+        .price_age
+        .iter()
+        .filter_map(|price| Some((price.as_of.as_deref()?, price.age_days)))
+        .collect();
+    dates.sort_unstable();
+    dates.dedup();
+    if dates.is_empty() {
+        return None;
+    }
+    let dates: Vec<String> = dates
+        .into_iter()
+        .map(|(date, age)| {
+            let age = or_missing(age, |days| format!("{days} days"));
+            format!("{date} (age at the run: {age})")
+        })
+        .collect();
+    Some(format!("Prices as of {}.", dates.join(", ")))
 }
 
 pub(super) fn commands(report: &RunReport) -> Option<Section> {

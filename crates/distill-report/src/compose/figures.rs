@@ -74,12 +74,14 @@ fn left_out(report: &RunReport, of: fn(&Arm) -> Option<f64>, what: &str) -> Stri
             Some(format!("{} ({shown})", arm.name))
         })
         .collect();
-    let mut text = String::new();
-    if !below.is_empty() {
-        text += &format!(" Far below and not drawn: {}.", below.join(", "));
+    let far = if below.is_empty() {
+        String::new()
+    } else {
+        format!(" Far below and not drawn: {}.", below.join(", "))
+    };
+    if missing.is_empty() {
+        far
+    } else {
+        format!("{far} Without a measured {what}: {}.", missing.join(", "))
     }
-    if !missing.is_empty() {
-        text += &format!(" Without a measured {what}: {}.", missing.join(", "));
-    }
-    text
 }

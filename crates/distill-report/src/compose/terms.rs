@@ -67,29 +67,24 @@ const TERMS: &[Term] = &[
         meaning: "Rows without a usable answer or reference. They are counted apart, never as 0.",
     },
     Term {
+        word: "to the first token (TTFT)",
+        forms: &["ttft", "to the first token", "first p"],
+        meaning: "Time from the request to the first piece of the answer; `ttft_ms` in report.json, as `vllm bench serve` names it.",
+    },
+    Term {
+        word: "per output token (TPOT)",
+        forms: &["tpot", "per output token", "per token p"],
+        meaning: "Time per token after the first; `tpot_ms` in report.json.",
+    },
+    Term {
+        word: "to the whole answer (E2EL)",
+        forms: &["e2el", "to the whole answer"],
+        meaning: "End-to-end latency, from the request to the end of the answer; `e2el_ms` in report.json.",
+    },
+    Term {
         word: "p50, p95, p99",
         forms: &["p50", "p95", "p99"],
         meaning: "Half of all answers, 95 and 99 of 100 are at least this fast.",
-    },
-    Term {
-        word: "TTFT",
-        forms: &["ttft"],
-        meaning: "Time to first token: from the request to the first piece of the answer.",
-    },
-    Term {
-        word: "TPOT",
-        forms: &["tpot"],
-        meaning: "Time per output token after the first.",
-    },
-    Term {
-        word: "ITL",
-        forms: &["itl"],
-        meaning: "Inter-token latency: the gap between two pieces of an answer.",
-    },
-    Term {
-        word: "E2EL",
-        forms: &["e2el"],
-        meaning: "End-to-end latency: from the request to the whole answer.",
     },
     Term {
         word: "break-even",

@@ -22,6 +22,9 @@ pub struct DataFacts {
     /// How rows were compared, one sentence each, thresholds included.
     #[serde(default)]
     pub rules: Vec<String>,
+    /// Eval rows whose text stands in the training rows too, whatever the context there.
+    #[serde(default)]
+    pub shared_texts: Vec<SharedText>,
 }
 
 /// Rows that were taken out for one reason.
@@ -43,6 +46,24 @@ pub struct LeakedRow {
     pub text: String,
     /// Such as "equal", or "equal after folding case and white space".
     pub how: String,
+}
+
+/// An eval row whose text stands in the training rows too, and what was done about it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedText {
+    pub eval_id: String,
+    pub text: String,
+    /// What the prompt puts around the text; empty where it puts nothing.
+    pub context: String,
+    /// Such as "equal", or "equal but for case and white space".
+    pub how: String,
+    /// Training rows with this text in this context: taken out.
+    pub removed: usize,
+    /// Training rows with this text in another context, which ask something else: kept.
+    pub kept: usize,
+    /// What was done and why, in one sentence.
+    pub why: String,
 }
 
 /// Who said what is right on the training rows.

@@ -14,8 +14,12 @@ pub struct LabelNoiseFacts {
     pub method: String,
     /// Rows looked at.
     pub n: usize,
-    /// Share of labels that are likely wrong; `None` when it could not be estimated.
+    /// Share of labels that are likely wrong; `None` when it could not be estimated. With an upper
+    /// share beside it, it is the lower one.
     pub estimated_share: Option<f64>,
+    /// What the share may be at most, the estimating student's own errors included.
+    #[serde(default)]
+    pub upper_share: Option<f64>,
     /// All that look wrong; the list below may be shorter.
     #[serde(default)]
     pub suspected: usize,

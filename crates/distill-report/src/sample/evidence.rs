@@ -150,6 +150,7 @@ pub(crate) fn label_noise() -> LabelNoiseFacts {
             .to_owned(),
         n: 633,
         estimated_share: Some(0.031),
+        upper_share: Some(0.074),
         suspected: 20,
         suspects: (1..=7).map(suspect).collect(),
         simulated: true,
@@ -273,11 +274,11 @@ pub(crate) fn price_age() -> Vec<PriceAge> {
 }
 
 /// The interval of a mean that a bootstrap might give.
-pub(crate) fn around(value: f64, half: f64) -> Option<Interval> {
-    Some(Interval {
+pub(crate) fn around(value: f64, half: f64) -> Interval {
+    Interval {
         low: value - half,
         high: value + half,
         confidence: 0.95,
         method: distill_eval::IntervalMethod::BootstrapBca,
-    })
+    }
 }

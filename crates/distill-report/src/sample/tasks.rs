@@ -26,7 +26,7 @@ fn field(name: &str, gold: usize, correct: usize) -> FieldScores {
         precision: Some(precision),
         recall: Some(recall),
         f1: Some(f1),
-        f1_interval: around(f1, 0.02),
+        f1_interval: Some(around(f1, 0.02)),
     }
 }
 
@@ -145,7 +145,7 @@ fn text_arm(name: &str, role: Role, rouge: f64, ms: f64, usd: f64) -> Arm {
         unit,
         n: 300,
         value: Some(value),
-        interval: around(value, half),
+        interval: Some(around(value, half)),
         ..Aggregate::default()
     };
     Arm {
@@ -162,8 +162,7 @@ fn text_arm(name: &str, role: Role, rouge: f64, ms: f64, usd: f64) -> Arm {
     }
 }
 
-/// Free text that only the teacher's answers and a judge without human verdicts speak for.
-pub(crate) fn generation(calibrated: bool) -> RunReport {
+fn judge(calibrated: bool) -> JudgeFacts {
     let score = |arm: &str, value: f64| JudgeScore {
         arm: arm.to_owned(),
         score: Aggregate {
@@ -171,16 +170,48 @@ pub(crate) fn generation(calibrated: bool) -> RunReport {
             n: 298,
             unscored: 2,
             value: Some(value),
-            interval: around(value, 0.03),
+            interval: Some(around(value, 0.03)),
             ..Aggregate::default()
         },
         corrected: calibrated.then(|| Corrected {
             value: Some(value - 0.041),
-            interval: around(value - 0.041, 0.05),
+            interval: Some(around(value - 0.041, 0.05)),
             labelled: 60,
             judged: 238,
         }),
     };
+    JudgeFacts {
+        models: vec!["other/judge-large".to_owned()],
+        mode: "pairwise".to_owned(),
+        rubric: "Is the reply polite, right and no longer than needed?".to_owned(),
+        calibrated,
+        kappa: calibrated
+            .then(|| cohen_kappa_of_counts(&[vec![31, 6], vec![5, 18]], 0.95))
+            .flatten(),
+        same_family: false,
+        scores: vec![score("smol-lora", 0.71), score("teacher", 0.78)],
+        pairs: vec![JudgePair {
+            candidate: "smol-lora".to_owned(),
+            baseline: "teacher".to_owned(),
+            wins: 61,
+            ties: 143,
+            losses: 94,
+            unscored: 2,
+            value: Some((61.0 + 71.5) / 298.0),
+            interval: wilson(132, 298, 0.95),
+            corrected: None,
+        }],
+        disagreements: 71,
+        asked_both_ways: 298,
+        usd: Some(0.83),
+        budget_usd: Some(1.0),
+        simulated: false,
+        notes: vec!["2 rows have no verdict: the judge gave none of the two letters".into()],
+    }
+}
+
+/// Free text that only the teacher's answers and a judge without human verdicts speak for.
+pub(crate) fn generation(calibrated: bool) -> RunReport {
     let comparison = Comparison::of(
         PairedTable {
             both: 171,
@@ -235,34 +266,7 @@ pub(crate) fn generation(calibrated: bool) -> RunReport {
             text_arm("smol-lora", Role::Student, 0.532, 880.0, 0.4),
             text_arm("teacher", Role::Teacher, 1.0, 2210.0, 4.1),
         ],
-        judge: Some(JudgeFacts {
-            models: vec!["other/judge-large".to_owned()],
-            mode: "pairwise".to_owned(),
-            rubric: "Is the reply polite, right and no longer than needed?".to_owned(),
-            calibrated,
-            kappa: calibrated
-                .then(|| cohen_kappa_of_counts(&[vec![31, 6], vec![5, 18]], 0.95))
-                .flatten(),
-            same_family: false,
-            scores: vec![score("smol-lora", 0.71), score("teacher", 0.78)],
-            pairs: vec![JudgePair {
-                candidate: "smol-lora".to_owned(),
-                baseline: "teacher".to_owned(),
-                wins: 61,
-                ties: 143,
-                losses: 94,
-                unscored: 2,
-                value: Some((61.0 + 71.5) / 298.0),
-                interval: wilson(132, 298, 0.95),
-                corrected: None,
-            }],
-            disagreements: 71,
-            asked_both_ways: 298,
-            usd: Some(0.83),
-            budget_usd: Some(1.0),
-            simulated: false,
-            notes: vec!["2 rows have no verdict: the judge gave none of the two letters".into()],
-        }),
+        judge: Some(judge(calibrated)),
         noise_floor: Some(NoiseFloorFacts {
             n: 0,
             left_out: 4,
