@@ -133,7 +133,7 @@ AWKWARD = [
     ("สวัสดีชาวโลก", ["สวัสดีโลก"]), ("👩‍👩‍👧 family 🎉", ["family 🎉🎉"]), ("cafe\u0301 au lait", ["café au lait"]),
     ("Tom & Jerry &quot;again&quot; &lt;now&gt; &amp;amp;", ['Tom & Jerry "again" <now> &amp;']),
     ("It costs $1,234.50 - or 1.5-2.0% (approx.).", ["It costs $1,234.50, or 1.5 - 2.0 % (approx)."]),
-    ("well-\nknown line\nbreak", ["wellknown line break"]), ("<skipped> tag", ["tag"]),
+    ("well-\nknown line\nbreak", ["wellknown line break"]), ("<skipped> tag", ["tag"]), ("ends in a dash-\n", ["ends in a dash"]),
     ("tabs\tand  spaces \u00a0 here  ", ["tabs and spaces here"]), ("\x1cseparators\x1d", ["separators"]),
     ("...", ["..."]), ("a.b,c", ["a . b , c"]), ("(hi) 'there' (you", ["(hi) there you)"]),
     ("don't can't won't", ["do not can not will not"]), ("snake_case and kebab-case", ["snake case and kebab case"]),

@@ -222,6 +222,24 @@ fn an_object_is_right_as_a_whole_key_order_aside() {
 }
 
 #[test]
+fn numbers_in_objects_are_right_by_value() {
+    let task = generate();
+    let gold = Some(r#"{"people": 2, "tags": [1, "x"]}"#);
+    for (reply, exact, f1) in [
+        (r#"{"people": 2.0, "tags": [1.0, "x"]}"#, 1.0, 1.0),
+        (r#"{"people": "2", "tags": [1, "x"]}"#, 0.0, 0.5),
+        (r#"{"people": 2, "tags": ["x", 1]}"#, 0.0, 0.5),
+    ] {
+        let score = check("json_exact_object", &task, Ok(reply), gold);
+        assert_eq!(score, Score::Value(exact), "{reply}");
+        let sample = Sample::read("1", &task, Ok(reply), gold);
+        let fields = Scorer::plain(metric("field_f1").unwrap());
+        let found = aggregate(&fields, &[sample], &task, &settings());
+        assert_eq!(found.value, Some(f1), "{reply}");
+    }
+}
+
+#[test]
 fn confused_pairs_come_by_count_and_name_what_was_no_label() {
     let task = classify(&["a", "b"]);
     let samples: Vec<Sample> = ["b", "b", "what?", "a"]

@@ -115,6 +115,11 @@ fn numbers_are_right_within_the_tolerance() {
             "999",
             true,
         ),
+        (
+            json!({"relative_tolerance": 0.001, "tolerance": 1}),
+            "1002",
+            false,
+        ),
         (json!({}), "I do not know", false),
     ] {
         let scorer = parse("numeric", settings.clone()).unwrap();
