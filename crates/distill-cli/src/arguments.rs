@@ -73,8 +73,11 @@ pub(crate) struct PipelineArguments {
     /// Form of the result
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
-    /// A price table whose rows go before the program's own [default: $`DISTILL_PRICES`]
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A price table whose rows go before the program's own [default: $DISTILL_PRICES]"
+    )]
     pub(crate) prices: Option<PathBuf>,
 }
 
@@ -96,8 +99,11 @@ pub(crate) struct RunArguments {
     /// Processor cores that steps may use at once [default: all]
     #[arg(long)]
     pub(crate) cores: Option<u32>,
-    /// A price table whose rows go before the program's own [default: $`DISTILL_PRICES`]
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A price table whose rows go before the program's own [default: $DISTILL_PRICES]"
+    )]
     pub(crate) prices: Option<PathBuf>,
 }
 

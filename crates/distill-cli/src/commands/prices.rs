@@ -19,8 +19,11 @@ pub(crate) struct PricesArguments {
     command: Option<PricesCommand>,
     /// A model, or a part of its name [default: all models]
     model: Option<String>,
-    /// A price table whose rows go before the program's own [default: $`DISTILL_PRICES`]
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A price table whose rows go before the program's own [default: $DISTILL_PRICES]"
+    )]
     prices: Option<PathBuf>,
     /// Form of the result
     #[arg(long, value_enum, default_value = "text")]
