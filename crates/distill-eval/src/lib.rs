@@ -32,8 +32,8 @@ pub use metric::{
     SettingKind, Unit, metric, primary_metric,
 };
 pub use paired::{
-    CompareError, Comparison, CorpusComparison, PairedTable, Scale, compare, compare_corpus,
-    compare_percentiles, compare_samples, compare_values,
+    CompareError, Comparison, CorpusComparison, JudgedSide, PairedTable, Scale, compare,
+    compare_corpus, compare_judged, compare_percentiles, compare_samples, compare_values,
 };
 pub use recommend::{Candidate, CandidateVerdict, Recommendation, recommend};
 pub use record::{ExpectedBy, Judgement, SampleRecord};

@@ -15,10 +15,12 @@ use crate::{
 };
 
 mod comparison;
+mod judged;
 #[cfg(test)]
 mod tests;
 
 pub use comparison::{Comparison, Scale};
+pub use judged::{JudgedSide, compare_judged};
 
 /// Pairs of right and wrong. All that a paired comparison of shares depends on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

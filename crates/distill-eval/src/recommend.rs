@@ -100,7 +100,7 @@ fn verdicts(candidates: &[Candidate<'_>]) -> Vec<CandidateVerdict> {
         .iter()
         .map(|candidate| {
             let input = &candidate.input;
-            if !input.reference.can_replace() {
+            if !input.can_replace() {
                 return None;
             }
             input.comparison?.noninferiority_p(input.margin)

@@ -104,7 +104,7 @@ pub(crate) fn normal_quantile(probability: f64) -> f64 {
     statrs::distribution::Normal::standard().inverse_cdf(probability)
 }
 
-fn normal_cdf(value: f64) -> f64 {
+pub(crate) fn normal_cdf(value: f64) -> f64 {
     use statrs::distribution::ContinuousCDF;
     statrs::distribution::Normal::standard().cdf(value)
 }

@@ -37,7 +37,9 @@ pub enum Reference {
     Gold,
     /// Answers that people gave for this run.
     Human,
-    /// The verdicts of a model whose agreement with people was measured and corrected for.
+    /// The verdicts of a model, corrected with people's on some of the same rows
+    /// ([`compare_judged`](crate::compare_judged)): agreement alone, however high, does not keep a
+    /// judge from favouring one side.
     CalibratedJudge,
     /// The verdicts of a model that nobody checked.
     UncalibratedJudge,
@@ -96,6 +98,15 @@ pub struct DecisionInput<'a> {
     pub learning_curve: Option<&'a LearningCurve>,
     /// The candidate's own score: what there is to tell when there is no comparison.
     pub measured: Option<&'a Aggregate>,
+}
+
+impl DecisionInput<'_> {
+    /// Whether what it rests on can show that the teacher may be replaced.
+    pub(crate) fn can_replace(&self) -> bool {
+        let corrected = || self.comparison.is_some_and(Comparison::is_corrected);
+        self.reference.can_replace()
+            && (self.reference != Reference::CalibratedJudge || corrected())
+    }
 }
 
 /// What to do.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use distill_eval::{
-    Candidate, CandidateRole, Comparison, Decision, DecisionInput, PairedTable, Recommendation,
-    Scale, Score, ScoredRow, Settings, compare_values, recommend,
+    Candidate, CandidateRole, Comparison, Decision, DecisionInput, JudgedSide, PairedTable,
+    Recommendation, Scale, Score, ScoredRow, Settings, compare, compare_judged, compare_values,
+    recommend,
     stats::{PowerPlan, noninferiority_p, required_n},
 };
 use rand::Rng;
@@ -41,6 +42,16 @@ fn judge(comparisons: &[(Comparison, CandidateRole)], margin: f64) -> Recommenda
         })
         .collect();
     recommend(&candidates)
+}
+
+fn judge_by_table(candidate: &[ScoredRow], baseline: &[ScoredRow]) -> Decision {
+    compare(candidate, baseline, CONFIDENCE).map_or(Decision::KeepTeacher, judge_alone)
+}
+
+fn judge_alone(comparison: Comparison) -> Decision {
+    judge(&[(comparison, CandidateRole::Student)], MARGIN)
+        .verdict
+        .decision
 }
 
 fn alone(table: PairedTable, margin: f64) -> Decision {
@@ -146,6 +157,7 @@ pub(crate) fn false_claims_table(study: &Study) -> Table {
     }
     stopped_sweeps(study, &mut table);
     scores(study, &mut table);
+    judged(study, &mut table);
     table
 }
 
@@ -257,20 +269,71 @@ fn scores(study: &Study, table: &mut Table) {
     );
 }
 
+/// A judge that takes more of the student's wrong answers for right than of the teacher's.
+fn judged(study: &Study, table: &mut Table) {
+    let (n, labelled) = (1000, 200);
+    let world = World::at_margin(0.9, 0.3, MARGIN);
+    let settings = Settings {
+        confidence: CONFIDENCE,
+        ..Settings::default()
+    };
+    for corrected in [true, false] {
+        let cell = format!("judge {corrected}");
+        let observed = study.share(&cell, |generator, _| {
+            let mut judge = (Vec::new(), Vec::new());
+            let mut human = (BTreeMap::new(), BTreeMap::new());
+            for index in 0..n {
+                let table = world.tables(generator, 1, 1)[0];
+                let right = [accuracy(&table), (table.both + table.only_baseline) as f64];
+                let id = format!("{index:05}");
+                let scores = [0.6, 0.2].map(|lenient| generator.random_bool(lenient));
+                let verdict = |side: usize| right[side].max(f64::from(u8::from(scores[side])));
+                for (rows, side) in [(&mut judge.0, 0), (&mut judge.1, 1)] {
+                    rows.push(ScoredRow {
+                        id: id.clone(),
+                        score: Score::Value(verdict(side)),
+                    });
+                }
+                if index < labelled {
+                    human.0.insert(id.clone(), right[0]);
+                    human.1.insert(id, right[1]);
+                }
+            }
+            if !corrected {
+                return judge_by_table(&judge.0, &judge.1).is_met();
+            }
+            let side = |judge, human| JudgedSide { judge, human };
+            compare_judged(
+                side(&judge.0, &human.0),
+                side(&judge.1, &human.1),
+                Scale::default(),
+                &settings,
+            )
+            .is_ok_and(|comparison| judge_alone(comparison).is_met())
+        });
+        let (cell, limit) = if corrected {
+            (
+                "one student by a judge that favours it, corrected on 200 of 1000 rows",
+                FALSE_CLAIM,
+            )
+        } else {
+            (
+                "the same by the judge's scores as they are, taken for gold",
+                Limit::Shown,
+            )
+        };
+        table.add(study, cell, observed, limit, "");
+    }
+}
+
 fn claimed(
     candidate: &[ScoredRow],
     baseline: &[ScoredRow],
     groups: &BTreeMap<String, String>,
     settings: &Settings,
 ) -> bool {
-    compare_values(candidate, baseline, Scale::default(), groups, settings).is_ok_and(
-        |comparison| {
-            judge(&[(comparison, CandidateRole::Student)], MARGIN)
-                .verdict
-                .decision
-                .is_met()
-        },
-    )
+    compare_values(candidate, baseline, Scale::default(), groups, settings)
+        .is_ok_and(|comparison| judge_alone(comparison).is_met())
 }
 
 pub(crate) fn power_table(study: &Study) -> Table {

@@ -6,7 +6,7 @@ use crate::{
     aggregate::value_of,
     stats::{
         bootstrap::{self, Clusters, Distribution},
-        mcnemar_exact, mcnemar_mid_p, noninferiority_p, tango,
+        mcnemar_exact, mcnemar_mid_p, noninferiority_p, normal_cdf, normal_quantile, tango,
     },
 };
 
@@ -58,7 +58,8 @@ pub struct Comparison {
     pub baseline: Option<f64>,
     /// Candidate minus baseline.
     pub difference: Option<f64>,
-    /// Tango's for right and wrong, else a paired bootstrap.
+    /// Tango's for right and wrong; else a paired bootstrap, or for a judge that people corrected
+    /// a prediction-powered interval.
     pub interval: Option<Interval>,
     /// Exact, two-sided; only with a table.
     pub mcnemar_p: Option<f64>,
@@ -68,7 +69,27 @@ pub struct Comparison {
     /// What the interval was read from, to be read again at another confidence. Not kept in files:
     /// a decision is made where the scores are.
     #[serde(skip)]
-    drawn: Option<Distribution>,
+    evidence: Option<Evidence>,
+}
+
+/// What is known of a difference that no table holds.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Evidence {
+    /// Paired bootstrap draws.
+    Drawn(Distribution),
+    /// A judge's difference corrected with that of so many rows that people judged; normal with
+    /// this standard error.
+    Corrected { error: f64, labelled: usize },
+}
+
+impl Evidence {
+    /// Whether it shows no error at all, which no number of rows warrants.
+    fn is_constant(&self) -> bool {
+        match self {
+            Self::Drawn(drawn) => drawn.is_constant(),
+            Self::Corrected { error, .. } => *error <= 0.0,
+        }
+    }
 }
 
 impl Comparison {
@@ -88,7 +109,7 @@ impl Comparison {
             mcnemar_p: any.then(|| mcnemar_exact(only_candidate, only_baseline)),
             mcnemar_mid_p: any.then(|| mcnemar_mid_p(only_candidate, only_baseline)),
             scale: Scale::default(),
-            drawn: None,
+            evidence: None,
         }
     }
 
@@ -102,13 +123,32 @@ impl Comparison {
         settings: &Settings,
     ) -> Self {
         let drawn = bootstrap::paired(candidate, baseline, clusters, settings.draws, settings.seed);
-        let n = candidate.samples();
-        let (candidate, baseline) = (value_of(candidate), value_of(baseline));
-        let mut comparison = Self {
+        let values = (value_of(candidate), value_of(baseline));
+        let mut comparison = Self::of_evidence(
+            values,
+            candidate.samples(),
+            left_out,
+            scale,
+            drawn.map(Evidence::Drawn),
+        );
+        comparison.groups = (!clusters.is_single()).then(|| clusters.count());
+        comparison.interval = comparison.interval_at(settings.confidence);
+        comparison
+    }
+
+    /// Without an interval as yet: it is read from the evidence.
+    pub(super) fn of_evidence(
+        (candidate, baseline): (Option<f64>, Option<f64>),
+        n: usize,
+        left_out: usize,
+        scale: Scale,
+        evidence: Option<Evidence>,
+    ) -> Self {
+        Self {
             table: None,
             n,
             left_out,
-            groups: (!clusters.is_single()).then(|| clusters.count()),
+            groups: None,
             candidate,
             baseline,
             difference: candidate
@@ -118,10 +158,8 @@ impl Comparison {
             mcnemar_p: None,
             mcnemar_mid_p: None,
             scale,
-            drawn,
-        };
-        comparison.interval = comparison.interval_at(settings.confidence);
-        comparison
+            evidence,
+        }
     }
 
     /// The interval of the difference at any confidence; `None` without a pair, and for a
@@ -130,21 +168,32 @@ impl Comparison {
         if let Some(table) = &self.table {
             return tango(table, confidence);
         }
-        let drawn = self.drawn.as_ref()?;
-        if !drawn.is_constant() {
-            return Some(drawn.interval(confidence));
+        let (evidence, difference) = (self.evidence.as_ref()?, self.difference?);
+        if evidence.is_constant() {
+            // No row tells the sides apart by more than the next one does, and an interval from
+            // that is a point. What is left open is how many rows would: by the exact bound of a
+            // share of which nothing was seen, each such row taken to cost a full score.
+            let tail = f64::midpoint(1.0, -confidence);
+            let unseen = 1.0 - tail.powf(1.0 / self.units() as f64);
+            let open = unseen * self.scale.full;
+            return Some(Interval {
+                low: difference - open,
+                high: difference + open,
+                confidence,
+                method: IntervalMethod::ClopperPearson,
+            });
         }
-        // No row tells the sides apart by more than the next one does, and a bootstrap of that is
-        // a point. What is left open is how many rows would: by the exact bound of a share of
-        // which nothing was seen, each such row taken to cost a full score.
-        let tail = f64::midpoint(1.0, -confidence);
-        let unseen = 1.0 - tail.powf(1.0 / self.units() as f64);
-        let (difference, open) = (self.difference?, unseen * self.scale.full);
-        Some(Interval {
-            low: difference - open,
-            high: difference + open,
-            confidence,
-            method: IntervalMethod::ClopperPearson,
+        Some(match evidence {
+            Evidence::Drawn(drawn) => drawn.interval(confidence),
+            Evidence::Corrected { error, .. } => {
+                let half = normal_quantile(f64::midpoint(1.0, confidence)) * error;
+                Interval {
+                    low: difference - half,
+                    high: difference + half,
+                    confidence,
+                    method: IntervalMethod::PredictionPowered,
+                }
+            }
         })
     }
 
@@ -152,27 +201,31 @@ impl Comparison {
     /// full score) or more"; below (1 − confidence) / 2 when the interval at that confidence lies
     /// on the right side of the margin.
     ///
-    /// Tango's score test for right and wrong, else by inversion of the bootstrap interval.
+    /// Tango's score test for right and wrong, else by inversion of the interval.
     pub fn noninferiority_p(&self, margin: f64) -> Option<f64> {
         if let Some(table) = &self.table {
             return noninferiority_p(table, margin);
         }
-        let (drawn, difference) = (self.drawn.as_ref()?, self.difference?);
+        let evidence = self.evidence.as_ref()?;
         let bound = margin * self.scale.full;
-        if drawn.is_constant() {
-            let kept = if self.scale.lower_is_better {
-                bound - difference
-            } else {
-                bound + difference
-            };
-            let unseen = (kept / self.scale.full).clamp(0.0, 1.0);
+        let lower = self.scale.lower_is_better;
+        if evidence.is_constant() {
+            let unseen = (self.gain()? + margin).clamp(0.0, 1.0);
             return Some((1.0 - unseen).powf(self.units() as f64));
         }
-        Some(if self.scale.lower_is_better {
-            drawn.p_at_least(bound)
-        } else {
-            drawn.p_at_most(-bound)
+        Some(match evidence {
+            Evidence::Drawn(drawn) if lower => drawn.p_at_least(bound),
+            Evidence::Drawn(drawn) => drawn.p_at_most(-bound),
+            Evidence::Corrected { error, .. } => {
+                let kept = (self.gain()? + margin) * self.scale.full;
+                normal_cdf(-kept / error)
+            }
         })
+    }
+
+    /// Whether it is a judge's, corrected with what people said of the same rows.
+    pub fn is_corrected(&self) -> bool {
+        matches!(self.evidence, Some(Evidence::Corrected { .. }))
     }
 
     /// The interval of what the candidate gains over the baseline, as a share of the full score:
@@ -197,8 +250,11 @@ impl Comparison {
         Some(sign * self.difference? / self.scale.full)
     }
 
-    /// What stands for itself: groups, else rows.
+    /// What stands for itself: groups, rows that people judged, else rows.
     fn units(&self) -> usize {
-        self.groups.unwrap_or(self.n)
+        match &self.evidence {
+            Some(Evidence::Corrected { labelled, .. }) => *labelled,
+            _ => self.groups.unwrap_or(self.n),
+        }
     }
 }

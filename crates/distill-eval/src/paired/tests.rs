@@ -200,3 +200,79 @@ fn any_scorer_compares_two_sides() {
     assert!(interval.low < difference && difference < interval.high);
     assert!(corpus.noninferiority_p(0.05).unwrap() > corpus.noninferiority_p(0.3).unwrap());
 }
+
+/// A judge that favours the candidate moves the corrected difference by nothing but chance.
+#[test]
+fn people_correct_a_judge_that_favours_a_side() {
+    let row = |row: usize, value: f64| ScoredRow {
+        id: format!("{row:04}"),
+        score: Score::Value(value),
+    };
+    let people = |right: fn(usize) -> bool, rows: usize| -> BTreeMap<String, f64> {
+        (0..rows)
+            .map(|row| (format!("{row:04}"), f64::from(u8::from(right(row)))))
+            .collect()
+    };
+    let (candidate, baseline): (fn(usize) -> bool, fn(usize) -> bool) =
+        (|row| row % 5 != 0, |row| row % 10 != 0);
+    // The judge takes half of the candidate's wrong answers for right.
+    let lenient: Vec<ScoredRow> = (0..1000)
+        .map(|index| {
+            row(
+                index,
+                f64::from(u8::from(candidate(index) || index % 2 == 0)),
+            )
+        })
+        .collect();
+    let fair: Vec<ScoredRow> = (0..1000)
+        .map(|index| row(index, f64::from(u8::from(baseline(index)))))
+        .collect();
+    let compared = |rows: usize| {
+        let (first, second) = (people(candidate, rows), people(baseline, rows));
+        compare_judged(
+            JudgedSide {
+                judge: &lenient,
+                human: &first,
+            },
+            JudgedSide {
+                judge: &fair,
+                human: &second,
+            },
+            Scale::default(),
+            &few_draws(),
+        )
+        .unwrap()
+    };
+    let found = compared(300);
+    assert_eq!((found.n, found.left_out), (1000, 0));
+    // In truth 80% against 90%; by the judge alone 90% against 90%.
+    assert!((found.difference.unwrap() + 0.1).abs() < 0.01, "{found:?}");
+    assert!((found.candidate.unwrap() - found.baseline.unwrap() + 0.1).abs() < 0.01);
+    let interval = found.interval.unwrap();
+    assert!(interval.low < -0.1 && interval.high > -0.1 && interval.high < 0.0);
+    assert!(found.noninferiority_p(0.02).unwrap() > 0.9);
+    assert!(found.noninferiority_p(0.2).unwrap() < 0.025);
+    // Only so corrected may a judge replace anybody.
+    assert!(found.is_corrected());
+    let decided = |comparison: &Comparison, margin| {
+        crate::decide(&crate::DecisionInput {
+            candidate: "nano",
+            comparison: Some(comparison),
+            margin,
+            confidence: 0.95,
+            reference: crate::Reference::CalibratedJudge,
+            ..crate::DecisionInput::default()
+        })
+        .decision
+    };
+    assert_eq!(decided(&found, 0.2), crate::Decision::Replace);
+    assert_eq!(decided(&found, 0.02), crate::Decision::KeepTeacher);
+    let raw = compare(&lenient, &fair, 0.95).unwrap();
+    assert!(!decided(&raw, 0.2).is_met());
+    // One row that people judged corrects nothing.
+    let none = compared(1);
+    assert_eq!(
+        (none.n, none.interval, none.noninferiority_p(0.2)),
+        (1000, None, None)
+    );
+}

@@ -12,6 +12,8 @@ pub struct PredictionPowered {
     /// Rows with the judge's verdict only.
     pub unlabelled: usize,
     pub value: f64,
+    /// Standard error of the value.
+    pub error: f64,
     pub interval: Interval,
     /// How far the judge was relied on: 0 is the human mean alone, 1 the plain correction.
     pub weight: f64,
@@ -82,6 +84,7 @@ pub fn prediction_powered_mean(
         labelled: few,
         unlabelled: many,
         value,
+        error,
         interval: Interval {
             low: value - half,
             high: value + half,

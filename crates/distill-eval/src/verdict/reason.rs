@@ -28,7 +28,7 @@ fn settle(input: &DecisionInput<'_>, role: CandidateRole) -> (Decision, String) 
         return agreement_only(input, comparison);
     }
     let figures = figures(input, comparison, role);
-    if input.reference == Reference::UncalibratedJudge {
+    if !input.can_replace() {
         return judged_only(input, &figures);
     }
     let margin = points(input.margin);
@@ -157,12 +157,23 @@ fn agreement_only(input: &DecisionInput<'_>, comparison: &Comparison) -> (Decisi
     )
 }
 
-/// Rows judged by a model that nobody checked.
+/// Rows judged by a model that nobody checked, or whose scores were not corrected.
 fn judged_only(input: &DecisionInput<'_>, figures: &str) -> (Decision, String) {
+    let (judge, lack) = if input.reference == Reference::CalibratedJudge {
+        (
+            "a judge",
+            "a judge's scores that people's verdicts on the same rows have not corrected",
+        )
+    } else {
+        (
+            "an uncalibrated judge",
+            "a judge whose agreement with people is unknown",
+        )
+    };
     (
         undecided(rows_before_data(input)),
         format!(
-            "By an uncalibrated judge, {figures}; a judge whose agreement with people is unknown cannot show that {} may replace the teacher: label some of the rows by hand.",
+            "By {judge}, {figures}; {lack} cannot show that {} may replace the teacher: label some of the rows by hand.",
             input.candidate
         ),
     )
