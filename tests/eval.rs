@@ -433,6 +433,42 @@ fn a_requirement_holds_the_lower_end_of_the_interval() {
         .map(|result| &result["met"])
         .collect();
     assert_eq!(met, [&json!(true), &json!(false)]);
+    let gate = [
+        "run",
+        "suite.yaml",
+        "--out",
+        "out",
+        "--junit",
+        "gate.xml",
+        "--require",
+        "bad:exact_match<=0.2",
+    ];
+    refused(&job, &gate, 3, &[]);
+    let xml = fs::read_to_string(job.path().join("gate.xml")).unwrap();
+    for part in [
+        "failures=\"1\"",
+        "classname=\"sums.bad\" name=\"bad:exact_match&lt;=0.2\"",
+        "<failure",
+    ] {
+        assert!(xml.contains(part), "`{part}` is not in:\n{xml}");
+    }
+    let markdown = job
+        .check(&[
+            "eval",
+            "run",
+            "suite.yaml",
+            "--out",
+            "out",
+            "--format",
+            "markdown",
+        ])
+        .success();
+    let markdown = String::from_utf8(markdown.get_output().stdout.clone()).unwrap();
+    assert!(
+        markdown.contains("# sums: 8 rows of rows.jsonl"),
+        "{markdown}"
+    );
+    assert!(markdown.contains("| good | 0.8750 |"), "{markdown}");
 }
 
 /// A scorer of one line of shell: `sed` makes a score of each row.
@@ -573,6 +609,73 @@ simulate: {latency_ms: {median: 1, p95: 2}}
     assert_eq!(again["scorers"], first["scorers"]);
     let job = self::job(&suite.replace("budget_usd: 1.00", "budget_usd: 0.000001"));
     refused(&job, RUN, 1, &["budget"]);
+}
+
+#[test]
+fn a_judge_scores_every_answer_and_says_that_nobody_checked_it() {
+    let judge = "judge: {models: [simulated/judge], mode: MODE, rubric: The sum is right., budget_usd: 1}\n";
+    let job = job(&(SUITE.to_owned() + &judge.replace("MODE", "pointwise")));
+    let told = job.check(&[&["eval"], RUN].concat()).success();
+    let told = String::from_utf8(told.get_output().stdout.clone()).unwrap();
+    assert!(
+        told.contains("judge (higher is better; uncalibrated judge)") && told.contains("SIMULATED"),
+        "{told}"
+    );
+    let pointwise = summary(&job);
+    let figures = &pointwise["scorers"][2];
+    assert_eq!(
+        (&figures["name"], &figures["remark"]),
+        (&json!("judge"), &json!("uncalibrated judge"))
+    );
+    let value = |index: usize| figures["values"][index]["value"].as_f64().unwrap();
+    assert!(value(0) > value(1));
+    assert_eq!(figures["values"][1]["unscored"], 1);
+    assert!(records(&job, "good")[0]["judged"]["simulated/judge"]["score"]["value"].is_number());
+
+    // People's verdicts on some rows make it a calibrated one.
+    job.write(
+        "judged.csv",
+        "id,arm,verdict\na,good,5\nb,good,5\nh,good,1\nc,bad,1\nd,bad,5\ne,bad,1\n",
+    );
+    let calibrated = judge
+        .replace("MODE", "pointwise")
+        .replace("budget", "calibration: judged.csv, budget");
+    job.write("suite.yaml", &(SUITE.to_owned() + &calibrated));
+    let calibrated = run(&job, &[]);
+    assert_eq!(calibrated["judge"]["kappa"]["n"], 6);
+    assert_eq!(calibrated["scorers"][2]["remark"], Value::Null);
+
+    job.write(
+        "suite.yaml",
+        &(SUITE.to_owned() + &judge.replace("MODE", "pairwise")),
+    );
+    let pairwise = run(&job, &[]);
+    let pair = &pairwise["judge"]["pairs"][0];
+    assert_eq!(
+        (&pair["candidate"], &pair["baseline"]),
+        (&json!("bad"), &json!("good"))
+    );
+    assert!(pair["losses"].as_u64().unwrap() >= 1, "{pair}");
+    let alone = with("  - {name: bad, column: bad.said, check: bad.ok}\n", "");
+    job.write("suite.yaml", &(alone + &judge.replace("MODE", "pairwise")));
+    refused(&job, RUN, 2, &["against the first one", "pointwise"]);
+    let cousin = judge
+        .replace("MODE", "pointwise")
+        .replace("simulated/judge", "simulated/cheap");
+    job.write("suite.yaml", &(SUITE.to_owned() + &cousin));
+    refused(
+        &job,
+        &[
+            "run",
+            "suite.yaml",
+            "--model",
+            "simulated/frontier",
+            "--budget",
+            "1",
+        ],
+        2,
+        &["family", "simulated/cheap"],
+    );
 }
 
 #[test]

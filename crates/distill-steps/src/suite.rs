@@ -36,6 +36,8 @@ mod require;
 mod rows;
 mod score;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 pub use answerer::{Answerer, Answers, bundle_of_run, check_answerers, model_named};
 pub use compare::{FileComparison, FileFigures, compare_files};

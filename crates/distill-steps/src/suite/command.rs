@@ -229,7 +229,7 @@ async fn listen(
 }
 
 /// `{"id", "score"}` or `{"id", "unscored"}`.
-fn read_line(text: &str, unit: CommandUnit) -> Result<(String, Score), String> {
+pub(super) fn read_line(text: &str, unit: CommandUnit) -> Result<(String, Score), String> {
     let shown: String = text.chars().take(80).collect();
     let value: Value = serde_json::from_str(text).map_err(|_| format!("`{shown}` is not JSON"))?;
     let id = match &value["id"] {

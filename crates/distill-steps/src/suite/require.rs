@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use distill_eval::Aggregate;
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize};
 
@@ -115,12 +116,9 @@ impl Requirement {
         )
     }
 
-    fn judge(
-        &self,
-        value: Option<f64>,
-        interval: Option<&distill_eval::Interval>,
-    ) -> (bool, String) {
-        let (Some(value), Some(interval)) = (value, interval) else {
+    /// Whether figures keep the bound, and why.
+    pub(super) fn judge(&self, figures: &Aggregate) -> (bool, String) {
+        let (Some(value), Some(interval)) = (figures.value, figures.interval.as_ref()) else {
             return (false, "nothing could be scored".to_owned());
         };
         let (end, word, met) = match self.bound {
@@ -155,7 +153,7 @@ impl Summary {
                 if answerer.is_some_and(|wanted| wanted != one) {
                     continue;
                 }
-                let (met, reason) = requirement.judge(figures.value, figures.interval.as_ref());
+                let (met, reason) = requirement.judge(figures);
                 self.requirements.push(RequirementResult {
                     requirement: requirement.to_string(),
                     answerer: one.clone(),

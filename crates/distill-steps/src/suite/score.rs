@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use distill_chat::Fields;
 use distill_eval::{
-    Aggregate, Comparison, Direction, Rule, Sample, SampleRecord, Scale, Score, ScoredRow, Scorer,
-    Settings, Unit, aggregate, aggregate_scores, compare, compare_corpus, compare_values, stats,
+    Aggregate, Comparison, Direction, IntervalMethod, Rule, Sample, SampleRecord, Scale, Score,
+    ScoredRow, Scorer, Settings, Unit, aggregate, aggregate_scores, compare, compare_samples,
+    compare_values, stats,
 };
 use distill_pipeline::spec::suite::{CommandDirection, CommandSpec, CommandUnit, RecordedAnswers};
 use distill_report::JudgeFacts;
@@ -59,17 +60,6 @@ impl Pooling {
         }
     }
 
-    fn scale(&self) -> Scale {
-        Scale {
-            full: if self.unit == Unit::Score0To100 {
-                100.0
-            } else {
-                1.0
-            },
-            lower_is_better: self.direction == Direction::Lower,
-        }
-    }
-
     pub(super) fn aggregate(
         &self,
         name: &str,
@@ -95,38 +85,56 @@ impl Pooling {
             ))
             .caused_by(error)
         };
-        let (comparison, p): (Comparison, Option<f64>) = if self.right_or_wrong && groups.is_empty()
-        {
+        let names = (candidate.name.clone(), baseline.name.clone());
+        if self.right_or_wrong && groups.is_empty() {
             let found =
                 compare(&candidate.rows, &baseline.rows, settings.confidence).map_err(failed)?;
             let p = found.mcnemar_p;
-            (found, p)
-        } else {
-            let against = |first: &Side, second: &Side| {
-                compare_values(&first.rows, &second.rows, self.scale(), groups, settings)
-                    .map_err(failed)
-            };
-            let found = against(candidate, baseline)?;
-            let back = against(baseline, candidate)?;
-            // Each is the one-sided p of "this side is worse, or the same".
-            let both = found.noninferiority_p(0.0).zip(back.noninferiority_p(0.0));
-            (
-                found,
-                both.map(|(there, back)| (2.0 * there.min(back)).min(1.0)),
-            )
+            return Ok(figures_of(names, found, p));
+        }
+        let scale = Scale::of(self.unit, self.direction);
+        let against = |first: &Side, second: &Side| {
+            compare_values(&first.rows, &second.rows, scale, groups, settings).map_err(failed)
         };
-        Ok(PairFigures {
-            candidate: candidate.name.clone(),
-            baseline: baseline.name.clone(),
-            n: comparison.n,
-            left_out: comparison.left_out,
-            groups: comparison.groups,
-            difference: comparison.difference,
-            interval: comparison.interval,
-            table: comparison.table,
-            p,
-            holm_p: None,
-        })
+        let found = against(candidate, baseline)?;
+        let p = two_sided(&found, || against(baseline, candidate))?;
+        Ok(figures_of(names, found, p))
+    }
+}
+
+/// The two-sided p of "there is no difference", from the one-sided p of "the first is worse, or the
+/// same". `back` compares the other way round: it is needed only where no draw differed from
+/// another, since all other draws mirror each other.
+fn two_sided(
+    found: &Comparison,
+    back: impl FnOnce() -> Result<Comparison, StepFailure>,
+) -> Result<Option<f64>, StepFailure> {
+    let Some(worse) = found.noninferiority_p(0.0) else {
+        return Ok(None);
+    };
+    let constant = found
+        .interval
+        .is_some_and(|interval| interval.method == IntervalMethod::ClopperPearson);
+    let better = if constant {
+        back()?.noninferiority_p(0.0).unwrap_or(1.0)
+    } else {
+        1.0 - worse
+    };
+    Ok(Some((2.0 * worse.min(better)).min(1.0)))
+}
+
+fn figures_of(names: (String, String), found: Comparison, p: Option<f64>) -> PairFigures {
+    PairFigures {
+        candidate: names.0,
+        baseline: names.1,
+        n: found.n,
+        left_out: found.left_out,
+        groups: found.groups,
+        difference: found.difference,
+        interval: found.interval,
+        table: found.table,
+        p,
+        holm_p: None,
     }
 }
 
@@ -340,30 +348,25 @@ impl Suite {
         let mut comparisons = Vec::new();
         for (first, candidate) in answers.iter().enumerate() {
             for (second, baseline) in answers.iter().enumerate().skip(first + 1) {
-                let found = compare_corpus(
-                    scorer,
-                    &samples[first],
-                    &samples[second],
-                    &self.task,
-                    &settings,
-                )
-                .map_err(|error| {
-                    StepFailure::bug("two answerers hold different rows").caused_by(error)
-                })?;
-                comparisons.push(PairFigures {
-                    candidate: candidate.answerer.name(),
-                    baseline: baseline.answerer.name(),
-                    n: found.n,
-                    left_out: found.left_out,
-                    groups: None,
-                    difference: found.difference,
-                    interval: found.interval,
-                    table: None,
-                    p: None,
-                    holm_p: None,
-                });
+                let against = |first: usize, second: usize| {
+                    compare_samples(
+                        scorer,
+                        &samples[first],
+                        &samples[second],
+                        &self.task,
+                        &settings,
+                    )
+                    .map_err(|error| {
+                        StepFailure::bug("two answerers hold different rows").caused_by(error)
+                    })
+                };
+                let found = against(first, second)?;
+                let p = two_sided(&found, || against(second, first))?;
+                let names = (candidate.answerer.name(), baseline.answerer.name());
+                comparisons.push(figures_of(names, found, p));
             }
         }
+        correct(&mut comparisons);
         let value = |samples: &[Sample]| aggregate(scorer, samples, &self.task, &settings);
         let slices = self.slices(|places| {
             samples

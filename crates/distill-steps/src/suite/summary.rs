@@ -126,7 +126,7 @@ pub struct PairFigures {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<PairedTable>,
     /// Two-sided p of "there is no difference": exact `McNemar` where there is a table, else by
-    /// inversion of the bootstrap; `None` for a value of the whole set.
+    /// inversion of the bootstrap.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p: Option<f64>,
     /// The same after Holm's correction over all pairs of this scorer.
