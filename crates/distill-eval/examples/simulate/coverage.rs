@@ -325,6 +325,7 @@ pub(crate) fn prediction_powered_table(study: &Study) -> Table {
         "Nominal 95%. Rows are right with chance 0.8; the judge says so with the chances given for right and for wrong rows. The note is the mean width against that of the human verdicts alone.",
     );
     for (few, many, right, wrong) in [
+        (50, 1000, 0.97, 0.05),
         (100, 1000, 0.95, 0.1),
         (300, 1000, 0.9, 0.3),
         (300, 3000, 0.97, 0.05),

@@ -47,11 +47,15 @@ pub fn compare_judged(
         }
     }
     let n = rows.labelled.len() + rows.alone.len();
-    let (values, evidence) = rows
-        .corrected()
-        .map_or(((None, None), None), |(values, evidence)| {
-            (values, Some(evidence))
-        });
+    let corrected = rows.corrected();
+    let values = (
+        corrected.as_ref().map(|sides| sides.candidate),
+        corrected.as_ref().map(|sides| sides.baseline),
+    );
+    let evidence = corrected.map(|sides| Evidence::Corrected {
+        error: sides.error,
+        labelled: rows.labelled.len(),
+    });
     let mut comparison = Comparison::of_evidence(values, n, all - n, scale, evidence);
     comparison.interval = comparison.interval_at(settings.confidence);
     Ok(comparison)
@@ -67,7 +71,7 @@ struct Rows {
 }
 
 impl Rows {
-    fn corrected(&self) -> Option<((Option<f64>, Option<f64>), Evidence)> {
+    fn corrected(&self) -> Option<Corrected> {
         let difference = |(first, second): (f64, f64)| first - second;
         let mean = |of: fn((f64, f64)) -> f64, tuning| {
             let labelled: Vec<(f64, f64)> = self
@@ -81,37 +85,18 @@ impl Rows {
         };
         let found = mean(difference, Tuning::Power)?;
         let each = Tuning::Fixed(found.weight);
-        let values = (
-            mean(|scores| scores.0, each).map(|side| side.value),
-            mean(|scores| scores.1, each).map(|side| side.value),
-        );
-        let error = (found.error.powi(2) + self.unseen(found.weight)).sqrt();
-        Some((
-            values,
-            Evidence::Corrected {
-                error,
-                labelled: self.labelled.len(),
-            },
-        ))
+        Some(Corrected {
+            candidate: mean(|scores| scores.0, each)?.value,
+            baseline: mean(|scores| scores.1, each)?.value,
+            error: found.error,
+        })
     }
+}
 
-    /// The variance of two more rows of the size of those that matter, as the bootstrap adds them:
-    /// few corrections that differ would else be taken for little error.
-    fn unseen(&self, weight: f64) -> f64 {
-        let terms: Vec<f64> = self
-            .labelled
-            .iter()
-            .map(|(human, judged)| (human.0 - human.1) - weight * (judged.0 - judged.1))
-            .collect();
-        let count = terms.len() as f64;
-        let centre = terms.iter().sum::<f64>() / count;
-        let moment =
-            |power: i32| -> f64 { terms.iter().map(|term| (term - centre).powi(power)).sum() };
-        let square = moment(2);
-        if square > 0.0 {
-            2.0 * moment(4) / square / (count * count)
-        } else {
-            0.0
-        }
-    }
+/// What people's verdicts make of the judge's.
+struct Corrected {
+    candidate: f64,
+    baseline: f64,
+    /// Of the difference.
+    error: f64,
 }

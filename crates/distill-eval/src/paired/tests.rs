@@ -213,8 +213,8 @@ fn people_correct_a_judge_that_favours_a_side() {
             .map(|row| (format!("{row:04}"), f64::from(u8::from(right(row)))))
             .collect()
     };
-    let (candidate, baseline): (fn(usize) -> bool, fn(usize) -> bool) =
-        (|row| row % 5 != 0, |row| row % 10 != 0);
+    let candidate: fn(usize) -> bool = |row| row % 5 != 0;
+    let baseline: fn(usize) -> bool = |row| row % 10 != 0;
     // The judge takes half of the candidate's wrong answers for right.
     let lenient: Vec<ScoredRow> = (0..1000)
         .map(|index| {

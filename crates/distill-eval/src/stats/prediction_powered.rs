@@ -1,4 +1,11 @@
 //! A mean over many rows that a judge scored and few that a person scored, too.
+//!
+//! Where judge and people differ on few of the rows that both scored, those few carry the whole
+//! correction, and its error by their variance is too small: with a judge that is wrong on 3% of
+//! rows and 100 verdicts of people a 95% interval holds the true mean in 93 of 100 cases, and
+//! where they agree on all of them the correction would have no error at all. So two rows are
+//! added to its variance, as [`bootstrap`](super::bootstrap) does, of the size of the differences
+//! that matter, or where there is none of the judge's score that lies farthest from its mean.
 
 use serde::{Deserialize, Serialize};
 
@@ -76,8 +83,10 @@ pub fn prediction_powered_mean(
         .map(|(human, judge)| human - weight * judge)
         .collect();
     let value = weight * mean(unlabelled) + mean(&corrected);
+    let added = weight_of_one(&corrected).unwrap_or_else(|| weight * farthest(&all)) / few as f64;
     let error = (weight * weight * variance(unlabelled) / many as f64
-        + variance(&corrected) / few as f64)
+        + variance(&corrected) / few as f64
+        + 2.0 * added * added)
         .sqrt();
     let half = critical(confidence) * error;
     Some(PredictionPowered {
@@ -94,6 +103,29 @@ pub fn prediction_powered_mean(
         weight,
         uncorrected: mean(&all),
     })
+}
+
+/// The root of the fourth over the second moment about the mean; `None` where nothing varies.
+fn weight_of_one(values: &[f64]) -> Option<f64> {
+    let centre = mean(values);
+    let moment = |power: i32| -> f64 {
+        values
+            .iter()
+            .map(|value| (value - centre).powi(power))
+            .sum()
+    };
+    let square = moment(2);
+    // Equal values leave nothing but rounding.
+    (square > 1e-18).then(|| (moment(4) / square).sqrt())
+}
+
+/// How far the farthest value lies from the mean.
+fn farthest(values: &[f64]) -> f64 {
+    let centre = mean(values);
+    values
+        .iter()
+        .map(|value| (value - centre).abs())
+        .fold(0.0, f64::max)
 }
 
 fn mean(values: &[f64]) -> f64 {

@@ -123,6 +123,16 @@ fn the_prediction_powered_mean_agrees_with_its_authors() {
         prediction_powered_mean(&[(1.0, 1.0)], &[1.0, 0.0], 0.95, Tuning::Power),
         None
     );
+    // Agreement on a few rows is no proof of agreement on all.
+    let rows: Vec<(f64, f64)> = (0..20)
+        .map(|row| f64::from(u8::from(row % 4 != 0)))
+        .map(|score| (score, score))
+        .collect();
+    let many: Vec<f64> = (0..4000)
+        .map(|row| f64::from(u8::from(row % 4 != 0)))
+        .collect();
+    let found = prediction_powered_mean(&rows, &many, 0.95, Tuning::Fixed(1.0)).unwrap();
+    assert!(found.interval.high - found.interval.low > 0.1, "{found:?}");
 }
 
 #[test]
