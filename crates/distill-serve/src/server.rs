@@ -18,6 +18,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::ListenerExt as _,
 };
 use serde_json::json;
 use tokio::{
@@ -125,6 +126,12 @@ pub async fn serve(registry: Registry, options: ServeOptions) -> Result<Server, 
     };
     let listener = TcpListener::bind(options.address).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
+    // Without it the kernel holds a piece of an answer back until the last one is acknowledged,
+    // which takes the caller's side 40 ms.
+    let listener = listener.tap_io(|stream| {
+        // A connection that refuses is slower, not wrong.
+        let _ = stream.set_nodelay(true);
+    });
     let router = Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))

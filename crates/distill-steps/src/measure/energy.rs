@@ -115,7 +115,10 @@ pub(super) enum Reading<'a> {
 /// reason.
 pub(super) fn facts(arm: &str, reading: &Reading<'_>, stated: Option<f64>) -> EnergyFacts {
     let (busy, why) = match reading {
-        Reading::Counters(busy) => (Some(*busy), "the counters could not be read in the meantime"),
+        Reading::Counters(busy) => (
+            Some(*busy),
+            "the counters could not be read in the meantime",
+        ),
         Reading::None { why, busiest } => (*busiest, *why),
     };
     let busy = busy.filter(|busy| busy.completed > 0 && busy.seconds > 0.0);

@@ -40,7 +40,10 @@ impl Exchange {
 
     /// Mean time of an output token after the first; `None` with fewer than two tokens.
     pub(super) fn per_token_ms(&self) -> Option<f64> {
-        let after_first = self.output_tokens?.checked_sub(1).filter(|tokens| *tokens > 0)?;
+        let after_first = self
+            .output_tokens?
+            .checked_sub(1)
+            .filter(|tokens| *tokens > 0)?;
         Some((self.end_to_end_ms()? - self.first_ms()?) / after_first as f64)
     }
 

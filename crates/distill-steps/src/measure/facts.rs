@@ -25,7 +25,10 @@ impl LoadRecord {
             joules,
         };
         let rate = |busy: &Busy| busy.completed as f64 / busy.seconds;
-        if self.busiest.is_none_or(|busiest| rate(&busy) > rate(&busiest)) {
+        if self
+            .busiest
+            .is_none_or(|busiest| rate(&busy) > rate(&busiest))
+        {
             self.busiest = Some(busy);
         }
     }
@@ -53,7 +56,10 @@ pub(super) fn load(
     let input = total(|exchange| exchange.input_tokens);
     let output = total(|exchange| exchange.output_tokens);
     let spread = |of: fn(&Exchange) -> Option<f64>| -> Spread {
-        let values: Vec<f64> = answered.iter().filter_map(|exchange| of(exchange)).collect();
+        let values: Vec<f64> = answered
+            .iter()
+            .filter_map(|exchange| of(exchange))
+            .collect();
         Spread::of(&values)
     };
     let first = spread(Exchange::first_ms);
@@ -125,9 +131,22 @@ fn notes(sent: &[Exchange], answered: &[&Exchange], measure: &Measure) -> Vec<St
             super::SETTING_SECONDS
         ));
     }
-    if !answered.is_empty() && answered.iter().all(|exchange| exchange.output_tokens.is_none()) {
+    if !answered.is_empty()
+        && answered
+            .iter()
+            .all(|exchange| exchange.output_tokens.is_none())
+    {
         notes.push(
             "this student has no tokens: its one output is its first, and there is no time per output token"
+                .to_owned(),
+        );
+    }
+    if sent
+        .iter()
+        .any(|exchange| exchange.due_ms < exchange.sent_ms - 1e-9)
+    {
+        notes.push(
+            "latency counts from the drawn time; the client's clock ticks each millisecond, which is in it"
                 .to_owned(),
         );
     }
@@ -175,12 +194,7 @@ pub(crate) fn capacity(load: &[LoadFacts]) -> Option<(f64, String)> {
         .filter(|facts| facts.arrival == Arrival::ClosedLoop)
         .filter_map(|facts| Some((facts.request_throughput?, facts.max_concurrency?)))
         .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(rate, clients)| {
-            (
-                rate,
-                format!("served over loopback, {clients} at a time"),
-            )
-        })
+        .map(|(rate, clients)| (rate, format!("served over loopback, {clients} at a time")))
 }
 
 /// The setting that a latency limit is held against: the closed loop with the fewest at a time.

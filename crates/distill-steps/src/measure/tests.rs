@@ -79,7 +79,10 @@ fn figures_follow_from_the_times_and_waiting_counts() {
         &sent,
         &measure(3),
     );
-    assert_eq!((facts.completed, facts.failed, facts.num_prompts), (3, 0, 3));
+    assert_eq!(
+        (facts.completed, facts.failed, facts.num_prompts),
+        (3, 0, 3)
+    );
     assert_eq!(
         (facts.arrival, facts.request_rate, facts.max_concurrency),
         (Arrival::Poisson, Some(100.0), None)
@@ -107,7 +110,8 @@ fn figures_follow_from_the_times_and_waiting_counts() {
     close(facts.mean_itl_ms, 12.0);
     // The first and the second overlap; the third begins as the first ends.
     assert_eq!(facts.max_concurrent_requests, Some(2));
-    assert_eq!(facts.notes, Vec::<String>::new());
+    assert!(facts.notes[0].contains("drawn time"), "{:?}", facts.notes);
+    assert_eq!(facts.notes.len(), 1);
 }
 
 #[test]
@@ -123,7 +127,10 @@ fn a_student_without_tokens_has_no_time_per_token() {
     close(facts.mean_ttft_ms, 4.0);
     close(facts.mean_e2el_ms, 4.0);
     assert_eq!((facts.mean_tpot_ms, facts.mean_itl_ms), (None, None));
-    assert_eq!((facts.output_throughput, facts.total_output_tokens), (None, None));
+    assert_eq!(
+        (facts.output_throughput, facts.total_output_tokens),
+        (None, None)
+    );
     assert!(facts.notes[0].contains("no tokens"));
 }
 
@@ -145,7 +152,12 @@ fn failed_requests_are_counted_and_time_nothing() {
     let facts = facts::load("nano", closed, 8, &sent, &measure(5));
     assert_eq!((facts.completed, facts.failed), (1, 1));
     close(facts.mean_e2el_ms, 10.0);
-    assert!(facts.notes.iter().any(|note| note.starts_with("2 of the 5")));
+    assert!(
+        facts
+            .notes
+            .iter()
+            .any(|note| note.starts_with("2 of the 5"))
+    );
     assert!(facts.notes.iter().any(|note| note.contains("status 429")));
 }
 
@@ -275,39 +287,58 @@ fn energy_is_counted_else_estimated_else_absent() {
     assert!(absent.method.contains("cost.watts"));
 }
 
-fn usage(spend: serde_json::Value) -> LabelUsage {
+fn usage(latencies: &[f64], spend: serde_json::Value) -> LabelUsage {
+    let per_row: Vec<_> = latencies
+        .iter()
+        .enumerate()
+        .map(|(row, latency)| {
+            json!({"id": row.to_string(), "latency_ms": latency, "input_tokens": 20,
+                "output_tokens": 3, "from_journal": row == 0})
+        })
+        .collect();
     serde_json::from_value(json!({
-        "rows": 6, "statuses": {}, "from_journal": 2, "seconds": 1.0, "spend": spend,
-        "alerts": [], "simulated": true, "concurrency": 8,
+        "rows": 6, "statuses": {}, "from_journal": 1, "seconds": 1.0, "spend": spend,
+        "alerts": [], "simulated": true, "concurrency": 8, "per_row": per_row,
     }))
     .unwrap()
 }
 
 #[test]
 fn the_teachers_figures_keep_cache_hits_and_retries_apart() {
-    let latency = json!({"count": 4, "mean_ms": 250.0, "p50_ms": 200.0, "p95_ms": 400.0, "p99_ms": 400.0});
-    let retried = json!({"count": 1, "mean_ms": 700.0, "p50_ms": 700.0, "p95_ms": 700.0, "p99_ms": 700.0});
-    let facts = teacher_load(
-        &usage(json!({
-            "latency": latency, "retried": retried,
-            "attempts": [
-                {"target": "a", "outcome": "answered", "attempts": 4},
-                {"target": "a", "outcome": "rate_limited", "attempts": 3},
-            ],
-        })),
-    )
-    .unwrap();
+    let spend = json!({
+        "retried": {"count": 1, "mean_ms": 700.0, "p50_ms": 700.0, "p95_ms": 700.0, "p99_ms": 700.0},
+        "attempts": [
+            {"target": "a", "outcome": "answered", "attempts": 5},
+            {"target": "a", "outcome": "rate_limited", "attempts": 3},
+        ],
+    });
+    let facts = teacher_load(&usage(&[100.0, 200.0, 300.0, 400.0, 500.0], spend)).unwrap();
     assert!(facts.simulated);
-    assert_eq!((facts.num_prompts, facts.completed, facts.failed), (7, 4, 3));
+    assert_eq!(facts.arrival, Arrival::Recorded);
+    assert_eq!(
+        (facts.num_prompts, facts.completed, facts.failed),
+        (6, 5, 1)
+    );
     assert_eq!(facts.max_concurrency, Some(8));
-    close(facts.p95_e2el_ms, 400.0);
+    assert_eq!(
+        (facts.total_input_tokens, facts.total_output_tokens),
+        (Some(100), Some(15))
+    );
+    close(facts.median_e2el_ms, 300.0);
+    // Rank 0.95 × 4 = 3.8 between 400 and 500.
+    close(facts.p95_e2el_ms, 480.0);
     assert_eq!((facts.mean_ttft_ms, facts.mean_tpot_ms), (None, None));
     assert_eq!(facts.request_throughput, None);
     let said = facts.notes.join("; ");
-    for part in ["not streamed", "2 answers", "3 attempts failed", "700 ms"] {
+    for part in [
+        "not streamed",
+        "1 answers were taken",
+        "3 attempts",
+        "700 ms",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    assert!(teacher_load(&usage(json!({"latency": null}))).is_none());
+    assert!(teacher_load(&usage(&[], json!({}))).is_none());
 }
 
 fn context() -> StepContext {
@@ -316,15 +347,19 @@ fn context() -> StepContext {
 }
 
 fn rows() -> Vec<Row> {
-    ["my card was charged", "where is my parcel", "a refund for my card"]
-        .iter()
-        .enumerate()
-        .map(|(index, text)| Row {
-            id: index.to_string(),
-            fields: json!({ "text": text }).as_object().unwrap().clone(),
-            gold: None,
-        })
-        .collect()
+    [
+        "my card was charged",
+        "where is my parcel",
+        "a refund for my card",
+    ]
+    .iter()
+    .enumerate()
+    .map(|(index, text)| Row {
+        id: index.to_string(),
+        fields: json!({ "text": text }).as_object().unwrap().clone(),
+        gold: None,
+    })
+    .collect()
 }
 
 /// A linear student's directory.
@@ -365,7 +400,14 @@ async fn a_student_is_measured_through_the_server_at_every_setting() {
     let seen: Vec<_> = record
         .load
         .iter()
-        .map(|facts| (facts.arrival, facts.max_concurrency, facts.completed, facts.failed))
+        .map(|facts| {
+            (
+                facts.arrival,
+                facts.max_concurrency,
+                facts.completed,
+                facts.failed,
+            )
+        })
         .collect();
     assert_eq!(
         seen,
