@@ -8,6 +8,8 @@ mod bad_input;
 mod cache;
 mod commands;
 mod deploy;
+mod eval;
+mod evidence;
 mod faults;
 mod fixture;
 mod kill;

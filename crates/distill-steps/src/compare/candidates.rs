@@ -1,14 +1,21 @@
 //! The verdict: every candidate against the teacher, all in one family.
 
+use std::collections::BTreeSet;
+
 use distill_eval::{
-    Aggregate, Candidate, CandidateRole, Comparison, CurvePoint, DecisionInput, LearningCurve,
-    Limits, Recommendation, recommend, stats::quantiles,
+    Aggregate, Candidate, CandidateRole, Comparison, CurvePoint, Decision, DecisionInput,
+    LearningCurve, Limits, Recommendation, recommend, stats::quantiles,
 };
 use distill_report::{CostModel, Role};
 use distill_runner::StepFailure;
 
 use super::{Contest, Contestant, cascade::Cascade};
 use crate::Arm;
+
+/// Groups from which on a bootstrap over groups is taken for what it says: with fewer its intervals
+/// are too narrow (A. C. Cameron, J. B. Gelbach, D. L. Miller, "Bootstrap-based improvements for
+/// inference with clustered errors", Review of Economics and Statistics 90 (2008), 414-427).
+pub(crate) const LEAST_GROUPS: usize = 20;
 
 /// What is known of one candidate before the decision.
 struct Judged<'a> {
@@ -64,7 +71,17 @@ impl Contest<'_> {
                 against_floor: judged.against_floor.as_ref(),
             })
             .collect();
-        Ok(recommend(&candidates))
+        let mut recommendation = recommend(&candidates);
+        if let Some(groups) = self.too_few_groups() {
+            withdraw(&mut recommendation, groups);
+        }
+        Ok(recommendation)
+    }
+
+    /// The number of groups, where it is too small for an interval over them.
+    pub(super) fn too_few_groups(&self) -> Option<usize> {
+        let groups: BTreeSet<&String> = self.groups.values().collect();
+        (!groups.is_empty() && groups.len() < LEAST_GROUPS).then_some(groups.len())
     }
 
     fn judge<'b>(
@@ -89,7 +106,10 @@ impl Contest<'_> {
             },
             against_teacher: against(self.teacher())?,
             against_floor: against(floor.filter(|_| is_student))?,
-            measured: self.aggregate_primary(&contestant.scores),
+            measured: self
+                .deciding_judge()
+                .and_then(|_| self.judge_score(contestant))
+                .unwrap_or_else(|| self.aggregate_primary(&contestant.scores)),
             p95_ms: contestant.p95_ms(),
             usd_per_1000: self.usd_per_1000(contestant, cost),
             learning_curve: self.learning_curve(contestant.name),
@@ -140,5 +160,25 @@ impl Contest<'_> {
             })
             .collect();
         Some(LearningCurve { points })
+    }
+}
+
+/// Takes back what rows in a handful of groups seem to show.
+fn withdraw(recommendation: &mut Recommendation, groups: usize) {
+    let why = format!(
+        "but these rows stand in {groups} groups, and fewer than {LEAST_GROUPS} cannot carry an interval: name a column with more values in `evals.group`, or leave it out where rows do not depend on each other"
+    );
+    let verdicts = recommendation
+        .candidates
+        .iter_mut()
+        .map(|candidate| &mut candidate.verdict);
+    for verdict in verdicts.chain([&mut recommendation.verdict]) {
+        if verdict.decision.is_met() {
+            verdict.decision = Decision::Undecided { eval_rows: None };
+            verdict.reason = format!("{}; {why}.", verdict.reason.trim_end_matches('.'));
+        }
+    }
+    if recommendation.choice.take().is_some() {
+        recommendation.reason = format!("None may replace the teacher yet: {why}.");
     }
 }

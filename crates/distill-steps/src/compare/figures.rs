@@ -31,6 +31,7 @@ impl Contest<'_> {
                 .scorers
                 .all()
                 .map(|scorer| self.score(scorer, contestant))
+                .chain(self.judge_score(contestant))
                 .collect(),
             speed: speed(contestant),
             usd_per_1000: self.usd_per_1000(contestant, cost),
@@ -134,6 +135,9 @@ impl Contest<'_> {
         let settings = &self.study.settings;
         let mut notes = standing.notes();
         notes.extend(self.study.notes.iter().cloned());
+        if let Some(judge) = self.deciding_judge() {
+            notes.extend(judge.notes(self.reference));
+        }
         if settings.cost.assumed {
             notes.push(
                 "the machine's price and the request rate are assumed: set `cost` to your own"
@@ -152,6 +156,11 @@ impl Contest<'_> {
                     contestant.name
                 ));
             }
+        }
+        if let Some(groups) = self.too_few_groups() {
+            notes.push(format!(
+                "the rows stand in {groups} groups of `evals.group`: intervals over so few are too narrow, and no verdict rests on them"
+            ));
         }
         for column in &settings.slices {
             let values = self
@@ -208,6 +217,9 @@ fn speed(contestant: &Contestant<'_>) -> Option<Speed> {
             ),
             left_out: None,
         });
+    }
+    if let Some(served) = contestant.served_speed() {
+        return Some(served);
     }
     let engine = contestant.study.engine.as_ref();
     Some(Speed {

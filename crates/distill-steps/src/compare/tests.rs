@@ -62,8 +62,13 @@ fn label(index: usize, right: bool) -> &'static str {
 pub(crate) fn rows(count: usize) -> Vec<Row> {
     (0..count)
         .map(|index| {
-            let channel = if index.is_multiple_of(3) { "web" } else { "mail" };
-            let fields = json!({"text": format!("text {index}"), "channel": channel, "thread": index / 4});
+            let channel = if index.is_multiple_of(3) {
+                "web"
+            } else {
+                "mail"
+            };
+            let fields =
+                json!({"text": format!("text {index}"), "channel": channel, "thread": index / 4});
             Row {
                 id: format!("r{index}"),
                 fields: fields.as_object().cloned().unwrap(),
@@ -89,7 +94,9 @@ pub(crate) fn said(count: usize, of: impl Fn(usize) -> (bool, f64)) -> (Vec<Pred
         })
         .collect();
     let timing = Timing {
-        single_ms: (0..count.min(100)).map(|index| 2.0 + index as f64 / 100.0).collect(),
+        single_ms: (0..count.min(100))
+            .map(|index| 2.0 + index as f64 / 100.0)
+            .collect(),
         batch_rows: count,
         batch_seconds: count as f64 / 500.0,
         threads: 2,
@@ -231,8 +238,18 @@ fn a_persons_answer_beats_the_column() {
         .map(|counted| (counted.what.as_str(), counted.count))
         .collect();
     assert_eq!(counts, [("human", 10), ("gold", 30)]);
-    assert!(findings.notes.iter().any(|note| note.contains("people answered 10")));
-    assert!(findings.notes.iter().any(|note| note.contains("1 human answers")));
+    assert!(
+        findings
+            .notes
+            .iter()
+            .any(|note| note.contains("people answered 10"))
+    );
+    assert!(
+        findings
+            .notes
+            .iter()
+            .any(|note| note.contains("1 human answers"))
+    );
 }
 
 /// A file of a user's own: ids and answers, and no word of a draw.
@@ -254,7 +271,11 @@ fn labels(people: &[(String, String)]) -> Labels {
 #[test]
 fn rows_drawn_for_people_are_balanced_and_can_replace() {
     // The two differ on 60 of 600 rows; people saw each of these and one in ten of the others.
-    let mut evidence = evidence(600, |index| (index % 20 != 0, -0.1), |index| index % 20 != 1);
+    let mut evidence = evidence(
+        600,
+        |index| (index % 20 != 0, -0.1),
+        |index| index % 20 != 1,
+    );
     for row in &mut evidence.rows {
         row.gold = None;
     }
@@ -340,9 +361,32 @@ fn rows_of_one_group_are_drawn_together() {
         let interval = findings.differences[0].interval.unwrap();
         interval.high - interval.low
     };
-    assert_eq!(alone.differences[0].difference, grouped.differences[0].difference);
+    let difference = |findings: &Findings| findings.differences[0].difference.unwrap();
+    assert!((difference(&alone) - difference(&grouped)).abs() < 1e-12);
     assert!(width(&grouped) > 1.4 * width(&alone));
     assert!(grouped.differences[0].mcnemar_p.is_none());
+}
+
+#[test]
+fn a_handful_of_groups_carries_no_verdict() {
+    let evidence = evidence(600, |index| (mostly(index), -0.1), |index| index % 10 != 0);
+    let settings = Compare {
+        group: Some("channel".to_owned()),
+        ..settings(&arms())
+    };
+    let findings = found(&settings, &evidence);
+    assert!(matches!(
+        decision(&findings),
+        Decision::Undecided { eval_rows: None }
+    ));
+    let recommendation = &findings.recommendation;
+    assert_eq!(recommendation.choice, None);
+    assert!(
+        recommendation.verdict.reason.contains("2 groups"),
+        "{recommendation:?}"
+    );
+    assert!(!recommendation.candidates[0].verdict.decision.is_met());
+    assert!(findings.notes.iter().any(|note| note.contains("2 groups")));
 }
 
 #[test]
@@ -404,7 +448,10 @@ fn a_cascade_stands_in_where_the_student_alone_cannot() {
         panic!("{:?}", findings.recommendation)
     };
     assert!((deferred - 0.2).abs() < 1e-12);
-    assert_eq!(findings.recommendation.choice.as_deref(), Some("nano+teacher"));
+    assert_eq!(
+        findings.recommendation.choice.as_deref(),
+        Some("nano+teacher")
+    );
     let names: Vec<&str> = findings
         .recommendation
         .candidates
@@ -459,7 +506,10 @@ fn a_cheaper_model_is_a_candidate_in_the_same_family() {
     let arms = [student(), cheap, Arm::Teacher];
     let findings = found(&settings(&arms), &evidence);
     assert_eq!(decision(&findings), Decision::CheaperApi);
-    assert_eq!(findings.recommendation.choice.as_deref(), Some("openai/small"));
+    assert_eq!(
+        findings.recommendation.choice.as_deref(),
+        Some("openai/small")
+    );
     assert_eq!(arm(&findings, "openai/small").role, Role::CheaperApi);
     assert_eq!(findings.recommendation.candidates.len(), 2);
 }
@@ -494,7 +544,12 @@ fn nothing_answered_is_said_and_scored_by_nobody() {
     let findings = found(&settings(&arms()), &nothing);
     assert_eq!(findings.eval_rows, 0);
     assert!(matches!(decision(&findings), Decision::Undecided { .. }));
-    assert!(findings.arms.iter().all(|arm| arm.scores[0].value.is_none()));
+    assert!(
+        findings
+            .arms
+            .iter()
+            .all(|arm| arm.scores[0].value.is_none())
+    );
 }
 
 fn evidence_of_nothing() -> Evidence {
@@ -516,11 +571,7 @@ fn the_order_of_the_rows_changes_no_figure() {
 
 #[test]
 fn the_worst_regressions_come_first() {
-    let evidence = evidence(
-        60,
-        |index| (index >= 30, -(index as f64) / 100.0),
-        |_| true,
-    );
+    let evidence = evidence(60, |index| (index >= 30, -(index as f64) / 100.0), |_| true);
     let findings = found(&settings(&arms()), &evidence);
     let regressions = findings.regressions.unwrap();
     assert_eq!((regressions.total, regressions.rows.len()), (30, 20));
@@ -551,5 +602,9 @@ fn a_learning_curve_that_rises_asks_for_more_data() {
     );
     evidence.learning_curves[0].metric = "macro_f1".to_owned();
     let findings = found(&settings(&arms()), &evidence);
-    assert_eq!(decision(&findings), Decision::KeepTeacher, "a curve in another metric says nothing");
+    assert_eq!(
+        decision(&findings),
+        Decision::KeepTeacher,
+        "a curve in another metric says nothing"
+    );
 }
