@@ -32,6 +32,6 @@ pub use model::{
     DataFacts, DataSource, Difference, EnergyFacts, EnergySource, EvalDuplicate, JudgeFacts,
     JudgePair, JudgeScore, LabelConflict, LabelFacts, LabelNoiseFacts, LabelSource, LabelSuspect,
     LeakedRow, Lineage, LoadFacts, ModelSource, NoiseFloorFacts, OneOff, PriceAge, Regression,
-    Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA, Sensitivity, SharedText, Slice,
-    Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts, Unsettled,
+    Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA, Sensitivity,
+    SharedText, Slice, Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts, Unsettled,
 };

@@ -138,6 +138,7 @@ pub(crate) fn milliseconds(value: f64) -> String {
 
 /// A rate or an amount with about three digits that mean something.
 pub(crate) fn significant(value: f64) -> String {
+    let value = without_sign_of_zero(value);
     let size = value.abs();
     if size >= 100.0 {
         grouped(&format!("{value:.0}"))
@@ -152,6 +153,7 @@ pub(crate) fn significant(value: f64) -> String {
 }
 
 pub(crate) fn usd(value: f64) -> String {
+    let value = without_sign_of_zero(value);
     let size = value.abs();
     if size >= 100.0 {
         format!("${}", grouped(&format!("{value:.0}")))
@@ -160,6 +162,11 @@ pub(crate) fn usd(value: f64) -> String {
     } else {
         format!("${}", significant(value))
     }
+}
+
+/// A sum of nothing may be −0.0, which no reader expects.
+fn without_sign_of_zero(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { value }
 }
 
 pub(crate) fn seconds(value: f64) -> String {
@@ -239,6 +246,10 @@ mod tests {
             [
                 "0.00", "0.000123", "0.0123", "0.500", "3.46", "34.6", "346", "12,346"
             ]
+        );
+        assert_eq!(
+            (usd(-0.0), significant(-0.0)),
+            ("$0.00".into(), "0.00".into())
         );
         assert_eq!(usd(0.24), "$0.240");
         assert_eq!(usd(1234.5), "$1,234");

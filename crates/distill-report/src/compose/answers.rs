@@ -15,11 +15,13 @@ use crate::{
     number::{self, MISSING, or_missing},
 };
 
+/// Whole tables of confusions.
+const MATRICES: usize = 4;
 /// Confused pairs shown for each arm.
 const PAIRS: usize = 8;
 
 pub(super) fn per_label(report: &RunReport) -> Option<Section> {
-    let main = report.main_arm().filter(|arm| !arm.labels.is_empty())?;
+    let main = contenders(report).find(|arm| !arm.labels.is_empty())?;
     let others: Vec<_> = broken_down(report)
         .filter(|arm| arm.name != main.name && !arm.labels.is_empty())
         .collect();
@@ -116,25 +118,20 @@ pub(super) fn per_field(report: &RunReport) -> Option<Section> {
 /// often confused.
 pub(super) fn confusion(report: &RunReport) -> Option<Section> {
     let mut blocks = Vec::new();
-    let shown: Vec<&Arm> = [report.main_arm(), report.teacher()]
-        .into_iter()
-        .flatten()
-        .collect();
-    for (place, arm) in shown.iter().enumerate() {
-        if let Some(confusion) = &arm.confusion
-            && (place == 0 || arm.name != shown[0].name)
-            && fits(confusion)
-        {
-            let matrix = Block::Matrix(matrix(report, arm, confusion));
-            blocks.push(if place == 0 {
-                matrix
-            } else {
-                Block::Fold {
-                    summary: format!("The same for {}", arm.name),
-                    blocks: vec![matrix],
-                }
-            });
-        }
+    let tables = contenders(report).filter_map(|arm| {
+        let confusion = arm.confusion.as_ref().filter(|table| fits(table))?;
+        Some((arm, confusion))
+    });
+    for (place, (arm, confusion)) in tables.take(MATRICES).enumerate() {
+        let matrix = Block::Matrix(matrix(report, arm, confusion));
+        blocks.push(if place == 0 {
+            matrix
+        } else {
+            Block::Fold {
+                summary: format!("The same for {}", arm.name),
+                blocks: vec![matrix],
+            }
+        });
     }
     let mut table = Table::new(
         "The pairs most often confused",
@@ -161,6 +158,27 @@ pub(super) fn confusion(report: &RunReport) -> Option<Section> {
         });
     }
     (!blocks.is_empty()).then(|| section("confusion", "What is taken for what", blocks))
+}
+
+/// The arm that the verdict is about, the one whose regressions are shown, the teacher, the rest:
+/// each once. A cascade has no answers of its own to count, so its student comes next.
+fn contenders(report: &RunReport) -> impl Iterator<Item = &Arm> {
+    let regressed = report.regressions.as_ref().and_then(|regressions| {
+        let mut arms = report.arms.iter();
+        arms.find(|arm| arm.name == regressions.candidate)
+    });
+    let mut seen: Vec<&str> = Vec::new();
+    report
+        .main_arm()
+        .into_iter()
+        .chain(regressed)
+        .chain(report.teacher())
+        .chain(broken_down(report))
+        .filter(move |arm| {
+            let new = !seen.contains(&arm.name.as_str());
+            seen.push(&arm.name);
+            new
+        })
 }
 
 /// A table that somebody else wrote may have any shape.
@@ -193,16 +211,9 @@ fn matrix(report: &RunReport, arm: &Arm, confusion: &ConfusionFacts) -> Matrix {
 const BESIDE: usize = 4;
 
 pub(super) fn slices(report: &RunReport) -> Option<Section> {
-    let main = report.main_arm();
-    let mut arms: Vec<&Arm> = main.into_iter().chain(report.teacher()).collect();
-    arms.extend(broken_down(report));
-    arms.retain(|arm| !arm.slices.is_empty());
-    let mut seen: Vec<&str> = Vec::new();
-    arms.retain(|arm| {
-        let new = !seen.contains(&arm.name.as_str());
-        seen.push(&arm.name);
-        new
-    });
+    let mut arms: Vec<&Arm> = contenders(report)
+        .filter(|arm| !arm.slices.is_empty())
+        .collect();
     let all = arms.len();
     arms.truncate(BESIDE);
     let mut names: Vec<&str> = Vec::new();

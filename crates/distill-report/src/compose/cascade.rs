@@ -177,13 +177,7 @@ pub(super) fn learning(report: &RunReport) -> Option<Section> {
     let metric = metric_name(report, &report.task.metric);
     let mut table = Table::new(
         "Each student by the number of its training rows",
-        &[
-            "student",
-            ">training rows",
-            &format!(">{metric}"),
-            ">n",
-            "scored on",
-        ],
+        &["student", ">training rows", &format!(">{metric}"), ">n"],
     );
     for curve in &report.learning_curves {
         let unit = report.unit(if curve.metric.is_empty() {
@@ -208,10 +202,16 @@ pub(super) fn learning(report: &RunReport) -> Option<Section> {
                 cell(number::count(point.train_rows)),
                 Line::marked(value, curve.simulated),
                 cell(number::count(point.n)),
-                cell(&curve.scored_on),
             ]);
         }
     }
+    let mut scored_on: Vec<&str> = report
+        .learning_curves
+        .iter()
+        .map(|curve| curve.scored_on.as_str())
+        .filter(|scored_on| !scored_on.is_empty())
+        .collect();
+    scored_on.dedup();
     let mut blocks = Vec::new();
     blocks.extend(
         figure::learning(report, &metric).map(|svg| Block::Figure {
@@ -226,6 +226,9 @@ pub(super) fn learning(report: &RunReport) -> Option<Section> {
         blocks.push(text(format!("Learning curve: {MISSING}.")));
     } else {
         blocks.push(Block::Table(table));
+    }
+    if !scored_on.is_empty() {
+        blocks.push(text(format!("Scored on: {}.", scored_on.join("; "))));
     }
     Some(super::section("learning", "Learning curve", blocks))
 }

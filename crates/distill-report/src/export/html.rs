@@ -137,7 +137,7 @@ fn block(block: &Block) -> String {
                     format!(
                         "<div><dt>{}</dt><dd>{}</dd></div>",
                         escape(word),
-                        escape(meaning)
+                        coded(&escape(meaning))
                     )
                 })
                 .collect();
@@ -337,13 +337,32 @@ fn inline(line: &Line) -> String {
         // Of any script: it must not turn the direction of what stands beside it.
         format!("<bdi>{}</bdi>", escape_lines(&line.text))
     } else {
-        escape(&line.text)
+        coded(&escape(&line.text))
     };
     if line.simulated {
         format!("{text}{}", sim_mark())
     } else {
         text
     }
+}
+
+/// What stands between a pair of backticks is code; an odd one is left as it is.
+fn coded(escaped: &str) -> String {
+    let parts: Vec<&str> = escaped.split('`').collect();
+    if parts.len() < 3 || parts.len().is_multiple_of(2) {
+        return escaped.to_owned();
+    }
+    parts
+        .iter()
+        .enumerate()
+        .map(|(place, part)| {
+            if place % 2 == 1 {
+                format!("<code>{part}</code>")
+            } else {
+                (*part).to_owned()
+            }
+        })
+        .collect()
 }
 
 /// What a user's text holds must stay text, in content and in quoted attributes.

@@ -211,7 +211,14 @@ pub(crate) fn against(report: &RunReport, metric: &str, toll: &Toll<'_>) -> Opti
     if let Some((value, name)) = limit {
         plot.plumb(&mut body, across.place(*value), name);
     }
-    points(&mut body, &plot, &scale, &across, &dots);
+    let mut taken = Taken::default();
+    if let Some((value, name)) = &bar {
+        let y = scale.place(*value);
+        taken.add(plot.left, y - 2.0, plot.right, y + 2.0);
+        let end = plot.left + 5.0 + LETTER * name.chars().count() as f64;
+        taken.add(plot.left, y - LINE - 2.0, end, y);
+    }
+    points(&mut body, &plot, &scale, &across, &dots, taken);
     let end = legend(
         &mut body,
         plot.bottom + 60.0,
@@ -221,8 +228,14 @@ pub(crate) fn against(report: &RunReport, metric: &str, toll: &Toll<'_>) -> Opti
     Some(format!("{}{body}</svg>", open(end, &title)))
 }
 
-fn points(svg: &mut String, plot: &Plot, scale: &Linear, across: &Log, dots: &[(Dot<'_>, f64)]) {
-    let mut taken = Taken::default();
+fn points(
+    svg: &mut String,
+    plot: &Plot,
+    scale: &Linear,
+    across: &Log,
+    dots: &[(Dot<'_>, f64)],
+    mut taken: Taken,
+) {
     for (dot, toll) in dots {
         let x = across.place(*toll);
         let (low, high) = (scale.place(dot.low), scale.place(dot.high));
@@ -267,7 +280,15 @@ const SLICES: usize = 24;
 
 /// The main arm beside the teacher on each part of the rows.
 pub(crate) fn slices(report: &RunReport) -> Option<String> {
-    let main = report.main_arm()?;
+    let candidates = report.main_arm().into_iter().chain(&report.arms);
+    let main = candidates
+        .filter(|arm| {
+            matches!(
+                arm.role,
+                Role::Student | Role::Cascade | Role::CheaperApi | Role::Floor
+            )
+        })
+        .find(|arm| !arm.slices.is_empty())?;
     let shown: Vec<&Arm> = [Some(main), report.teacher()]
         .into_iter()
         .flatten()

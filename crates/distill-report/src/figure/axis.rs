@@ -151,7 +151,8 @@ impl Log {
         let factors: &[f64] = match self.to - self.from {
             span if span > 3.0 => &[1.0],
             span if span > 1.4 => &[1.0, 3.0],
-            _ => &[1.0, 2.0, 5.0],
+            span if span > 0.8 => &[1.0, 2.0, 5.0],
+            _ => &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0],
         };
         let powers = self.from.floor() as i32..=self.to.ceil() as i32;
         let ticks: Vec<f64> = powers
@@ -169,8 +170,12 @@ impl Log {
 
     pub(super) fn label(tick: f64) -> String {
         let digits = (-tick.log10().floor()).clamp(0.0, 9.0) as usize;
-        if digits == 0 {
+        let halves = (tick * 10_f64.powi(digits as i32)).fract();
+        if tick >= 10.0 {
             number::count64(tick.round() as u64)
+        } else if (0.1..0.9).contains(&halves) {
+            // One digit more for 1.5 and its like.
+            format!("{tick:.*}", digits + 1)
         } else {
             format!("{tick:.digits$}")
         }
@@ -206,6 +211,9 @@ mod tests {
         assert_eq!(labels, ["0.1", "0.3", "1", "3", "10", "30"]);
         assert_eq!(Log::label(20_000.0), "20,000");
         let narrow = Log::over([0.2, 0.6].into_iter(), 0.0, 1.0);
-        assert!(narrow.ticks().len() >= 2, "{:?}", narrow.ticks());
+        assert!(narrow.ticks().len() >= 3, "{:?}", narrow.ticks());
+        assert_eq!(Log::label(0.15), "0.15");
+        assert_eq!(Log::label(1.5), "1.5");
+        assert_eq!(Log::label(0.3), "0.3");
     }
 }
