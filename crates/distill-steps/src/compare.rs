@@ -25,6 +25,7 @@ mod cost;
 mod differences;
 mod figures;
 mod folder;
+mod judged;
 mod records;
 mod references;
 mod regressions;
@@ -34,8 +35,9 @@ mod study;
 pub(crate) mod tests;
 
 pub(crate) use folder::{read_samples, write_samples};
+pub(crate) use judged::{JudgeStudy, Judging};
 pub(crate) use records::{Evidence, Samples, answered_again, collect, column_text};
-pub(crate) use scorers::primary_name;
+pub(crate) use scorers::{primary_name, primary_scorer_name};
 pub(crate) use study::{ArmStudy, CascadeStudy, Study};
 
 use references::Standing;
@@ -67,7 +69,10 @@ pub(crate) fn compare(study: &Study, samples: &Samples) -> Result<Findings, Step
     let task = Task::new(study.settings.task.clone())
         .map_err(|error| StepFailure::bad_input("the task cannot be used").caused_by(error))?;
     let scorers = Scorers::of(&study.settings)?;
-    let standing = standing(study, samples);
+    let mut standing = standing(study, samples);
+    if let (Reference::TeacherLabels, Some(judge)) = (standing.reference, &study.judge) {
+        standing.reference = judge.reference(&study.arms, samples);
+    }
     let mut contestants = Vec::new();
     for arm in &study.arms {
         let records = records_of(arm, samples)?;
@@ -270,6 +275,11 @@ impl<'a> Contest<'a> {
     /// Two sides by the metric of the verdict: right and wrong pair by pair, or a paired bootstrap
     /// where scores are more than that or rows depend on each other.
     fn pair(&self, candidate: &Side<'_>, baseline: &Side<'_>) -> Result<Comparison, StepFailure> {
+        if let Some(judge) = self.deciding_judge() {
+            return self
+                .pair_by_judge(judge, candidate, baseline)
+                .map_err(|error| cannot_pair(candidate, baseline).caused_by(error));
+        }
         let drawn = self.study.design.as_ref().filter(|_| self.is_drawn);
         let balanced = match drawn {
             Some(design) => {

@@ -1,6 +1,9 @@
 //! From a checked spec to the graph of steps: names, wiring, and nothing else.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use distill_chat::{Task, TaskDefinition, TaskKind};
 use distill_gateway::simulate::{
@@ -113,6 +116,7 @@ pub fn compile(
     let train_source = dataset::resolve(&spec.data.train, &places).map_err(as_failure)?;
     let test_source = dataset::resolve(&spec.evals.test, &places).map_err(as_failure)?;
     let task = complete_task(spec, &train_source)?;
+    check_evals_columns(spec, &test_source)?;
     let ingest = |source: &Resolved, gold: &Option<String>, limit| Ingest {
         format: source.format,
         gold: gold.clone(),
@@ -147,6 +151,34 @@ pub fn compile(
         test: layout.test,
         test_path: layout.test_path,
     })
+}
+
+/// Rows are sliced and grouped by columns that they have: found out before anything is paid for.
+fn check_evals_columns(spec: &ResolvedSpec, test: &Resolved) -> Result<(), StepFailure> {
+    let slices = spec.evals.slices.iter().map(|name| ("slices", name));
+    let group = spec.evals.group.iter().map(|name| ("group", name));
+    let wanted: Vec<(&str, &String)> = slices.chain(group).collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let rows = dataset::read_rows(test, spec.evals.gold.as_deref()).map_err(as_failure)?;
+    for (key, name) in wanted {
+        if rows.iter().any(|row| row.fields.contains_key(name)) {
+            continue;
+        }
+        let columns: BTreeSet<&str> = rows
+            .iter()
+            .flat_map(|row| row.fields.keys().map(String::as_str))
+            .collect();
+        let columns: Vec<&str> = columns.into_iter().collect();
+        return Err(StepFailure::bad_input(format!(
+            "`evals.{key}` names the column `{name}`, and no row of `{}` has it",
+            test.path.display()
+        ))
+        .at(&test.path, None)
+        .hint(format!("its columns are {}", columns.join(", "))));
+    }
+    Ok(())
 }
 
 /// Fills in the label set of a classification that left it out.

@@ -197,7 +197,7 @@ impl CurveFigures {
         Ok(CurveFacts {
             student: self.student.clone(),
             scored_on: "the test rows; it chooses nothing".to_owned(),
-            metric: compare::primary_name(&self.compare).to_owned(),
+            metric: compare::primary_scorer_name(&self.compare),
             points,
             simulated: self.simulated,
         })

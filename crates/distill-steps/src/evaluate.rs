@@ -224,3 +224,38 @@ pub(crate) fn write(
     crate::rows::write_lines(to.0, predictions)?;
     crate::rows::write_json(to.1, timing)
 }
+
+#[cfg(test)]
+mod tests {
+    use distill_chat::{Fields, TaskDefinition};
+    use serde_json::json;
+
+    use super::{Answerer as _, ConstantAnswerer};
+    use crate::rows::{Example, Row};
+
+    #[test]
+    fn the_constant_says_what_costs_nothing() {
+        let examples: Vec<Example> = ["b", "a", "b", "a", "c"]
+            .iter()
+            .enumerate()
+            .map(|(id, answer)| Example {
+                id: id.to_string(),
+                fields: Fields::new(),
+                answer: (*answer).to_owned(),
+            })
+            .collect();
+        let row = Row {
+            id: "1".to_owned(),
+            fields: Fields::new(),
+            gold: None,
+        };
+        for (kind, answer) in [("classify", "a"), ("generate", "a"), ("extract", "{}")] {
+            let task: TaskDefinition =
+                serde_json::from_value(json!({"kind": kind, "prompt": "{{ text }}"})).unwrap();
+            let said = ConstantAnswerer::new(&task, &examples)
+                .answer(std::slice::from_ref(&row))
+                .unwrap();
+            assert_eq!(said[0].text, answer, "{kind}");
+        }
+    }
+}

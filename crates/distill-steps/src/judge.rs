@@ -103,6 +103,9 @@ pub struct JudgedRow {
 /// What judging took. Varies from run to run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct JudgeUsage {
+    /// `None` in what an earlier version wrote.
+    #[serde(default)]
+    pub mode: Option<JudgeMode>,
     /// Questions, over all judges and orders.
     pub asked: usize,
     /// Of those, answered earlier and read back.
@@ -225,7 +228,10 @@ impl Judge {
                 format!("{unreadable} of {asked} replies of the judge were no verdict: their rows are not scored"),
             );
         }
-        let usage = usage(&gateways, asked, from_journal, unreadable)?;
+        let usage = JudgeUsage {
+            mode: Some(self.mode),
+            ..usage(&gateways, asked, from_journal, unreadable)?
+        };
         for alert in &usage.alerts {
             context.note(Level::Warning, alert.clone());
         }
@@ -317,8 +323,14 @@ impl Judge {
                 (JudgeMode::Pairwise, Some(baseline)) => {
                     let theirs = answer_of(baseline, &row.id).unwrap_or_default();
                     vec![
-                        (judge::pairwise(&material, mine, theirs), judge::pairwise_schema()),
-                        (judge::pairwise(&material, theirs, mine), judge::pairwise_schema()),
+                        (
+                            judge::pairwise(&material, mine, theirs),
+                            judge::pairwise_schema(),
+                        ),
+                        (
+                            judge::pairwise(&material, theirs, mine),
+                            judge::pairwise_schema(),
+                        ),
                     ]
                 }
                 _ => vec![(judge::pointwise(&material, mine), judge::pointwise_schema())],
@@ -444,7 +456,9 @@ impl Judge {
             };
             let heard = orders.iter().all(Result::is_ok);
             unreadable += usize::from(heard && judgement.score.value().is_none());
-            judged[row].judged.insert(self.panel[judge].name(), judgement);
+            judged[row]
+                .judged
+                .insert(self.panel[judge].name(), judgement);
             asked.insert(row);
         }
         for row in asked {
@@ -532,9 +546,8 @@ async fn ask_all(
 /// A spent budget is the judge's own, not the teacher's.
 fn of_the_judge(error: &AskError, failure: StepFailure) -> StepFailure {
     match error {
-        AskError::BudgetExhausted { .. } => {
-            failure.hint("raise `evals.judge.budget_usd`: what was judged is kept and not paid for again")
-        }
+        AskError::BudgetExhausted { .. } => failure
+            .hint("raise `evals.judge.budget_usd`: what was judged is kept and not paid for again"),
         _ => failure,
     }
 }
@@ -561,6 +574,7 @@ fn usage(
         asked,
         from_journal,
         unreadable,
+        mode: None,
         usd: spend.as_ref().map(|spend| spend.settled_usd.dollars()),
         simulated: spend.as_ref().is_some_and(|spend| spend.simulated),
         spend: serde_json::to_value(&spend).map_err(|error| {

@@ -133,10 +133,7 @@ pub(crate) fn repeat(
 }
 
 /// The floor with the student that repeats itself least.
-pub(crate) fn with_repeats(
-    mut floor: NoiseFloorFacts,
-    repeats: &[RepeatFacts],
-) -> NoiseFloorFacts {
+pub(crate) fn with_repeats(mut floor: NoiseFloorFacts, repeats: &[RepeatFacts]) -> NoiseFloorFacts {
     let share = |facts: &RepeatFacts| facts.same as f64 / facts.n.max(1) as f64;
     floor.student_repeat = repeats
         .iter()

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn calibration_rows_are_drawn_apart_from_the_validation_rows() {
-        let ids = |rows: &[Example]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
+        let ids =
+            |rows: &[Example]| -> Vec<String> { rows.iter().map(|row| row.id.clone()).collect() };
         let (rest, calibration) = set_apart(examples(200), 0.1, 3);
         assert_eq!((rest.len(), calibration.len()), (180, 20));
         assert!(ids(&calibration).iter().all(|id| !ids(&rest).contains(id)));

@@ -305,6 +305,13 @@ fn evidence(settings: &Compare, work: &Work<Action>) -> Result<Evidence, StepFai
     if let Some(path) = work.inputs.get("human") {
         evidence.human = Some(read_labels(path, &task_of(&settings.task)?)?);
     }
+    if let (Some(rows), Some(verdicts), Some(usage)) = (
+        work.inputs.get("judged"),
+        work.inputs.get("verdicts"),
+        work.inputs.get("usage:judge"),
+    ) {
+        evidence.judging = judging::evidence(rows, verdicts, usage)?;
+    }
     for arm in &settings.arms {
         let name = step_name(arm);
         let found = |port: &str| work.inputs.get(&format!("{port}:{name}"));
@@ -349,6 +356,7 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
     };
     let inputs = Inputs {
         curation: read_json(work.input("curation"))?,
+        parts: learning::parts(work)?,
         train_rows: read_lines(work.input("train"))?,
         test_rows: read_lines(work.input("test"))?,
         data_hashes: (
@@ -373,6 +381,7 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
     let report = write_report::assemble(&document, findings);
     let samples = compare::read_samples(work.input("samples"), &document.comparison)?;
     write_report::write(&report, &document, &samples, work.output("report"))?;
+    learning::write_lists(&inputs.curation, work)?;
     Ok(outcome(
         json!({ "decision": report.recommendation.verdict.decision.to_string() }),
     ))

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Arm,
-    compare::{self, Findings, Samples, Study, primary_name},
+    compare::{self, Findings, Samples, Study, primary_scorer_name},
     rows::{read_json, write_json},
     teacher::Teacher,
 };
@@ -28,7 +28,7 @@ mod gather;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use gather::{Inputs, gather};
+pub(crate) use gather::{Inputs, Parts, gather};
 
 /// The version of the shape of `study.json` and of the records beside it.
 const STUDY_SCHEMA: u32 = 1;
@@ -177,7 +177,7 @@ pub(crate) fn assemble(document: &StudyDocument, findings: Findings) -> RunRepor
         name: facts.name.clone(),
         task: TaskFacts {
             kind: settings.task.kind.name().to_owned(),
-            metric: primary_name(settings).to_owned(),
+            metric: primary_scorer_name(settings),
             eval_rows: findings.eval_rows,
             eval_source: facts.eval_source.clone(),
             reference: findings.reference,

@@ -49,7 +49,10 @@ fn a_judge_sees_rubric_scale_and_fenced_texts_and_no_names() {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names, ["instructions", "question", "reference", "first", "second"]);
+    assert_eq!(
+        names,
+        ["instructions", "question", "reference", "first", "second"]
+    );
 }
 
 #[test]

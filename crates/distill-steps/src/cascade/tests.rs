@@ -65,7 +65,11 @@ fn a_student_that_errs_where_it_is_unsure_gets_a_threshold() {
     assert_eq!((threshold.answered, threshold.wrong), (300, 0));
     assert!(threshold.bound <= 0.05);
     assert_eq!(choice.reference, CalibratedBy::Teacher);
-    assert!(choice.statement.contains("other than the teacher's"), "{}", choice.statement);
+    assert!(
+        choice.statement.contains("other than the teacher's"),
+        "{}",
+        choice.statement
+    );
     assert_eq!(choice.needed_rows, None);
     let calibration = choice.calibration.unwrap();
     assert!(calibration.probability(0.0) > calibration.probability(0.55_f64.ln()));
@@ -94,7 +98,11 @@ fn too_few_rows_name_the_number_that_would_do() {
     let choice = step(0.05).choose(&Scripted, &rows, &[]).unwrap();
     assert_eq!(choice.threshold, None);
     let needed = choice.needed_rows.unwrap();
-    assert!(choice.statement.contains(&needed.to_string()), "{}", choice.statement);
+    assert!(
+        choice.statement.contains(&needed.to_string()),
+        "{}",
+        choice.statement
+    );
     // With as many rows and the same shares, there is a threshold.
     let more = examples(needed, |index| index * 60 >= 50 * needed);
     let choice = step(0.05).choose(&Scripted, &more, &[]).unwrap();
@@ -106,7 +114,11 @@ fn a_student_that_errs_everywhere_is_told_apart_from_too_few_rows() {
     let rows = examples(400, |index| index % 4 == 0);
     let choice = step(0.05).choose(&Scripted, &rows, &[]).unwrap();
     assert_eq!((choice.threshold, choice.needed_rows), (None, None));
-    assert!(choice.statement.contains("would not change"), "{}", choice.statement);
+    assert!(
+        choice.statement.contains("would not change"),
+        "{}",
+        choice.statement
+    );
 }
 
 #[test]

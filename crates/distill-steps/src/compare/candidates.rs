@@ -81,7 +81,10 @@ impl Contest<'_> {
     /// The number of groups, where it is too small for an interval over them.
     pub(super) fn too_few_groups(&self) -> Option<usize> {
         let groups: BTreeSet<&String> = self.groups.values().collect();
-        (!groups.is_empty() && groups.len() < LEAST_GROUPS).then_some(groups.len())
+        let rows = self.contestants.first().map_or(0, |arm| arm.records.len());
+        // A row without a group stands for itself.
+        let drawn = groups.len() + rows.saturating_sub(self.groups.len());
+        (!groups.is_empty() && drawn < LEAST_GROUPS).then_some(drawn)
     }
 
     fn judge<'b>(

@@ -1,7 +1,7 @@
 //! What answers cost: a hosted model's dollars from its account, a student's from measured seconds.
 
-use distill_eval::stats::quantiles;
-use distill_report::{CandidateCost, CostInputs, CostModel};
+use distill_eval::stats::{Quantiles, quantiles};
+use distill_report::{CandidateCost, CostInputs, CostModel, Speed};
 
 use super::{Contest, Contestant};
 use crate::{
@@ -27,7 +27,10 @@ impl Contest<'_> {
                 None => Some(0.0),
             },
             failed_attempts_usd: account.and_then(|account| account.failed_attempts_usd),
-            judge_usd: Some(0.0),
+            judge_usd: match &self.study.judge {
+                Some(judge) => judge.usd,
+                None => Some(0.0),
+            },
             controls_training_seconds: self.controls_training_seconds(),
         })
     }
@@ -96,6 +99,26 @@ impl Contestant<'_> {
                     format!("all test rows in batches, {} threads", engine.threads),
                 )
             })
+        })
+    }
+
+    /// How fast it answers as served, one request at a time, where that was measured.
+    pub(super) fn served_speed(&self) -> Option<Speed> {
+        let load = &self.study.load.as_ref()?.load;
+        let single = single_answer(load)?;
+        let clients = single.max_concurrency?;
+        let (rate, how) = capacity(load)?;
+        Some(Speed {
+            per_answer_ms: Quantiles {
+                n: single.completed,
+                mean: single.mean_e2el_ms?,
+                p50: single.median_e2el_ms?,
+                p95: single.p95_e2el_ms?,
+                p99: single.p99_e2el_ms?,
+            },
+            answers_per_second: Some(rate),
+            measured_on: format!("{}; {clients} at a time; answers/s {how}", single.engine),
+            left_out: (single.failed > 0).then(|| format!("{} failed requests", single.failed)),
         })
     }
 

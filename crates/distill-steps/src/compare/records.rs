@@ -9,6 +9,7 @@ use distill_runner::StepFailure;
 use serde_json::Value;
 
 use super::{
+    judged::Judging,
     references::{References, references},
     scorers::Scorers,
     study::{CascadeStudy, Engine, Study},
@@ -45,6 +46,8 @@ pub(crate) struct Evidence {
     pub learning_curves: Vec<CurveFacts>,
     /// How fast students answered on the engine that will serve them.
     pub loads: BTreeMap<String, LoadRecord>,
+    /// What judges said.
+    pub judging: Option<Judging>,
 }
 
 /// Makes the records and what stands beside them.
@@ -68,6 +71,9 @@ pub(crate) fn collect(
             .map(|row| record(row, &said, &references, settings, &task, &scorers))
             .collect::<Result<_, _>>()?;
         samples.insert(arm.name(), records);
+    }
+    if let Some(judging) = &evidence.judging {
+        judging.note(&mut samples);
     }
     Ok((Study::new(settings, evidence, notes), samples))
 }

@@ -87,6 +87,15 @@ pub(crate) fn primary_name(settings: &Compare) -> &str {
         .unwrap_or(primary_metric(settings.task.kind).name)
 }
 
+/// The scorer of the verdict as every figure names it: the metric with the settings it is used with.
+pub(crate) fn primary_scorer_name(settings: &Compare) -> String {
+    Scorers::of(settings).map_or_else(
+        // Settings that make no scorer make no figure either.
+        |_| primary_name(settings).to_owned(),
+        |scorers| scorers.primary().name(),
+    )
+}
+
 /// What is shown where the spec does not say.
 fn usual(kind: TaskKind) -> Vec<&'static Metric> {
     let names: &[&str] = match kind {
@@ -102,4 +111,31 @@ fn usual(kind: TaskKind) -> Vec<&'static Metric> {
         TaskKind::Generate => &["normalised_match", "token_f1", "rouge_l", "chrf"],
     };
     names.iter().filter_map(|name| metric(name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use distill_pipeline::spec::ScorerSpec;
+    use serde_json::json;
+
+    use super::{super::tests, Scorers, primary_scorer_name};
+    use crate::action::Compare;
+
+    #[test]
+    fn a_metric_shown_with_settings_decides_with_them_and_is_named_so_everywhere() {
+        let settings = Compare {
+            metric: Some("regex".to_owned()),
+            scorers: vec![ScorerSpec {
+                name: "regex".to_owned(),
+                settings: json!({"pattern": "c.t"}).as_object().unwrap().clone(),
+            }],
+            ..tests::settings(&tests::arms())
+        };
+        assert_eq!(primary_scorer_name(&settings), "regex(pattern=c.t)");
+        let scorers = Scorers::of(&settings).unwrap();
+        assert_eq!(scorers.primary().name(), primary_scorer_name(&settings));
+        assert_eq!(scorers.all().count(), 1);
+        let plain = tests::settings(&tests::arms());
+        assert_eq!(primary_scorer_name(&plain), "accuracy");
+    }
 }

@@ -6,7 +6,7 @@ use distill_eval::cascade::{Calibration, Threshold};
 use distill_report::{CurveFacts, LoadFacts, PriceAge, Role};
 use serde::{Deserialize, Serialize};
 
-use super::records::Evidence;
+use super::{judged::JudgeStudy, records::Evidence};
 use crate::{
     Arm,
     action::Compare,
@@ -36,6 +36,9 @@ pub(crate) struct Study {
     /// How the rows were drawn that people answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub design: Option<Design>,
+    /// Who judged the answers, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeStudy>,
     /// What to tell the reader about the references.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -125,6 +128,7 @@ impl Study {
                 .hosted
                 .get(&crate::compile::step_name(&Arm::Teacher))
                 .and_then(|(_, usage)| teacher_load(usage)),
+            judge: evidence.judging.as_ref().map(|judging| judging.study.clone()),
             design: evidence.human.as_ref().map(|labels| labels.design(&ids)),
             notes,
         }

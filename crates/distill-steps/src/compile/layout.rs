@@ -231,7 +231,6 @@ impl Layout<'_> {
             nodes.push(curate("curate:gold"));
             nodes.push(self.split_node("split:gold", "curate:gold"));
         }
-        let mut from = "curate";
         if let Some(own) = &self.spec.curate {
             let external = External {
                 command: own.command.clone(),
@@ -251,9 +250,8 @@ impl Layout<'_> {
                 node = node.file(format!("script{index}"), SOURCE_FILE, script);
             }
             nodes.push(node);
-            from = "curate:command";
         }
-        nodes.push(self.split_node("split", from));
+        nodes.push(self.split_node("split", self.parted_step()));
         nodes.extend(self.label_noise_node());
         nodes
     }

@@ -16,9 +16,8 @@ fn examples(count: usize) -> Vec<Example> {
 #[test]
 fn a_smaller_part_is_within_a_larger_one() {
     let all = examples(200);
-    let ids = |share| -> Vec<String> {
-        part(&all, share, 3).into_iter().map(|row| row.id).collect()
-    };
+    let ids =
+        |share| -> Vec<String> { part(&all, share, 3).into_iter().map(|row| row.id).collect() };
     let (quarter, half) = (ids(0.25), ids(0.5));
     assert_eq!((quarter.len(), half.len()), (50, 100));
     assert!(quarter.iter().all(|id| half.contains(id)));

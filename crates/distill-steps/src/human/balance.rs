@@ -136,7 +136,10 @@ impl Design {
         let agree: Vec<_> = drawn.into_iter().map(|(_, pair)| pair).collect();
         let keep = (balanced.rate * agree.len() as f64).floor() as usize;
         let asked = |answered: &Answered<'_>| self.labelled.contains(answered.id);
-        let unasked = agree[..keep].iter().filter(|(mine, _)| !asked(mine)).count();
+        let unasked = agree[..keep]
+            .iter()
+            .filter(|(mine, _)| !asked(mine))
+            .count();
         let right = (level * unasked as f64).round() as usize;
         for (mine, theirs) in agree.into_iter().take(keep) {
             if asked(mine) {

@@ -127,7 +127,11 @@ impl Labels {
             self.rows.iter().map(|row| (row.id.as_str(), row)).collect();
         let labelled: BTreeSet<String> = ids
             .iter()
-            .filter(|id| known.get(id.as_str()).is_some_and(|row| row.answer.is_some()))
+            .filter(|id| {
+                known
+                    .get(id.as_str())
+                    .is_some_and(|row| row.answer.is_some())
+            })
             .cloned()
             .collect();
         let drawn: Option<BTreeMap<String, f64>> = ids
@@ -169,7 +173,10 @@ pub fn read_labels(path: &Path, task: &Task) -> Result<Labels, StepFailure> {
             written => match written.parse::<f64>() {
                 Ok(share) if (0.0..=1.0).contains(&share) => Some(share),
                 _ => {
-                    mistakes.note(record, format!("inclusion `{written}` is no share of 0 to 1"));
+                    mistakes.note(
+                        record,
+                        format!("inclusion `{written}` is no share of 0 to 1"),
+                    );
                     None
                 }
             },
@@ -205,7 +212,10 @@ pub fn write_labels(path: &Path, labels: &Labels) -> Result<(), StepFailure> {
         [
             row.id.clone(),
             row.answer.clone().unwrap_or_default(),
-            row.stratum.map(Stratum::name).unwrap_or_default().to_owned(),
+            row.stratum
+                .map(Stratum::name)
+                .unwrap_or_default()
+                .to_owned(),
             row.order.map(|order| order.to_string()).unwrap_or_default(),
             row.inclusion
                 .map(|inclusion| inclusion.to_string())
@@ -275,7 +285,9 @@ impl Mistakes {
             self.first = record.line;
         }
         if self.lines.len() < SHOWN_MISTAKES {
-            let line = record.line.map_or_else(|| "?".to_owned(), |line| line.to_string());
+            let line = record
+                .line
+                .map_or_else(|| "?".to_owned(), |line| line.to_string());
             self.lines.push(format!("line {line}: {problem}"));
         }
     }
@@ -344,13 +356,13 @@ fn text<'a>(record: &'a Record, column: &str) -> &'a str {
 fn write_csv<const N: usize>(path: &Path, lines: &[[String; N]]) -> Result<(), StepFailure> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for line in lines {
-        writer
-            .write_record(line)
-            .map_err(|error| StepFailure::bug("a line of a table cannot be written").caused_by(error))?;
+        writer.write_record(line).map_err(|error| {
+            StepFailure::bug("a line of a table cannot be written").caused_by(error)
+        })?;
     }
-    let bytes = writer
-        .into_inner()
-        .map_err(|error| StepFailure::bug("a table cannot be written").caused_by(error.into_error()))?;
+    let bytes = writer.into_inner().map_err(|error| {
+        StepFailure::bug("a table cannot be written").caused_by(error.into_error())
+    })?;
     let beside = path.with_extension("csv.part");
     fs::write(&beside, bytes)
         .and_then(|()| fs::rename(&beside, path))

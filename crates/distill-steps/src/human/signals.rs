@@ -126,5 +126,8 @@ fn least_sure(rows: &[Prediction]) -> Vec<String> {
         .collect();
     sure.sort_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(other.1)));
     let count = (DOUBTFUL_SHARE * sure.len() as f64) as usize;
-    sure[..count].iter().map(|(_, id)| (*id).to_owned()).collect()
+    sure[..count]
+        .iter()
+        .map(|(_, id)| (*id).to_owned())
+        .collect()
 }

@@ -15,7 +15,12 @@ fn ids(count: usize) -> Vec<String> {
 }
 
 fn signals(differ: &[usize], doubt: &[usize]) -> Signals {
-    let named = |places: &[usize]| places.iter().map(|place| ids(*place + 1)[*place].clone()).collect();
+    let named = |places: &[usize]| {
+        places
+            .iter()
+            .map(|place| ids(*place + 1)[*place].clone())
+            .collect()
+    };
     Signals {
         differ: named(differ),
         doubt: named(doubt),
@@ -45,14 +50,21 @@ fn a_draw_prefers_differences_and_leaves_every_stratum_a_part() {
         placed.iter().filter(is).count()
     };
     assert_eq!(count(Stratum::Differ), 60, "all of them");
-    assert_eq!(count(Stratum::Rest), 26, "the even part: 0.3 of 100, by size");
+    assert_eq!(
+        count(Stratum::Rest),
+        26,
+        "the even part: 0.3 of 100, by size"
+    );
     assert_eq!(count(Stratum::Doubt), 14, "what is left");
     let mut orders: Vec<usize> = placed.iter().filter_map(|row| row.order).collect();
     orders.sort_unstable();
     assert_eq!(orders, (0..100).collect::<Vec<_>>());
     let again = draw(&ids, &signals(&differ, &doubt), &BTreeSet::new(), 100, 1);
     assert_eq!(again, placed);
-    assert_ne!(draw(&ids, &signals(&differ, &doubt), &BTreeSet::new(), 100, 2), placed);
+    assert_ne!(
+        draw(&ids, &signals(&differ, &doubt), &BTreeSet::new(), 100, 2),
+        placed
+    );
 }
 
 #[test]
@@ -70,11 +82,23 @@ fn a_draw_is_never_more_than_there_is_and_may_be_tiny() {
 
 #[test]
 fn inclusion_follows_what_was_answered() {
-    let placed = draw(&ids(100), &signals(&(0..10).collect::<Vec<_>>(), &[]), &BTreeSet::new(), 20, 1);
+    let placed = draw(
+        &ids(100),
+        &signals(&(0..10).collect::<Vec<_>>(), &[]),
+        &BTreeSet::new(),
+        20,
+        1,
+    );
     let mut labels = Labels::of_draw(placed, &BTreeMap::new());
     assert_eq!(labels.open().len(), 20);
-    let first: Vec<String> = labels.open()[..5].iter().map(|row| row.id.clone()).collect();
-    let sheet: Sheet = first.iter().map(|id| (id.clone(), "refund".to_owned())).collect();
+    let first: Vec<String> = labels.open()[..5]
+        .iter()
+        .map(|row| row.id.clone())
+        .collect();
+    let sheet: Sheet = first
+        .iter()
+        .map(|id| (id.clone(), "refund".to_owned()))
+        .collect();
     labels.take(&sheet);
     assert_eq!((labels.open().len(), labels.answers().len()), (15, 5));
     let design = labels.design(&ids(100));
@@ -82,7 +106,13 @@ fn inclusion_follows_what_was_answered() {
     let sum: f64 = design.inclusion.values().sum();
     assert!((sum - 5.0).abs() < 1e-9, "{sum}");
     // An answer to a row that was not drawn is in for certain.
-    let other = labels.rows.iter().find(|row| row.order.is_none()).unwrap().id.clone();
+    let other = labels
+        .rows
+        .iter()
+        .find(|row| row.order.is_none())
+        .unwrap()
+        .id
+        .clone();
     labels.take(&Sheet::from([(other.clone(), "delivery".to_owned())]));
     assert_eq!(labels.design(&ids(100)).inclusion[&other], 1.0);
 }
@@ -96,7 +126,12 @@ fn a_file_of_the_users_own_is_an_even_draw() {
     assert_eq!(labels.answers()["r0000"], "refund");
     let design = labels.design(&ids(10));
     assert_eq!(design.labelled.len(), 2);
-    assert!(design.inclusion.values().all(|chance| (chance - 0.2).abs() < 1e-12));
+    assert!(
+        design
+            .inclusion
+            .values()
+            .all(|chance| (chance - 0.2).abs() < 1e-12)
+    );
     assert_eq!(design.even_rows(1), design.labelled);
 }
 
@@ -104,7 +139,13 @@ fn a_file_of_the_users_own_is_an_even_draw() {
 fn labels_come_back_as_they_were_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("labels.csv");
-    let placed = draw(&ids(30), &signals(&[1, 2, 3], &[4]), &BTreeSet::new(), 10, 5);
+    let placed = draw(
+        &ids(30),
+        &signals(&[1, 2, 3], &[4]),
+        &BTreeSet::new(),
+        10,
+        5,
+    );
     let mut labels = Labels::of_draw(placed, &BTreeMap::new());
     let id = labels.open()[0].id.clone();
     labels.take(&Sheet::from([(id, "refund".to_owned())]));
@@ -117,14 +158,22 @@ fn a_sheet_goes_out_and_comes_back_with_any_text_in_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sheet.csv");
     let hostile = "=HYPERLINK(\"http://x\",\"y\"), \"quoted\"\nnext line; and; more\u{0}\tend";
-    let rows = [("a,1".to_owned(), hostile.to_owned()), ("r2".to_owned(), "-1+2".to_owned())];
+    let rows = [
+        ("a,1".to_owned(), hostile.to_owned()),
+        ("r2".to_owned(), "-1+2".to_owned()),
+    ];
     write_sheet(&path, &rows).unwrap();
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(written.contains("\"'=HYPERLINK"), "{written}");
     assert!(written.contains("'-1+2"));
     let known: BTreeSet<&str> = ["a,1", "r2"].into();
-    assert!(read_sheet(&path, &known, &task()).unwrap().is_empty(), "nothing is filled in");
-    let filled = written.replace("end\",", "end\",refund").replace("'-1+2,", "'-1+2, DELIVERY ");
+    assert!(
+        read_sheet(&path, &known, &task()).unwrap().is_empty(),
+        "nothing is filled in"
+    );
+    let filled = written
+        .replace("end\",", "end\",refund")
+        .replace("'-1+2,", "'-1+2, DELIVERY ");
     std::fs::write(&path, filled).unwrap();
     let sheet = read_sheet(&path, &known, &task()).unwrap();
     assert_eq!(sheet["a,1"], "refund");
@@ -148,7 +197,11 @@ fn every_mistake_of_a_sheet_is_named_with_its_line_and_nothing_is_taken() {
         "line 5: row `r1` has two different answers",
         "line 6: row `` is not one of the test rows",
     ] {
-        assert!(failure.message.contains(part), "{part}\n{}", failure.message);
+        assert!(
+            failure.message.contains(part),
+            "{part}\n{}",
+            failure.message
+        );
     }
     for (text, part) in [
         ("answer\nrefund\n", "no column `id`"),
@@ -163,10 +216,22 @@ fn every_mistake_of_a_sheet_is_named_with_its_line_and_nothing_is_taken() {
     let failure = read_sheet(&path, &known, &task()).unwrap_err();
     assert!(failure.message.contains("line 2"), "{}", failure.message);
     let file = folder.path().join("labels.csv");
-    std::fs::write(&file, "id,answer,inclusion,stratum\nr1,refund,1.5,differ\nr2,,0.5,odd\nr1,,,\n").unwrap();
+    std::fs::write(
+        &file,
+        "id,answer,inclusion,stratum\nr1,refund,1.5,differ\nr2,,0.5,odd\nr1,,,\n",
+    )
+    .unwrap();
     let failure = read_labels(&file, &task()).unwrap_err();
-    for part in ["line 2: inclusion `1.5`", "line 3: there is no stratum `odd`", "line 4: row `r1` stands in the file twice"] {
-        assert!(failure.message.contains(part), "{part}\n{}", failure.message);
+    for part in [
+        "line 2: inclusion `1.5`",
+        "line 3: there is no stratum `odd`",
+        "line 4: row `r1` stands in the file twice",
+    ] {
+        assert!(
+            failure.message.contains(part),
+            "{part}\n{}",
+            failure.message
+        );
     }
 }
 
@@ -229,7 +294,13 @@ fn labelled(world: &World, ids: &[String], count: usize, seed: u64) -> Design {
     let doubt: Vec<usize> = (0..ids.len())
         .filter(|row| row % 7 == 0 || (world.candidate[*row] != world.right[*row] && row % 2 == 0))
         .collect();
-    let placed = draw(ids, &signals_of(ids, &differ, &doubt), &BTreeSet::new(), count, seed);
+    let placed = draw(
+        ids,
+        &signals_of(ids, &differ, &doubt),
+        &BTreeSet::new(),
+        count,
+        seed,
+    );
     let mut labels = Labels::of_draw(placed, &BTreeMap::new());
     let sheet: Sheet = labels
         .open()
@@ -270,9 +341,7 @@ fn a_verdict_on_chosen_rows_keeps_its_level_and_its_coverage() {
             let candidate = world.arm(&ids, &world.candidate, &design);
             let baseline = world.arm(&ids, &world.baseline, &design);
             let covers = |interval: Option<distill_eval::Interval>| {
-                interval.is_some_and(|interval| {
-                    (interval.low..=interval.high).contains(&-margin)
-                })
+                interval.is_some_and(|interval| (interval.low..=interval.high).contains(&-margin))
             };
             let naive = |arm: &[Answered<'_>]| -> Vec<distill_eval::ScoredRow> {
                 arm.iter()
@@ -290,15 +359,25 @@ fn a_verdict_on_chosen_rows_keeps_its_level_and_its_coverage() {
             decided += 1;
             let compared = compare(&balanced.candidate, &balanced.baseline, 0.95).unwrap();
             covered += usize::from(covers(compared.interval));
-            replaced += usize::from(compared.interval.is_some_and(|interval| interval.low > -margin));
+            replaced += usize::from(
+                compared
+                    .interval
+                    .is_some_and(|interval| interval.low > -margin),
+            );
         }
         let share = |count: usize| count as f64 / WORLDS as f64;
         // Two Monte Carlo errors of 1,000 worlds: 1.4 points around 95%, 1 point around 2.5%.
         assert!(share(decided) > 0.99, "{count}: {decided} decided");
-        assert!(share(replaced) <= 0.035, "{count}: {replaced} false REPLACE");
+        assert!(
+            share(replaced) <= 0.035,
+            "{count}: {replaced} false REPLACE"
+        );
         assert!(share(covered) >= 0.936, "{count}: {covered} covered");
         if count < ROWS {
-            assert!(share(naive_covered) < 0.9, "{count}: {naive_covered} covered unweighted");
+            assert!(
+                share(naive_covered) < 0.9,
+                "{count}: {naive_covered} covered unweighted"
+            );
         }
     }
 }
@@ -309,7 +388,9 @@ fn the_rows_that_differ_are_worth_all_the_others() {
     let ids = ids(600);
     let mut random = ChaCha8Rng::seed_from_u64(4);
     let world = World::draw(600, 0.05, 0.05, &mut random);
-    let differ = (0..600).filter(|row| world.candidate[*row] != world.baseline[*row]).count();
+    let differ = (0..600)
+        .filter(|row| world.candidate[*row] != world.baseline[*row])
+        .count();
     let whole = labelled(&world, &ids, 600, 1);
     assert!(whole.is_whole());
     // A third of the draw is even; the rest reaches every row that differs.

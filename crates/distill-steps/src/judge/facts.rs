@@ -78,7 +78,14 @@ pub fn facts(figures: &Figures<'_>) -> JudgeFacts {
                 corrected,
             }),
             JudgeMode::Pairwise => {
-                facts.pairs.push(pair(arm, figures.baseline, &scored, score.value, score.interval, corrected));
+                facts.pairs.push(pair(
+                    arm,
+                    figures.baseline,
+                    &scored,
+                    score.value,
+                    score.interval,
+                    corrected,
+                ));
             }
         }
         for judgement in rows.iter().flat_map(|row| row.judged.values()) {

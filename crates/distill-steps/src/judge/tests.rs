@@ -78,7 +78,10 @@ fn rows() -> Vec<Row> {
                 .as_object()
                 .unwrap()
                 .clone(),
-            gold: Some(format!("the word {}", ["apple", "pear", "plum"][number % 3])),
+            gold: Some(format!(
+                "the word {}",
+                ["apple", "pear", "plum"][number % 3]
+            )),
         })
         .collect()
 }
@@ -97,7 +100,11 @@ fn arm(name: &str, says: impl Fn(usize, &str) -> Result<String, String>) -> Judg
 
 fn half_right() -> JudgedArm {
     arm("nano", |place, gold| {
-        Ok(if place % 2 == 0 { gold.to_owned() } else { "nothing like it".to_owned() })
+        Ok(if place % 2 == 0 {
+            gold.to_owned()
+        } else {
+            "nothing like it".to_owned()
+        })
     })
 }
 
@@ -105,7 +112,12 @@ fn right() -> JudgedArm {
     arm("teacher", |_, gold| Ok(gold.to_owned()))
 }
 
-async fn run(judge: &Judge, home: &Path, arms: &[JudgedArm], baseline: Option<&JudgedArm>) -> Judged {
+async fn run(
+    judge: &Judge,
+    home: &Path,
+    arms: &[JudgedArm],
+    baseline: Option<&JudgedArm>,
+) -> Judged {
     try_run(judge, home, arms, baseline).await.unwrap()
 }
 
@@ -119,7 +131,9 @@ async fn try_run(
     let run: RunId = "20260131-090507-1a2b".parse().unwrap();
     let context = StepContext::new(run, "judge", CancellationToken::new(), Arc::new(|_| {}));
     let rows = rows();
-    judge.run(&teachers, &rows, &rows, arms, baseline, &context).await
+    judge
+        .run(&teachers, &rows, &rows, arms, baseline, &context)
+        .await
 }
 
 fn scores(judged: &Judged, arm: &str) -> Vec<Option<f64>> {
@@ -144,7 +158,10 @@ async fn answers_are_scored_and_asked_only_once() {
     assert_eq!(scores(&judged, "teacher"), vec![Some(1.0); ROWS]);
     assert!(judged.usage.simulated && judged.usage.usd.unwrap() > 0.0);
     // Both said the same on every other row: one question, one price.
-    assert_eq!((judged.usage.asked, judged.usage.from_journal), (2 * ROWS, ROWS / 2));
+    assert_eq!(
+        (judged.usage.asked, judged.usage.from_journal),
+        (2 * ROWS, ROWS / 2)
+    );
     let again = run(&judge, home.path(), &arms, None).await;
     assert_eq!(again.rows, judged.rows);
     assert_eq!(again.usage.from_journal, again.usage.asked);
@@ -160,7 +177,10 @@ async fn pairs_are_judged_in_both_orders_and_a_biased_judge_says_tie() {
     for (place, row) in judged.rows.iter().enumerate() {
         if place % 2 == 0 {
             assert_eq!(row.score, Score::Value(0.5));
-            assert_eq!(row.tie.as_deref(), Some("the two answers are the same text"));
+            assert_eq!(
+                row.tie.as_deref(),
+                Some("the two answers are the same text")
+            );
             assert!(row.judged.is_empty(), "nobody had to be asked");
         } else {
             assert_eq!(row.score, Score::Value(0.0));
@@ -181,8 +201,14 @@ async fn pairs_are_judged_in_both_orders_and_a_biased_judge_says_tie() {
         assert_eq!(row.judged["simulated/judge"].orders_disagree, Some(true));
         assert!(row.tie.as_ref().unwrap().contains("contradicted"));
     }
-    let failure = try_run(&fair, home.path(), &[half_right()], None).await.unwrap_err();
-    assert!(failure.message.contains("there is no teacher"), "{}", failure.message);
+    let failure = try_run(&fair, home.path(), &[half_right()], None)
+        .await
+        .unwrap_err();
+    assert!(
+        failure.message.contains("there is no teacher"),
+        "{}",
+        failure.message
+    );
 }
 
 #[tokio::test]
@@ -199,7 +225,11 @@ async fn what_is_no_verdict_is_unscored_and_never_zero() {
     assert_eq!(scores(&judged, "teacher"), vec![None; ROWS]);
     assert_eq!(judged.usage.unreadable, ROWS);
     let silent = arm("nano", |place, gold| {
-        if place == 0 { Err("it timed out".into()) } else { Ok(gold.into()) }
+        if place == 0 {
+            Err("it timed out".into())
+        } else {
+            Ok(gold.into())
+        }
     });
     let fair = judge(JudgeMode::Pointwise, perfect());
     let judged = run(&fair, home.path(), &[silent], None).await;
@@ -214,7 +244,9 @@ async fn a_judge_that_would_cost_too_much_is_not_asked() {
         budget_usd: 0.0001,
         ..judge(JudgeMode::Pointwise, perfect())
     };
-    let failure = try_run(&poor, home.path(), &[right()], None).await.unwrap_err();
+    let failure = try_run(&poor, home.path(), &[right()], None)
+        .await
+        .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Budget);
     assert!(failure.hint.unwrap().contains("evals.judge.budget_usd"));
     let rich = judge(JudgeMode::Pointwise, perfect());
@@ -225,19 +257,29 @@ async fn a_judge_that_would_cost_too_much_is_not_asked() {
 #[test]
 fn a_judge_of_the_teachers_family_is_refused_unless_allowed() {
     let mut openai = judge(JudgeMode::Pointwise, perfect());
-    openai.panel = vec![model("anthropic/claude-haiku-4-5"), model("groq/openai/gpt-oss-120b")];
-    let failure = openai.check_family(&[model("openai/gpt-5-mini")]).unwrap_err();
+    openai.panel = vec![
+        model("anthropic/claude-haiku-4-5"),
+        model("groq/openai/gpt-oss-120b"),
+    ];
+    let failure = openai
+        .check_family(&[model("openai/gpt-5-mini")])
+        .unwrap_err();
     assert!(
-        failure.message.contains("groq/openai/gpt-oss-120b") && failure.message.contains("`openai`"),
+        failure.message.contains("groq/openai/gpt-oss-120b")
+            && failure.message.contains("`openai`"),
         "{}",
         failure.message
     );
     assert!(failure.hint.unwrap().contains("same_family: true"));
-    openai.check_family(&[model("mistral/mistral-large-latest")]).unwrap();
+    openai
+        .check_family(&[model("mistral/mistral-large-latest")])
+        .unwrap();
     openai.same_family = true;
     openai.check_family(&[model("openai/gpt-5-mini")]).unwrap();
     let simulated = judge(JudgeMode::Pointwise, perfect());
-    simulated.check_family(&[model("simulated/frontier")]).unwrap();
+    simulated
+        .check_family(&[model("simulated/frontier")])
+        .unwrap();
 }
 
 fn figures<'a>(
@@ -287,8 +329,14 @@ async fn figures_say_whether_people_stand_behind_them() {
     assert_eq!((kappa.n, kappa.agreement), (20, 0.5));
     let corrected = calibrated.scores[0].corrected.as_ref().unwrap();
     assert_eq!((corrected.labelled, corrected.judged), (20, 20));
-    assert!((corrected.value.unwrap() - 0.375).abs() < 1e-9, "{corrected:?}");
-    assert!(calibrated.scores[1].corrected.is_none(), "nobody judged the teacher");
+    assert!(
+        (corrected.value.unwrap() - 0.375).abs() < 1e-9,
+        "{corrected:?}"
+    );
+    assert!(
+        calibrated.scores[1].corrected.is_none(),
+        "nobody judged the teacher"
+    );
     let strangers = facts(&figures(&judged, Some(&[]), &groups, &settings));
     assert!(!strangers.calibrated && strangers.notes[0].contains("stays uncalibrated"));
 }
@@ -317,7 +365,11 @@ fn human_verdicts_name_whose_answer_they_are_about() {
         .collect();
     assert_eq!(
         brief,
-        [("nano", "r0", 1.0), ("nano", "r1", 0.0), ("teacher", "r0", 1.0)]
+        [
+            ("nano", "r0", 1.0),
+            ("nano", "r1", 0.0),
+            ("teacher", "r0", 1.0)
+        ]
     );
     assert_eq!(stale, 1);
 }
@@ -326,11 +378,26 @@ fn human_verdicts_name_whose_answer_they_are_about() {
 fn a_calibration_file_is_refused_with_its_line() {
     for (text, part) in [
         ("id,score\nr0,5\n", "there is no column `verdict`"),
-        ("id,verdict\nr0,5\n", "line 2: the line does not say whose answer"),
-        ("id,arm,verdict\nr0,nano,5\nr99,nano,4\n", "line 3: row `r99` is not one"),
-        ("id,arm,verdict\nr0,nano,great\n", "line 2: the verdict `great` is not a whole number"),
-        ("id,arm,verdict\nr0,other,5\n", "line 2: there is no arm `other`"),
-        ("id,arm,verdict\nr0,nano,5\nr0,nano,4\n", "line 3: row `r0` has two different verdicts"),
+        (
+            "id,verdict\nr0,5\n",
+            "line 2: the line does not say whose answer",
+        ),
+        (
+            "id,arm,verdict\nr0,nano,5\nr99,nano,4\n",
+            "line 3: row `r99` is not one",
+        ),
+        (
+            "id,arm,verdict\nr0,nano,great\n",
+            "line 2: the verdict `great` is not a whole number",
+        ),
+        (
+            "id,arm,verdict\nr0,other,5\n",
+            "line 2: there is no arm `other`",
+        ),
+        (
+            "id,arm,verdict\nr0,nano,5\nr0,nano,4\n",
+            "line 3: row `r0` has two different verdicts",
+        ),
     ] {
         let message = verdicts(text, JudgeMode::Pointwise).unwrap_err();
         assert!(message.contains(part), "{message}");

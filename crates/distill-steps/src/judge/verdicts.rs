@@ -40,8 +40,11 @@ pub fn read_verdicts(
     let table = read_table(path, Format::Csv).map_err(as_failure)?;
     for column in ["id", "verdict"] {
         if !table.columns.iter().any(|name| name == column) {
-            return Err(wrong(path, Some(1), format!("there is no column `{column}`"))
-                .hint("a calibration file has the columns `id`, `verdict`, and `arm` or `answer`"));
+            return Err(
+                wrong(path, Some(1), format!("there is no column `{column}`")).hint(
+                    "a calibration file has the columns `id`, `verdict`, and `arm` or `answer`",
+                ),
+            );
         }
     }
     let mut verdicts = BTreeMap::new();
@@ -54,8 +57,12 @@ pub fn read_verdicts(
             continue;
         }
         if !ids.contains(id) {
-            return Err(wrong(path, line, format!("row `{id}` is not one of the test rows"))
-                .hint("`id` is the id that the report and the samples show"));
+            return Err(wrong(
+                path,
+                line,
+                format!("row `{id}` is not one of the test rows"),
+            )
+            .hint("`id` is the id that the report and the samples show"));
         }
         let score = mode.read_verdict(said).ok_or_else(|| {
             wrong(
@@ -110,12 +117,17 @@ fn named<'a>(
             record.line,
             "the line does not say whose answer the verdict is about".to_owned(),
         )
-        .hint(format!("add the column `arm` ({}), or `answer` with the text", names()))),
+        .hint(format!(
+            "add the column `arm` ({}), or `answer` with the text",
+            names()
+        ))),
         ("", _) => Ok(arms.iter().collect()),
         (name, _) => match arms.iter().find(|arm| arm.name == name) {
             Some(arm) => Ok(vec![arm]),
-            None => Err(wrong(path, record.line, format!("there is no arm `{name}`"))
-                .hint(format!("the judged arms are {}", names()))),
+            None => Err(
+                wrong(path, record.line, format!("there is no arm `{name}`"))
+                    .hint(format!("the judged arms are {}", names())),
+            ),
         },
     }
 }

@@ -96,7 +96,11 @@ fn agreement_is_by_the_tasks_own_measure_and_missing_answers_are_left_out() {
     assert_eq!((floor.n, floor.left_out), (2, 2));
     assert_eq!(floor.agreement, Some(0.5));
     assert!(floor.simulated && floor.interval.is_some());
-    assert!(floor.how.contains("second call at temperature 0"), "{}", floor.how);
+    assert!(
+        floor.how.contains("second call at temperature 0"),
+        "{}",
+        floor.how
+    );
     let none = facts(&settings(4), &task, &[], &second, false);
     assert_eq!((none.n, none.agreement, none.interval), (0, None, None));
 }
@@ -109,7 +113,11 @@ impl Answerer for Unsteady {
         Ok(rows
             .iter()
             .map(|row| Reply {
-                text: if row.id == "7" { "other".into() } else { format!("say {}", row.id) },
+                text: if row.id == "7" {
+                    "other".into()
+                } else {
+                    format!("say {}", row.id)
+                },
                 logprob: None,
                 input_tokens: None,
                 output_tokens: None,
@@ -128,7 +136,10 @@ fn the_student_that_repeats_itself_least_is_named() {
         same,
     };
     let floor = super::NoiseFloorFacts::default();
-    let named = with_repeats(floor.clone(), &[facts("a", 10, 10), facts("b", 10, 9), facts("c", 0, 0)]);
+    let named = with_repeats(
+        floor.clone(),
+        &[facts("a", 10, 10), facts("b", 10, 9), facts("c", 0, 0)],
+    );
     assert_eq!(named.student_repeat.unwrap().arm, "b");
     assert!(with_repeats(floor, &[]).student_repeat.is_none());
 }

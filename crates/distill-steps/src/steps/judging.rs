@@ -1,6 +1,6 @@
 //! The steps that ask about the test rows beyond the arms' own answers: the noise floor and judges.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use distill_eval::Settings;
 use distill_pipeline::record::Level;
@@ -11,8 +11,11 @@ use serde_json::json;
 use super::{known_rows, outcome, task_of};
 use crate::{
     Action, Arm,
-    compare::column_text,
-    judge::{Figures, HumanVerdict, Judge, JudgeStep, Judged, JudgedArm, facts, read_verdicts},
+    compare::{JudgeStudy, Judging, column_text},
+    judge::{
+        Figures, HumanVerdict, Judge, JudgeStep, JudgeUsage, Judged, JudgedArm, facts,
+        read_verdicts,
+    },
     label,
     noise::{self, NoiseFloor, Repeat},
     rows::{AnswerRow, Prediction, Row, read_json, read_lines, write_json, write_lines},
@@ -45,12 +48,10 @@ pub(super) async fn run_noise_floor(
     .await?
     .answers;
     let first: Vec<AnswerRow> = read_lines(work.input("answers"))?;
-    let simulated = floor
-        .ask
-        .teacher
-        .chain
-        .iter()
-        .any(|model| distill_gateway::vendor(&model.vendor).is_some_and(|vendor| vendor.simulated));
+    let simulated =
+        floor.ask.teacher.chain.iter().any(|model| {
+            distill_gateway::vendor(&model.vendor).is_some_and(|vendor| vendor.simulated)
+        });
     let facts = noise::facts(floor, &task, &first, &second, simulated);
     let found = json!({ "rows": facts.n, "agreement": facts.agreement });
     let repeats = work
@@ -105,7 +106,14 @@ pub(super) async fn run_judge(
     let arms = judged_arms(judge, work)?;
     let (arms, baseline) = judge.sides(arms);
     let judged = judge
-        .run(teachers, &rows, &known_rows(work)?, &arms, baseline.as_ref(), context)
+        .run(
+            teachers,
+            &rows,
+            &known_rows(work)?,
+            &arms,
+            baseline.as_ref(),
+            context,
+        )
         .await?;
     let mut verdicts = Vec::new();
     if let Some(path) = work.inputs.get("calibration") {
@@ -198,4 +206,22 @@ fn text(reply: Option<String>, reason: Option<String>) -> Result<String, String>
     reply
         .filter(|reply| !reply.trim().is_empty())
         .ok_or_else(|| reason.unwrap_or_else(|| "no reply".to_owned()))
+}
+
+/// What a judging step left for the comparison.
+pub(super) fn evidence(
+    rows: &Path,
+    verdicts: &Path,
+    usage: &Path,
+) -> Result<Option<Judging>, StepFailure> {
+    let usage: JudgeUsage = read_json(usage)?;
+    let (rows, verdicts) = (read_lines(rows)?, read_lines(verdicts)?);
+    Ok(usage.mode.map(|mode| Judging {
+        study: JudgeStudy {
+            mode,
+            verdicts,
+            usd: usage.usd,
+        },
+        rows,
+    }))
 }

@@ -13,17 +13,19 @@ use crate::{
     cascade::Cascade,
     compare::Evidence,
     compile::step_name,
-    curate,
+    curate::{self, Curation},
     curve::{Curve, CurveFigures},
     human::read_labels,
-    label_noise::LabelNoise,
+    label_noise::{LabelNoise, NoiseEstimate},
     rows::{Example, Row, read_json, read_lines, write_json, write_lines},
     split::{set_apart, split},
     student::StudentAnswerer,
     train::Training,
-    write_report::Additions,
+    write_report::{Additions, Parts},
 };
 
+/// Where the full lists are, in the report's folder.
+const LISTS_FOLDER: &str = "data";
 /// Suspects that the report shows; the artifact has them all.
 const SHOWN_SUSPECTS: usize = 50;
 
@@ -42,6 +44,7 @@ pub(super) fn run_label_noise(
             method: found.told(),
             n: found.n,
             estimated_share: found.estimated_share,
+            upper_share: found.upper_share,
             suspected: found.suspects.len(),
             suspects: found
                 .suspects
@@ -75,10 +78,9 @@ pub(super) fn run_split(settings: &Split, work: &Work<Action>) -> Result<Outcome
         let (rest, apart) = set_apart(examples, calibrate.share, settings.seed);
         let count = rest.len();
         // A row that a training row repeats would make the student look surer than it is.
-        examples = curate::without_repeats_of(&task_of(&calibrate.task)?, rest, &apart)
-            .map_err(|error| {
-                StepFailure::bad_input("an example does not fit the task").caused_by(error)
-            })?;
+        examples = curate::without_repeats_of(&task_of(&calibrate.task)?, rest, &apart).map_err(
+            |error| StepFailure::bad_input("an example does not fit the task").caused_by(error),
+        )?;
         write_lines(work.output("calibration"), &apart)?;
         facts.insert("calibration".to_owned(), json!(apart.len()));
         facts.insert("left_out".to_owned(), json!(count - examples.len()));
@@ -160,4 +162,33 @@ pub(super) fn run_cascade(
         "right": choice.right,
         "threshold": choice.threshold.map(|threshold| threshold.raw),
     })))
+}
+
+/// How the examples were parted, by the split's files.
+pub(super) fn parts(work: &Work<Action>) -> Result<Option<Parts>, StepFailure> {
+    let examples = |port: &str| -> Result<Option<Vec<Example>>, StepFailure> {
+        let path = work.inputs.get(&format!("split:{port}"));
+        path.map(|path| read_lines(path)).transpose()
+    };
+    let (Some(all), Some(train), Some(validation)) = (
+        examples("examples")?,
+        examples("train")?,
+        examples("validation")?,
+    ) else {
+        return Ok(None);
+    };
+    let calibration = examples("calibration")?.unwrap_or_default();
+    Ok(Some(Parts::new(&all, &train, &validation, &calibration)))
+}
+
+/// Writes the full lists of what was found in the data beside the report, where the page shows the
+/// first rows of them.
+pub(super) fn write_lists(curation: &Curation, work: &Work<Action>) -> Result<(), StepFailure> {
+    let folder = work.output("report").join(LISTS_FOLDER);
+    curation.write_lists(&folder)?;
+    if let Some(path) = work.inputs.get("label-noise") {
+        let noise: NoiseEstimate = read_json(path)?;
+        write_lines(&folder.join("label_suspects.jsonl"), &noise.suspects)?;
+    }
+    Ok(())
 }

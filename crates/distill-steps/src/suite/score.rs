@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use distill_chat::Fields;
 use distill_eval::{
-    Aggregate, Comparison, Direction, IntervalMethod, Rule, Sample, SampleRecord, Scale, Score,
-    ScoredRow, Scorer, Settings, Unit, aggregate, aggregate_scores, compare, compare_samples,
-    compare_values, stats,
+    Aggregate, Comparison, Direction, Interval, IntervalMethod, Rule, Sample, SampleRecord, Scale,
+    Score, ScoredRow, Scorer, Settings, Unit, aggregate, aggregate_scores, compare,
+    compare_samples, compare_values, stats,
 };
 use distill_pipeline::spec::suite::{CommandDirection, CommandSpec, CommandUnit, RecordedAnswers};
 use distill_report::JudgeFacts;
@@ -67,7 +67,14 @@ impl Pooling {
         groups: &BTreeMap<String, String>,
         settings: &Settings,
     ) -> Aggregate {
-        aggregate_scores(name, self.unit, self.direction, rows, groups, settings)
+        open_ended(aggregate_scores(
+            name,
+            self.unit,
+            self.direction,
+            rows,
+            groups,
+            settings,
+        ))
     }
 
     /// Candidate against baseline, row by row.
@@ -100,6 +107,33 @@ impl Pooling {
         let p = two_sided(&found, || against(baseline, candidate))?;
         Ok(figures_of(names, found, p))
     }
+}
+
+/// A bootstrap of rows that all score the same is a point, however few they are. What is left open
+/// is how many rows would score otherwise: the exact bound of a share of which nothing was seen,
+/// each such row taken to cost the full score. Without a full score that is known, nothing can be
+/// said.
+fn open_ended(mut figures: Aggregate) -> Aggregate {
+    let (Some(value), Some(interval)) = (figures.value, figures.interval) else {
+        return figures;
+    };
+    let drawn = matches!(
+        interval.method,
+        IntervalMethod::BootstrapPercentile | IntervalMethod::BootstrapBca
+    );
+    if !drawn || interval.low < interval.high {
+        return figures;
+    }
+    let full = Scale::of(figures.unit, figures.direction).full;
+    let tail = f64::midpoint(1.0, -interval.confidence);
+    let open = full * (1.0 - tail.powf(1.0 / figures.n as f64));
+    figures.interval = (figures.unit != Unit::Points).then(|| Interval {
+        low: (value - open).max(0.0),
+        high: (value + open).min(full),
+        method: IntervalMethod::ClopperPearson,
+        ..interval
+    });
+    figures
 }
 
 /// The two-sided p of "there is no difference", from the one-sided p of "the first is worse, or the
@@ -367,7 +401,8 @@ impl Suite {
             }
         }
         correct(&mut comparisons);
-        let value = |samples: &[Sample]| aggregate(scorer, samples, &self.task, &settings);
+        let value =
+            |samples: &[Sample]| open_ended(aggregate(scorer, samples, &self.task, &settings));
         let slices = self.slices(|places| {
             samples
                 .iter()

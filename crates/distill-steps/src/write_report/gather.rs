@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use distill_chat::TaskKind;
 use distill_eval::stats;
 use distill_report::{
-    Agreement, Counted, DataFacts, DataSource, LabelFacts, LabelSource, LeakedRow,
+    Agreement, Counted, DataSource, LabelFacts, LabelSource,
     Lineage as ReportLineage, ModelSource, Spend, TrainingFacts, Unsettled,
 };
 use serde_json::Value;
@@ -13,18 +13,21 @@ use serde_json::Value;
 use super::{Additions, Facts, Lineage};
 use crate::{
     compile::step_name,
-    curate::{Curation, Removal},
+    curate::Curation,
     label::LabelUsage,
     rows::{AnswerRow, AnswerStatus, Row},
     train::Training,
 };
 
-/// Ids that the report lists per reason of removal.
-const SHOWN_IDS: usize = 20;
+mod cleaning;
+
+pub(crate) use cleaning::Parts;
 
 /// What the steps before found, as read from their files.
 pub(crate) struct Inputs {
     pub curation: Curation,
+    /// How the examples were parted; `None` in a run that did not say.
+    pub parts: Option<Parts>,
     pub train_rows: Vec<Row>,
     pub test_rows: Vec<Row>,
     pub data_hashes: (String, String),
@@ -42,7 +45,7 @@ pub(crate) fn gather(lineage: &Lineage, inputs: &Inputs) -> Facts {
         name: lineage.pipeline.clone(),
         eval_source: lineage.test_source.clone(),
         labelled_by_teacher: lineage.labelled_by_teacher,
-        data: data_facts(inputs),
+        data: cleaning::data_facts(inputs),
         labels: label_facts(lineage, inputs),
         spend: usage.map(|usage| total_spend(lineage, usage, inputs)),
         failed_attempts_usd: match usage {
@@ -51,64 +54,7 @@ pub(crate) fn gather(lineage: &Lineage, inputs: &Inputs) -> Facts {
         },
         training: training_facts(lineage, &inputs.training),
         lineage: report_lineage(lineage, inputs),
-        additions: inputs.additions.clone(),
-    }
-}
-
-fn data_facts(inputs: &Inputs) -> DataFacts {
-    let curation = &inputs.curation;
-    let removed = curation
-        .removed
-        .iter()
-        .map(|(reason, rows)| distill_report::Removal {
-            reason: reason_text(*reason).to_owned(),
-            rows: *rows,
-            ids: curation
-                .removed_rows
-                .iter()
-                .filter(|row| row.reason == *reason)
-                .take(SHOWN_IDS)
-                .map(|row| row.id.clone())
-                .collect(),
-        })
-        .collect();
-    let leaked = curation
-        .removed_rows
-        .iter()
-        .filter(|row| row.reason == Removal::Leaked)
-        .map(|row| LeakedRow {
-            train_id: row.id.clone(),
-            eval_id: row.repeats.clone().unwrap_or_default(),
-            text: row.text.clone(),
-            how: row.detail.clone().unwrap_or_default(),
-        })
-        .collect();
-    let validation = inputs
-        .training
-        .values()
-        .filter(|training| training.steps.is_some())
-        .map(|training| training.validation)
-        .next();
-    DataFacts {
-        train_rows_read: curation.rows,
-        train_rows_used: curation.kept,
-        validation_rows: validation.unwrap_or_default(),
-        removed,
-        leaked,
-        ..DataFacts::default()
-    }
-}
-
-fn reason_text(reason: Removal) -> &'static str {
-    match reason {
-        Removal::Empty => "empty text",
-        Removal::Unlabelled => "no label",
-        Removal::Invalid => "the label is no valid answer",
-        Removal::Truncated => "the label was cut off",
-        Removal::Refused => "the teacher refused",
-        Removal::Duplicate => "duplicate with the same label",
-        Removal::Conflict => "duplicate with another label",
-        Removal::Leaked => "stands in the test rows too",
+        additions: cleaning::additions(inputs),
     }
 }
 

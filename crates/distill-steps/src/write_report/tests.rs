@@ -80,10 +80,20 @@ fn a_changed_record_changes_the_figures() {
     let before = regenerate(folder.path()).unwrap();
     let path = folder.path().join("samples/nano.jsonl");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replacen(r#""accuracy":{"value":1.0}"#, r#""accuracy":{"value":0.0}"#, 1))
-        .unwrap();
+    fs::write(
+        &path,
+        text.replacen(
+            r#""accuracy":{"value":1.0}"#,
+            r#""accuracy":{"value":0.0}"#,
+            1,
+        ),
+    )
+    .unwrap();
     let after = regenerate(folder.path()).unwrap();
-    assert_ne!(before.arms[0].scores[0].value, after.arms[0].scores[0].value);
+    assert_ne!(
+        before.arms[0].scores[0].value,
+        after.arms[0].scores[0].value
+    );
 }
 
 #[test]
@@ -100,7 +110,11 @@ fn the_evidence_can_be_taken_elsewhere() {
 fn what_is_missing_or_damaged_is_named() {
     let folder = folder();
     let nothing = regenerate(&folder.path().join("samples")).unwrap_err();
-    assert!(nothing.message.contains("no report's folder"), "{}", nothing.message);
+    assert!(
+        nothing.message.contains("no report's folder"),
+        "{}",
+        nothing.message
+    );
 
     let path = folder.path().join("samples/nano.jsonl");
     let text = fs::read_to_string(&path).unwrap();
@@ -108,10 +122,18 @@ fn what_is_missing_or_damaged_is_named() {
     let cut = regenerate(folder.path()).unwrap_err();
     assert!(cut.message.contains("nano.jsonl"), "{}", cut.message);
     // Whole lines that are gone leave arms that did not answer the same rows.
-    let some: String = text.lines().take(10).map(|line| format!("{line}\n")).collect();
+    let some: String = text
+        .lines()
+        .take(10)
+        .map(|line| format!("{line}\n"))
+        .collect();
     fs::write(&path, some).unwrap();
     let fewer = regenerate(folder.path()).unwrap_err();
-    assert!(fewer.message.contains("cannot be paired"), "{}", fewer.message);
+    assert!(
+        fewer.message.contains("cannot be paired"),
+        "{}",
+        fewer.message
+    );
     fs::remove_file(&path).unwrap();
     let gone = regenerate(folder.path()).unwrap_err();
     assert!(gone.message.contains("nano.jsonl"), "{}", gone.message);

@@ -104,9 +104,8 @@ impl Work {
         let spec = distill_steps::parse_spec(&pipeline.display().to_string(), &job.text)
             .map_err(|findings| Failure::findings(crate::commands::check::render(&findings)))?;
         let rows = job.compiled.test.read(&job.compiled.test_path)?;
-        let task = Task::new(job.compiled.task).map_err(|error| {
-            Failure::bad_input("the task cannot be used").caused_by(error)
-        })?;
+        let task = Task::new(job.compiled.task)
+            .map_err(|error| Failure::bad_input("the task cannot be used").caused_by(error))?;
         let signals = match &view {
             Some((_, view)) => signals(&home, view, &task)?,
             None => Signals::default(),
@@ -193,7 +192,9 @@ impl Work {
             for row in &mut labels.rows {
                 row.stratum = None;
             }
-            eprintln!("these rows were not drawn by this program: they are taken for an even draw of the test rows");
+            eprintln!(
+                "these rows were not drawn by this program: they are taken for an even draw of the test rows"
+            );
         }
         labels.take(&sheet);
         write_labels(&self.file, &labels)?;
@@ -208,7 +209,9 @@ impl Work {
             .into_iter()
             .take(arguments.count)
             .map(|row| {
-                let said = arguments.show_answers.then(|| self.signals.answers.get(&row.id));
+                let said = arguments
+                    .show_answers
+                    .then(|| self.signals.answers.get(&row.id));
                 Ok(Question {
                     id: row.id.clone(),
                     input: self.input(&row.id)?,
@@ -278,8 +281,10 @@ fn run_of(home: &Home, text: &str) -> Result<(PathBuf, (String, RunView)), Failu
         .map(PathBuf::from)
         .filter(|path| fs::metadata(path).is_ok())
         .ok_or_else(|| {
-            Failure::bad_input(format!("the pipeline file of run `{run}` is not here any more"))
-                .hint("name the pipeline file instead of the run")
+            Failure::bad_input(format!(
+                "the pipeline file of run `{run}` is not here any more"
+            ))
+            .hint("name the pipeline file instead of the run")
         })?;
     Ok((path, (run.to_string(), reading.view)))
 }
@@ -297,8 +302,9 @@ fn latest_run(home: &Home, pipeline: &str) -> Result<Option<(String, RunView)>, 
     let Some(listing) = done else {
         return Ok(None);
     };
-    let reading = distill_runner::read_run(home, &listing.run, SystemClock.now()).map_err(
-        |error| Failure::failed(format!("run `{}` cannot be read", listing.run)).caused_by(error),
-    )?;
+    let reading =
+        distill_runner::read_run(home, &listing.run, SystemClock.now()).map_err(|error| {
+            Failure::failed(format!("run `{}` cannot be read", listing.run)).caused_by(error)
+        })?;
     Ok(Some((listing.run.to_string(), reading.view)))
 }

@@ -14,6 +14,9 @@ use crate::{
     rows::{EXAMPLES, FACTS, ROWS, STUDENT},
 };
 
+#[cfg(test)]
+mod tests;
+
 impl Layout<'_> {
     /// Looks for labels that are wrong, where labels are of a set.
     pub(super) fn label_noise_node(&self) -> Option<StepNode<Action>> {
@@ -31,11 +34,22 @@ impl Layout<'_> {
             .output("addition", FACTS)
             .resources(ALL_CORES);
         // The human labels say something about the labels only where those are somebody else's.
-        Some(if self.labels_by_teacher() && self.spec.data.gold.is_some() {
-            node.input("rows", ROWS, "ingest:train", "rows")
+        Some(
+            if self.labels_by_teacher() && self.spec.data.gold.is_some() {
+                node.input("rows", ROWS, "ingest:train", "rows")
+            } else {
+                node
+            },
+        )
+    }
+
+    /// The step whose examples are parted: the user's own command where there is one.
+    pub(super) fn parted_step(&self) -> &'static str {
+        if self.spec.curate.is_some() {
+            "curate:command"
         } else {
-            node
-        })
+            "curate"
+        }
     }
 
     pub(super) fn split_node(&self, name: &str, from: &str) -> StepNode<Action> {

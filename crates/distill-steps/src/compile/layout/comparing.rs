@@ -8,7 +8,7 @@ use crate::{
     Action, Arm,
     action::Compare,
     compile::step_name,
-    rows::{ANSWERS, FACTS, PREDICTIONS, REPORT, ROWS, SAMPLES, SOURCE_FILE},
+    rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, REPORT, ROWS, SAMPLES, SOURCE_FILE},
     write_report::Lineage,
 };
 
@@ -111,8 +111,18 @@ impl Layout<'_> {
                 "training",
             );
         }
+        let parted = self.parted_step();
+        node = node.input("split:examples", EXAMPLES, parted, "examples");
+        for port in ["train", "validation"] {
+            node = node.input(format!("split:{port}"), EXAMPLES, "split", port);
+        }
+        if self.spec.data.calibration > 0.0 {
+            node = node.input("split:calibration", EXAMPLES, "split", "calibration");
+        }
         if self.task.kind == TaskKind::Classify {
-            node = node.input("addition:label-noise", FACTS, "label-noise", "addition");
+            node = node
+                .input("label-noise", FACTS, "label-noise", "noise")
+                .input("addition:label-noise", FACTS, "label-noise", "addition");
         }
         for arm in arms.iter().filter(|arm| self.is_calibrated(arm)) {
             let step = format!("cascade:{}", step_name(arm));

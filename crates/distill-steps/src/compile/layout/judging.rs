@@ -174,7 +174,12 @@ impl Layout<'_> {
             node = if arm.is_hosted() {
                 node.input(format!("answers:{name}"), ANSWERS, step, "answers")
             } else {
-                node.input(format!("predictions:{name}"), PREDICTIONS, step, "predictions")
+                node.input(
+                    format!("predictions:{name}"),
+                    PREDICTIONS,
+                    step,
+                    "predictions",
+                )
             };
         }
         if let Some(path) = self.calibration_file() {

@@ -56,7 +56,9 @@ pub(super) fn run(
     while let Some(question) = questions.get(place) {
         show(question, place, questions.len(), &mut output).map_err(failed)?;
         let line = loop {
-            write!(output, "> ").and_then(|()| output.flush()).map_err(failed)?;
+            write!(output, "> ")
+                .and_then(|()| output.flush())
+                .map_err(failed)?;
             let Some(text) = read(&mut input).map_err(failed)? else {
                 break Line::Quit;
             };
@@ -262,7 +264,10 @@ mod tests {
             ("r3", "2"),
         ];
         assert_eq!(answers, kept(&expected));
-        assert!(shown.contains("`deli` may be delivery, delivery_time"), "{shown}");
+        assert!(
+            shown.contains("`deli` may be delivery, delivery_time"),
+            "{shown}"
+        );
         assert!(shown.contains("[1/4] row r0\ntext 0"), "{shown}");
     }
 
@@ -304,7 +309,10 @@ mod tests {
         )
         .unwrap();
         let shown = String::from_utf8(shown).unwrap();
-        assert!(shown.contains("  teacher: refund") && !shown.contains('\u{1b}'), "{shown}");
+        assert!(
+            shown.contains("  teacher: refund") && !shown.contains('\u{1b}'),
+            "{shown}"
+        );
         let (_, _, shown) = session(TaskKind::Classify, 1, ":q\n");
         assert!(!shown.contains("teacher"));
     }
