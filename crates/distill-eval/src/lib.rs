@@ -1,7 +1,8 @@
 //! Scores, intervals, paired tests and the verdict.
 //!
 //! **Owns** what a sample is worth under a metric, the aggregates with their intervals, the paired
-//! comparison of two models on the same rows, and the decision that follows from it.
+//! comparison of two models on the same rows, the confidence from which on a student may answer
+//! itself, and the decision that follows.
 //!
 //! **Must not know** where a model runs, how a report looks; it reads no file and asks no clock.
 //!
