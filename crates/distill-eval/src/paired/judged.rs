@@ -19,8 +19,8 @@ pub struct JudgedSide<'a> {
 ///
 /// The rows that people judged on both sides must be drawn at random from all of them. Rows in
 /// groups are taken one by one, so the interval is too narrow for them. With fewer than two rows
-/// that people judged on both sides, or than two more that the judge alone did, there is no
-/// interval, and nothing can be decided.
+/// that people judged on both sides there is no interval, and nothing can be decided; where they
+/// judged all rows but one, what they said counts alone.
 ///
 /// # Errors
 /// When the two sides are not answers to the same rows.
@@ -73,17 +73,24 @@ struct Rows {
 impl Rows {
     fn corrected(&self) -> Option<Corrected> {
         let difference = |(first, second): (f64, f64)| first - second;
+        // Where people judged all there is, the judge counts for nothing.
+        let by_people: Vec<(f64, f64)> = self.labelled.iter().map(|row| row.1).collect();
+        let (alone, tuning) = if self.alone.len() < 2 {
+            (&by_people, Tuning::Fixed(0.0))
+        } else {
+            (&self.alone, Tuning::Power)
+        };
         let mean = |of: fn((f64, f64)) -> f64, tuning| {
             let labelled: Vec<(f64, f64)> = self
                 .labelled
                 .iter()
                 .map(|(human, judged)| (of(*human), of(*judged)))
                 .collect();
-            let alone: Vec<f64> = self.alone.iter().map(|judged| of(*judged)).collect();
+            let alone: Vec<f64> = alone.iter().map(|judged| of(*judged)).collect();
             // The confidence is of no account: the standard error is what is taken from it.
             prediction_powered_mean(&labelled, &alone, 0.95, tuning)
         };
-        let found = mean(difference, Tuning::Power)?;
+        let found = mean(difference, tuning)?;
         let each = Tuning::Fixed(found.weight);
         Some(Corrected {
             candidate: mean(|scores| scores.0, each)?.value,

@@ -269,6 +269,11 @@ fn people_correct_a_judge_that_favours_a_side() {
     assert_eq!(decided(&found, 0.02), crate::Decision::KeepTeacher);
     let raw = compare(&lenient, &fair, 0.95).unwrap();
     assert!(!decided(&raw, 0.2).is_met());
+    // Where people judged all rows, theirs is the difference.
+    let all = compared(1000);
+    assert!((all.difference.unwrap() + 0.1).abs() < 1e-12);
+    let whole = all.interval.unwrap();
+    assert!(whole.high - whole.low < interval.high - interval.low);
     // One row that people judged corrects nothing.
     let none = compared(1);
     assert_eq!(
