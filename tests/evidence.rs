@@ -315,3 +315,182 @@ measure: {requests: 2}
 "#,
     );
 }
+
+/// What a command says when it refuses.
+fn told(job: &Job, arguments: &[&str], code: i32) -> String {
+    let refused = job.check(arguments).code(code);
+    String::from_utf8(refused.get_output().stderr.clone()).unwrap()
+}
+
+#[test]
+fn a_column_that_no_row_has_is_found_out_before_anything_is_paid_for() {
+    for (key, written) in [("slices", "slices: [chanel]"), ("group", "group: chanel")] {
+        let job = job(&PIPELINE.replace(
+            "  controls: []\n",
+            &format!("  controls: []\n  {written}\n"),
+        ));
+        for command in ["check", "plan", "run"] {
+            let told = told(&job, &[command, "pipeline.yaml"], 2);
+            assert!(told.contains(&format!("evals.{key}")), "{told}");
+            assert!(
+                told.contains("chanel") && told.contains("channel, id, text"),
+                "{told}"
+            );
+        }
+        assert!(!job.home().join("journal.sqlite").exists());
+    }
+}
+
+#[test]
+fn a_check_looks_at_keys_prices_and_models() {
+    // Nobody is simulated, so nothing says how.
+    let asked: String = PIPELINE
+        .lines()
+        .filter(|line| {
+            !["simulate:", "accuracy:", "latency_ms:", "seed: 7"]
+                .iter()
+                .any(|key| line.trim_start().starts_with(key))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let with =
+        |models: &str| Job::new(&asked.replace("[simulated/frontier, simulated/backup]", models));
+    // A variable of this name is nobody's.
+    let keyless = with("[{vendor: openai, model: gpt-5-mini, api_key_env: NO_SUCH_KEY_HERE}]");
+    let words = told(&keyless, &["check", "pipeline.yaml"], 2);
+    assert!(
+        words.contains("NO_SUCH_KEY_HERE") && words.contains("openai/gpt-5-mini"),
+        "{words}"
+    );
+    let priceless =
+        with("[{vendor: openai, model: no-such-model, base_url: \"http://127.0.0.1:9/v1\"}]");
+    let words = told(&priceless, &["check", "pipeline.yaml"], 2);
+    assert!(
+        words.contains("openai/no-such-model") && words.contains("price"),
+        "{words}"
+    );
+
+    let model = Job::new(&PIPELINE.replace("[linear, nano]", "./mine"));
+    let words = told(&model, &["check", "pipeline.yaml"], 2);
+    assert!(
+        words.contains("mine") && words.contains("config.json"),
+        "{words}"
+    );
+    model.write("mine/config.json", "{\"model_type\": \"llama\"");
+    let words = told(&model, &["check", "pipeline.yaml"], 2);
+    assert!(
+        words.contains("mine") && words.contains("config.json"),
+        "{words}"
+    );
+    assert!(!model.home().join("journal.sqlite").exists());
+}
+
+#[test]
+fn auto_takes_every_student_that_can_do_the_task() {
+    let plan = |pipeline: &str| -> Vec<String> {
+        let job = Job::new(pipeline);
+        let plan = job
+            .check(&["plan", "pipeline.yaml", "--format", "json"])
+            .success();
+        let plan: Value = serde_json::from_slice(&plan.get_output().stdout).unwrap();
+        let text = plan.to_string();
+        ["train:linear", "train:nano"]
+            .into_iter()
+            .filter(|step| text.contains(&format!("\"{step}\"")))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(
+        plan(&PIPELINE.replace("[linear, nano]", "auto")),
+        ["train:linear", "train:nano"]
+    );
+    let extract = r#"name: objects
+task:
+  kind: extract
+  prompt: "{{ text }}"
+  schema: {type: object, properties: {label: {type: string}}, additionalProperties: false}
+data: {train: rows.jsonl, gold: right}
+evals: {test: rows.jsonl, gold: right}
+student: {target: auto}
+"#;
+    let job = Job::new(extract);
+    job.write(
+        "rows.jsonl",
+        "{\"text\": \"a\", \"right\": {\"label\": \"x\"}}\n{\"text\": \"b\", \"right\": {}}\n",
+    );
+    let plan = job.check(&["plan", "pipeline.yaml"]).success();
+    let plan = String::from_utf8(plan.get_output().stdout.clone()).unwrap();
+    assert!(
+        plan.contains("train:nano") && !plan.contains("train:linear"),
+        "{plan}"
+    );
+}
+
+#[test]
+fn a_report_without_a_teacher_says_what_is_missing_and_no_more() {
+    let alone = r#"name: alone
+task: {kind: classify, prompt: "{{ text }}"}
+data: {train: train.csv, gold: label}
+evals: {test: test.csv, gold: label}
+student: {target: linear}
+measure: {requests: 8}
+"#;
+    let job = job(alone);
+    let events = job.run();
+    let verdict = &events.report()["recommendation"]["verdict"];
+    assert_eq!(verdict["decision"]["kind"], "undecided");
+    let reason = verdict["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("linear reaches") && reason.contains("no teacher"),
+        "{reason}"
+    );
+    assert_eq!(events.report()["spend"], Value::Null);
+    assert_eq!(events.report()["simulated"], serde_json::json!([]));
+    holds(&job, &report_folder(&job, &events));
+    for format in ["text", "markdown", "html", "summary"] {
+        let shown = job.check(&["report", "--format", format]).success();
+        let shown = String::from_utf8(shown.get_output().stdout.clone()).unwrap();
+        for odd in ["SIMULATED", "NaN", "Some(", "null", "Keep the teacher"] {
+            assert!(!shown.contains(odd), "`{odd}` in {format}: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_cascade_is_not_released_as_a_student_alone() {
+    // The teacher is right on every row, and the student on those that look like its training rows.
+    let pipeline = PIPELINE
+        .replace("[linear, nano]", "linear")
+        .replace("accuracy: 0.95", "accuracy: 1.0")
+        .replace("margin: 0.03\n", "margin: 0.06\n  risk: 0.2\n")
+        + "cost: {usd_per_hour: 0.0001, requests_per_day: 100000}\nmeasure: {requests: 8}\n";
+    let job = Job::with_rows(&pipeline, 400, 400);
+    // Every sixth test row has words that no training row has.
+    let test: Vec<String> = csv(400, 400)
+        .lines()
+        .enumerate()
+        .map(|(index, line)| {
+            let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+            if index > 0 && index % 6 == 0 {
+                cells[1] = format!("zzz qqq {index}");
+            }
+            cells.join(",")
+        })
+        .collect();
+    job.write("test.csv", &(test.join("\n") + "\n"));
+    let events = job.run();
+    let recommendation = &events.report()["recommendation"];
+    let verdict = &recommendation["verdict"];
+    assert_eq!(verdict["decision"]["kind"], "cascade", "{recommendation:#}");
+    assert_eq!(recommendation["choice"], "linear+teacher");
+    assert_eq!(events.report()["lineage"]["next_command"], Value::Null);
+    job.check(&["run", "pipeline.yaml", "--gate"]).code(0);
+    let words = told(&job, &["deploy", "latest"], 2);
+    assert!(
+        words.contains("CASCADE(") && words.contains("--student"),
+        "{words}"
+    );
+    // The student alone does not meet the gate.
+    let words = told(&job, &["deploy", "latest", "--student", "linear"], 3);
+    assert!(words.contains("not released"), "{words}");
+}
