@@ -144,19 +144,17 @@ impl PriceTable {
 
     /// The table as text, one row a line: the same table gives the same bytes.
     pub fn to_text(&self) -> String {
-        let mut text = String::from("{\n");
-        if let Some(as_of) = &self.as_of {
-            text.push_str(&format!("\"as_of\":{},\n", line(as_of)));
-        }
-        text.push_str(&format!(
-            "\"rule\":{},\n\"sources\":{},\n\"prices\":[\n",
-            line(&self.rule),
-            line(&self.sources)
-        ));
+        let as_of = self
+            .as_of
+            .as_ref()
+            .map_or_else(String::new, |as_of| format!("\"as_of\":{},\n", line(as_of)));
         let rows: Vec<String> = self.prices.iter().map(line).collect();
-        text.push_str(&rows.join(",\n"));
-        text.push_str("\n]\n}\n");
-        text
+        format!(
+            "{{\n{as_of}\"rule\":{},\n\"sources\":{},\n\"prices\":[\n{}\n]\n}}\n",
+            line(&self.rule),
+            line(&self.sources),
+            rows.join(",\n")
+        )
     }
 
     /// This table's rows, and those of `base` for the models that it does not price.
@@ -262,7 +260,7 @@ impl PriceRow {
                 }
             }))
             .collect::<Vec<_>>();
-            note.push_str(&format!("; {} says {}", other.source, said.join(", ")));
+            note = format!("{note}; {} says {}", other.source, said.join(", "));
         }
         Some(note)
     }
