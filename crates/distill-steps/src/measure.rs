@@ -9,13 +9,13 @@ use std::{net::Ipv4Addr, path::Path};
 use distill_chat::{Task, TaskDefinition};
 use distill_pipeline::spec::MeasureSpec;
 use distill_report::EnergyFacts;
-use distill_runner::{StepContext, StepFailure};
+use distill_runner::{StepContext, StepFailure, Work};
 use distill_serve::{GateRecord, Registry, Release, ServeOptions, Server};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::rows::Row;
+use crate::{Action, rows::Row};
 
 mod arrivals;
 mod client;
@@ -37,6 +37,10 @@ pub(crate) use teacher::teacher_load;
 const WARM_UP: usize = 8;
 /// Seconds after which a setting sends no further request.
 const SETTING_SECONDS: f64 = 60.0;
+/// What the report's input ports of measured requests begin with; a student's step name follows.
+pub(crate) const EXCHANGES_PORT: &str = "exchanges:";
+/// Folder of a report with the requests of each measurement, one file a student.
+const EXCHANGES_FOLDER: &str = "load";
 /// The name that the student is asked by.
 const ROUTE: &str = "measured";
 
@@ -229,4 +233,22 @@ async fn serve(
         .map_err(|error| {
             StepFailure::failed("the student cannot be served to be measured").caused_by(error)
         })
+}
+
+/// Keeps the requests of every measurement beside the report that was taken from them.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file.
+pub(crate) fn keep_exchanges(work: &Work<Action>) -> Result<(), StepFailure> {
+    let folder = work.output("report").join(EXCHANGES_FOLDER);
+    for (port, path) in &work.inputs {
+        let Some(name) = port.strip_prefix(EXCHANGES_PORT) else {
+            continue;
+        };
+        let target = folder.join(format!("{name}.jsonl"));
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::copy(path, &target))
+            .map_err(|error| crate::rows::cannot_write(&target, error))?;
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
     evaluate::{self, Answerer, ConstantAnswerer, Evaluate},
     human::read_labels,
     label,
-    measure::Measure,
+    measure::{self, Measure},
     rows::{AnswerRow, Example, Row, read_json, read_lines, write_json, write_lines},
     smoke,
     student::StudentAnswerer,
@@ -381,6 +381,7 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
     let report = write_report::assemble(&document, findings);
     let samples = compare::read_samples(work.input("samples"), &document.comparison)?;
     write_report::write(&report, &document, &samples, work.output("report"))?;
+    measure::keep_exchanges(work)?;
     learning::write_lists(&inputs.curation, work)?;
     Ok(outcome(
         json!({ "decision": report.recommendation.verdict.decision.to_string() }),

@@ -6,7 +6,7 @@ use super::{ALL_CORES, Layout};
 use crate::{
     Action, Arm,
     compile::step_name,
-    measure::Measure,
+    measure::{EXCHANGES_PORT, Measure},
     rows::{EXCHANGES, FACTS, ROWS, STUDENT},
 };
 
@@ -33,5 +33,24 @@ impl Layout<'_> {
                 .output("exchanges", EXCHANGES)
                 .resources(ALL_CORES),
         )
+    }
+
+    /// Hands the requests of every measurement to the report, which keeps them beside its figures.
+    pub(super) fn with_exchanges(
+        &self,
+        mut node: StepNode<Action>,
+        arms: &[Arm],
+    ) -> StepNode<Action> {
+        for arm in arms.iter().filter(|arm| matches!(arm, Arm::Student(_))) {
+            let name = step_name(arm);
+            let step = format!("measure:{name}");
+            node = node.input(
+                format!("{EXCHANGES_PORT}{name}"),
+                EXCHANGES,
+                step,
+                "exchanges",
+            );
+        }
+        node
     }
 }
