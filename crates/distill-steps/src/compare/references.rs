@@ -143,6 +143,9 @@ impl Standing {
                 self.count_of("human"),
                 even.len()
             ));
+            if even.is_empty() {
+                notes.push("some kinds of rows have no human answer yet, so the answers that there are stand for nothing: `distill eval label` goes on with the rows that were drawn".to_owned());
+            }
         } else if self.left_out > 0 {
             notes.push(format!(
                 "{} test rows have no right answer but the teacher's: they are left out of every figure and of the verdict, since to equal it is agreement, not accuracy",

@@ -25,7 +25,7 @@ pub struct Answered<'a> {
 }
 
 /// Two arms on rows that can be taken for a random sample of all rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Balanced {
     pub candidate: Vec<ScoredRow>,
     pub baseline: Vec<ScoredRow>,
