@@ -10,8 +10,8 @@ pub(crate) struct Document {
     pub(crate) reason: Line,
     /// Of whom, on how many rows, at which margin.
     pub(crate) scope: Line,
-    /// What to type next.
-    pub(crate) next: Option<String>,
+    /// What to type next: what for, which may be empty, and the command.
+    pub(crate) next: Option<(String, String)>,
     /// Set when a simulated provider touched anything.
     pub(crate) banner: Option<String>,
     pub(crate) sections: Vec<Section>,

@@ -1,7 +1,7 @@
 //! The report of a run: its data and its renderings.
 //!
-//! **Owns** [`RunReport`], the arithmetic of the cost model, and the terminal, Markdown, JSON and
-//! HTML forms of a report, which say the same numbers.
+//! **Owns** [`RunReport`], the arithmetic of the cost model, and the forms of a report, which say the
+//! same numbers: terminal, Markdown, JSON, HTML, `JUnit` XML and a summary for pull requests.
 //!
 //! **Must not know** how anything ran; it makes no model call, reads no file and asks no clock.
 //!

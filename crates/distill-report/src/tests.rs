@@ -5,11 +5,12 @@ use serde_json::Value;
 use distill_eval::{LabelScores, Reference};
 
 use crate::{
-    FORMATS, LeakedRow, RunReport, Slice, html, json, junit, markdown, number, read,
-    sample::{HOSTILE, bare, extraction, full, generation},
+    FORMATS, LeakedRow, RunReport, Slice, html, json, markdown, number, read,
+    sample::{bare, extraction, full, generation},
     summary, terminal,
 };
 
+mod hostile;
 mod schema;
 mod xml;
 
@@ -312,6 +313,24 @@ fn agreement_with_the_teacher_is_never_called_accuracy() {
 }
 
 #[test]
+fn the_next_command_follows_from_the_verdict() {
+    let text = markdown(&generation(false));
+    assert!(
+        text.contains("Next, for labels by people: `distill eval label 20260102-030405-abcd`"),
+        "{text}"
+    );
+    let mut report = full();
+    assert!(markdown(&report).contains("Next: `distill init your.csv`"));
+    report.lineage.next_command = None;
+    let text = terminal(&report);
+    assert!(
+        text.contains("Next, with about 2,") && text.contains(" eval rows: distill run"),
+        "{text}"
+    );
+    assert!(!markdown(&bare()).contains("Next"));
+}
+
+#[test]
 fn an_uncalibrated_judge_is_called_so_beside_each_figure() {
     let text = markdown(&generation(false));
     let section = text
@@ -435,59 +454,6 @@ fn numbers_that_a_simulation_touched_are_marked_and_others_are_not() {
     assert!(row("| nano − teacher |").contains("SIM"));
     assert!(!row("| nano − nano untuned |").contains("SIM"));
     assert!(!seen(&markdown(&bare())).contains("SIM"));
-}
-
-#[test]
-fn a_row_of_the_user_stays_text_in_every_form() {
-    let report = full();
-    let page = html(&report);
-    assert!(!page.contains("<script") && !page.contains("<b>"));
-    assert!(page.contains("&lt;script&gt;alert(&quot;1&quot;)&lt;/script&gt;"));
-    let text = markdown(&report);
-    assert!(!text.contains("<script") && text.contains(r"\[a\](b) second line \[U+202E\]txet"));
-    for text in [&page, &text, &terminal(&report)] {
-        assert!(!text.contains('\u{1b}'));
-    }
-    assert!(
-        json(&report).contains(r#"<script>alert(\"1\")"#),
-        "data stay data"
-    );
-    assert_eq!(read(&json(&report)).unwrap().data.leaked[0].text, HOSTILE);
-}
-
-#[test]
-fn the_page_loads_nothing() {
-    let page = html(&full());
-    for wrong in [
-        "http://", "https://", "src=", "@import", "url(", "<link", "<script",
-    ] {
-        let page = page
-            .replace("http://www.w3.org/2000/svg", "")
-            .replace("@all https://example.com", "");
-        assert!(!page.contains(wrong), "{wrong}");
-    }
-    assert_eq!(page.matches("<svg").count(), 7);
-    assert!(page.contains("prefers-color-scheme: dark"));
-}
-
-/// Tags that are opened are closed, in order: a stray one would swallow the rest of the report.
-#[test]
-fn the_page_is_well_formed() {
-    for report in [full(), bare()] {
-        let page = html(&report);
-        let page = page.split_once("</style>").unwrap().1;
-        let mut open = vec!["html", "head"];
-        for tag in page.split('<').skip(1) {
-            let tag = tag.split('>').next().unwrap();
-            let name = tag.trim_matches('/').split([' ', '\n']).next().unwrap();
-            if tag.starts_with('/') {
-                assert_eq!(open.pop(), Some(name));
-            } else if !tag.ends_with('/') && name != "br" {
-                open.push(name);
-            }
-        }
-        assert_eq!(open, Vec::<&str>::new());
-    }
 }
 
 #[test]

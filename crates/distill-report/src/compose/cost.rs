@@ -74,10 +74,10 @@ pub(super) fn model(report: &RunReport) -> Option<Section> {
         or_missing(cost.teacher_usd_per_1000, number::usd)
     );
     if let Some(usd) = cost.teacher_usd_per_correct {
-        teacher.push_str(&format!("; {} a right answer", number::usd(usd)));
+        teacher = format!("{teacher}; {} a right answer", number::usd(usd));
     }
     if let Some(usd) = cost.teacher_usd_per_million_tokens {
-        teacher.push_str(&format!("; {} per 1M tokens", number::usd(usd)));
+        teacher = format!("{teacher}; {} per 1M tokens", number::usd(usd));
     }
     let mut blocks = vec![
         Block::Text(Line::marked(teacher + ".", cost.teacher_simulated)),

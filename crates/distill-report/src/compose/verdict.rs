@@ -18,9 +18,37 @@ pub(super) fn head(report: &RunReport) -> Document {
         meaning: Line::new(meaning(report)),
         reason: Line::marked(&report.recommendation.verdict.reason, simulated),
         scope: Line::new(scope(report)),
-        next: report.lineage.next_command.clone(),
+        next: next(report),
         banner: banner(report),
         sections: Vec::new(),
+    }
+}
+
+/// What leads on from here, where a command does.
+fn next(report: &RunReport) -> Option<(String, String)> {
+    let lineage = &report.lineage;
+    if let Some(command) = &lineage.next_command {
+        return Some((String::new(), command.clone()));
+    }
+    let again = |with: String| {
+        let command = &lineage.rerun_command;
+        (!command.is_empty()).then(|| (with, command.clone()))
+    };
+    if !report.task.reference.can_replace() && !lineage.run_id.is_empty() {
+        return Some((
+            "for labels by people".to_owned(),
+            format!("distill eval label {}", lineage.run_id),
+        ));
+    }
+    match report.recommendation.verdict.decision {
+        Decision::MoreData { train_rows } => again(format!(
+            "with about {} training rows",
+            number::count(train_rows)
+        )),
+        Decision::Undecided {
+            eval_rows: Some(rows),
+        } => again(format!("with about {} eval rows", number::count(rows))),
+        _ => None,
     }
 }
 
@@ -60,6 +88,9 @@ fn meaning(report: &RunReport) -> String {
             "Keep the teacher for now: these rows do not settle it, about {} eval rows would.",
             number::count(*rows)
         ),
+        Decision::Undecided { .. } if !report.arms.is_empty() && report.teacher().is_none() => {
+            "Nothing to decide: no teacher was asked, so there is nobody to replace.".to_owned()
+        }
         Decision::Undecided { eval_rows: None } => {
             "Keep the teacher for now: what was measured does not settle it.".to_owned()
         }

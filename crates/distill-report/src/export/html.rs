@@ -25,10 +25,11 @@ pub fn html(report: &RunReport) -> String {
     let next = document
         .next
         .as_ref()
-        .map(|next| {
+        .map(|(with, command)| {
             format!(
-                "<p class=\"next\">Next: <code>{}</code></p>\n",
-                escape(next)
+                "<p class=\"next\">Next{}: <code>{}</code></p>\n",
+                escape(&lead(with)),
+                escape(command)
             )
         })
         .unwrap_or_default();
@@ -54,6 +55,15 @@ pub fn html(report: &RunReport) -> String {
         contents = contents(&document),
         sections = sections.concat(),
     )
+}
+
+/// `, with more rows` behind a word; nothing where there is nothing to say.
+pub(crate) fn lead(with: &str) -> String {
+    if with.is_empty() {
+        String::new()
+    } else {
+        format!(", {with}")
+    }
 }
 
 /// Colour only repeats what the word says.

@@ -7,6 +7,7 @@ use crate::{
     document::{
         Align, Block, Case, Document, Line, MARK, MARK_MEANS, MOST_ROWS, Matrix, Table, printable,
     },
+    export::html::lead,
     number,
 };
 
@@ -59,8 +60,12 @@ fn head(document: &Document, level: &str) -> Vec<String> {
     ));
     parts.push(format!("{}\n", inline(&document.reason)));
     parts.push(format!("{}\n", inline(&document.scope)));
-    if let Some(next) = &document.next {
-        parts.push(format!("Next: `{}`\n", one_line(next).replace('`', "")));
+    if let Some((with, command)) = &document.next {
+        parts.push(format!(
+            "Next{}: `{}`\n",
+            escape(&lead(with)),
+            one_line(command).replace('`', "")
+        ));
     }
     parts
 }

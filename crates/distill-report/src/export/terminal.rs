@@ -4,6 +4,7 @@ use crate::{
     RunReport,
     compose::compose,
     document::{Align, Block, Document, Line, MARK, MARK_MEANS, Table, printable},
+    export::html::lead,
     number::MISSING,
 };
 
@@ -15,7 +16,7 @@ const MAIN_ROW: &str = "> ";
 /// The headline sections.
 pub fn terminal(report: &RunReport) -> String {
     let document = compose(report);
-    let mut lines = vec![document.title.clone(), String::new()];
+    let mut lines = vec![printable(&document.title), String::new()];
     if let Some(banner) = &document.banner {
         lines.extend(wrap(banner, WIDTH));
         lines.push(String::new());
@@ -24,13 +25,17 @@ pub fn terminal(report: &RunReport) -> String {
     for line in [&document.meaning, &document.reason, &document.scope] {
         lines.extend(wrap(&plain(line), WIDTH));
     }
-    if let Some(next) = &document.next {
-        lines.push(format!("Next: {}", printable(next)));
+    if let Some((with, command)) = &document.next {
+        lines.push(format!(
+            "Next{}: {}",
+            printable(&lead(with)),
+            printable(command)
+        ));
     }
     for section in document.sections.iter().filter(|section| section.headline) {
         lines.push(String::new());
         if section.id != "verdict" {
-            lines.push(section.title.to_uppercase());
+            lines.push(printable(&section.title).to_uppercase());
         }
         for block in &section.blocks {
             write_block(block, &mut lines);
@@ -98,7 +103,7 @@ fn grid(table: &Table) -> Vec<String> {
         table
             .columns
             .iter()
-            .map(|column| column.title.clone())
+            .map(|column| printable(&column.title))
             .collect(),
     ];
     rows.extend(table.rows.iter().map(|row| row.iter().map(plain).collect()));
@@ -189,6 +194,7 @@ fn pad(text: &str, width: usize, align: Align) -> String {
 
 /// Breaks at spaces; a word longer than the width is cut.
 fn wrap(text: &str, width: usize) -> Vec<String> {
+    let text = &printable(text);
     let spaces = |text: &str| -> String {
         text.chars()
             .take_while(|character| *character == ' ')

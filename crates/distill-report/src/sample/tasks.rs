@@ -275,6 +275,6 @@ pub(crate) fn generation(calibrated: bool) -> RunReport {
         lineage: super::lineage(),
         ..RunReport::default()
     };
-    report.lineage.next_command = Some("distill eval label reply-drafts.yaml".to_owned());
+    report.lineage.next_command = None;
     report
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{junit, samples};
-use crate::{RunReport, sample::full};
+use super::samples;
+use crate::{RunReport, junit, sample::full};
 
 /// An element with its attributes, its text and its children.
 #[derive(Debug, Default)]
-struct Element {
+pub(super) struct Element {
     name: String,
     attributes: BTreeMap<String, String>,
     text: String,
@@ -41,7 +41,7 @@ fn unescape(text: &str) -> String {
 }
 
 /// Reads one document; panics where it is not well formed.
-fn parse(text: &str) -> Element {
+pub(super) fn parse(text: &str) -> Element {
     for character in text.chars() {
         let allowed = matches!(character, '\t' | '\n' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
         assert!(allowed, "{character:?} is not allowed in XML 1.0");
