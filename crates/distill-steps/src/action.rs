@@ -127,10 +127,13 @@ impl graph::Action for Action {
 
     fn version(&self) -> u32 {
         match self {
-            // 2: equal rows are settled by majority, near duplicates need the same context.
-            Self::Curate(_) => 2,
-            // 2: answers come with what each took, and figures are made of records.
-            Self::Label(_) | Self::Evaluate(_) | Self::Compare(_) | Self::Report(_) => 2,
+            // 2: equal rows are settled by majority, near duplicates need the same context; answers
+            // come with what each took, and figures are made of records.
+            Self::Curate(_)
+            | Self::Label(_)
+            | Self::Evaluate(_)
+            | Self::Compare(_)
+            | Self::Report(_) => 2,
             _ => 1,
         }
     }

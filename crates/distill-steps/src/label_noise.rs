@@ -236,34 +236,34 @@ impl NoiseEstimate {
     /// How it was found and within what, in one sentence.
     pub(crate) fn told(&self) -> String {
         let percent = |share: f64| format!("{:.1}%", share * 100.0);
-        let mut told = self.method.clone();
-        if let Some(reason) = &self.reason {
-            told = format!("not estimated: {reason}");
-        }
-        if let Some(interval) = &self.interval {
-            told.push_str(&format!(
-                "; interval {} to {}, if errors fall on all texts alike",
+        let mut told = vec![match &self.reason {
+            Some(reason) => format!("not estimated: {reason}"),
+            None => self.method.clone(),
+        }];
+        told.extend(self.interval.iter().map(|interval| {
+            format!(
+                "interval {} to {}, if errors fall on all texts alike",
                 percent(interval.low),
                 percent(interval.high)
-            ));
-        }
-        if let Some(upper) = self.upper_share {
-            told.push_str(&format!(
-                "; confident learning over all of them says {}, the student's own errors included",
+            )
+        }));
+        told.extend(self.upper_share.map(|upper| {
+            format!(
+                "confident learning over all of them says {}, the student's own errors included",
                 percent(upper)
-            ));
-        }
-        if let Some(measured) = &self.measured {
-            told.push_str(&format!(
-                "; measured against the human labels: {} of {} are wrong ({}), {} of the {} suspects",
+            )
+        }));
+        told.extend(self.measured.iter().map(|measured| {
+            format!(
+                "measured against the human labels: {} of {} are wrong ({}), {} of the {} suspects",
                 measured.wrong,
                 measured.n,
                 percent(measured.wrong as f64 / measured.n as f64),
                 measured.suspects_wrong,
                 measured.suspects
-            ));
-        }
-        told
+            )
+        }));
+        told.join("; ")
     }
 }
 

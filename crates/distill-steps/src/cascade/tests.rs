@@ -5,6 +5,8 @@ use distill_chat::TaskKind;
 use super::*;
 use crate::evaluate::Reply;
 
+mod ranking;
+
 /// Answers with a row's `says` and the log of its `surety`.
 struct Scripted;
 

@@ -404,6 +404,10 @@ fn words_taken_from_equal_texts_are_one_answer() {
 /// A hundred thousand made-up rows; how long it takes is printed, for a person to judge.
 #[test]
 #[ignore = "a measurement: takes some seconds, and time is no test"]
+#[expect(
+    clippy::print_stdout,
+    reason = "what was measured is for a person to read"
+)]
 fn a_hundred_thousand_rows() {
     let openings = [
         "hello there",

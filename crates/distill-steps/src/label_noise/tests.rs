@@ -93,10 +93,6 @@ fn the_share_of_planted_errors_is_estimated_and_the_first_suspects_are_errors() 
                 rows[index].gold.as_ref() != Some(&suspect.given)
             };
             let hits = first.iter().filter(planted).count();
-            println!(
-                "{share} {seed}: {low:.4} {high:.4}, {hits} of {}",
-                first.len()
-            );
             assert!(hits * 5 >= first.len() * 2, "{share} {seed}: {hits}");
         }
     }
@@ -138,6 +134,10 @@ fn too_few_examples_give_no_estimate_and_say_so() {
 
 #[test]
 #[ignore = "a measurement: takes some seconds, and time is no test"]
+#[expect(
+    clippy::print_stdout,
+    reason = "what was measured is for a person to read"
+)]
 fn banking77() {
     let Some(data) = std::env::var_os("DISTILL_DATA_DIR") else {
         println!("skipped: banking77: DISTILL_DATA_DIR is not set");

@@ -25,7 +25,7 @@ fn steps(more: &str) -> Vec<String> {
     compiled
         .graph
         .steps()
-        .map(|step| step.name.to_string())
+        .map(|step| step.name.clone())
         .collect()
 }
 
