@@ -117,10 +117,7 @@ impl Measure {
                 .closed_loop(&bodies, WARM_UP.max(clients), clients, SETTING_SECONDS)
                 .await;
             let before = rapl.as_ref().ok().and_then(Rapl::read);
-            let sent = tokio::select! {
-                sent = self.send(*setting, &client, &bodies) => sent,
-                () = context.cancel().cancelled() => return Err(StepFailure::interrupted()),
-            };
+            let sent = unless_interrupted(context, self.send(*setting, &client, &bodies)).await?;
             let joules = rapl.as_ref().ok().zip(before).and_then(|(rapl, before)| {
                 let after = rapl.read()?;
                 rapl.joules(&before, &after)
@@ -190,6 +187,16 @@ impl Measure {
             },
         };
         energy::facts(&self.student, &reading, self.watts)
+    }
+}
+
+async fn unless_interrupted<T>(
+    context: &StepContext,
+    work: impl Future<Output = T>,
+) -> Result<T, StepFailure> {
+    tokio::select! {
+        done = work => Ok(done),
+        () = context.cancel().cancelled() => Err(StepFailure::interrupted()),
     }
 }
 

@@ -141,7 +141,13 @@ fn failed_requests_are_counted_and_time_nothing() {
         ..exchange((0.0, 0.0, &[], 1.0), None)
     };
     let closed = Setting::Closed { clients: 2 };
-    let facts = facts::load("nano", closed, 8, &[failed.clone()], &measure(1));
+    let facts = facts::load(
+        "nano",
+        closed,
+        8,
+        std::slice::from_ref(&failed),
+        &measure(1),
+    );
     assert_eq!((facts.completed, facts.failed), (0, 1));
     assert_eq!(
         (facts.request_throughput, facts.mean_e2el_ms, facts.duration),

@@ -99,7 +99,7 @@ impl Layout<'_> {
             .input("test", ROWS, "ingest:test", "rows")
             .output("report", REPORT);
         node = self.with_asked(node);
-        node = self.with_exchanges(node, arms);
+        node = Self::with_exchanges(node, arms);
         for arm in arms
             .iter()
             .filter(|arm| matches!(arm, Arm::Student(_) | Arm::Control(_)))

@@ -36,11 +36,7 @@ impl Layout<'_> {
     }
 
     /// Hands the requests of every measurement to the report, which keeps them beside its figures.
-    pub(super) fn with_exchanges(
-        &self,
-        mut node: StepNode<Action>,
-        arms: &[Arm],
-    ) -> StepNode<Action> {
+    pub(super) fn with_exchanges(mut node: StepNode<Action>, arms: &[Arm]) -> StepNode<Action> {
         for arm in arms.iter().filter(|arm| matches!(arm, Arm::Student(_))) {
             let name = step_name(arm);
             let step = format!("measure:{name}");
