@@ -164,7 +164,7 @@ fn free_text_resolves_without_labels_or_schema_and_only_for_a_decoder() {
     assert!(spec.task.labels.is_empty() && spec.task.schema.is_none());
     assert_eq!(
         brief(&GENERATE.replace("target: nano", "target: linear")),
-        "spec::conflict 7:20 student `linear` chooses one label of a set and cannot generate"
+        "spec::conflict 7:19 student `linear` chooses one label of a set and cannot generate"
     );
     assert_eq!(
         brief(&GENERATE.replace(

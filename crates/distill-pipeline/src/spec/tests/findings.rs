@@ -29,7 +29,7 @@ accept: {margin: 3}
      --> p.yaml:3:9
       |
     3 |   kind: clasify
-      |         ^^^^^^^ not one of: classify, extract
+      |         ^^^^^^^ not one of: classify, extract, generate
       = help: did you mean `classify`?
 
     error[spec::unknown_key]: `task` has no key `promt`
