@@ -8,9 +8,9 @@ use crate::PairedTable;
 
 mod oracles;
 
-/// What public implementations say; `fixtures/make_fixtures.py` makes the file.
+/// What public implementations say; `scripts/oracles/intervals.py` makes the file.
 fn expected(part: &str) -> Vec<Value> {
-    let all: Value = serde_json::from_str(include_str!("../../fixtures/expected.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("../../fixtures/intervals.json")).unwrap();
     all[part].as_array().unwrap().clone()
 }
 
