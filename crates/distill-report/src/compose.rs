@@ -105,6 +105,14 @@ fn metric_name(report: &RunReport, metric: &str) -> String {
     }
 }
 
+/// ` of test.csv`, where the eval rows' source has a name.
+fn from(report: &RunReport) -> String {
+    match report.task.eval_source.as_str() {
+        "" => String::new(),
+        source => format!(" of {source}"),
+    }
+}
+
 /// With a capital at the start, as a sentence has it.
 fn capital(text: &str) -> String {
     let mut letters = text.chars();

@@ -92,6 +92,9 @@ fn listed(table: Table) -> Block {
 
 fn leaked(report: &RunReport) -> Vec<Block> {
     let leaked = &report.data.leaked;
+    if leaked.is_empty() && report.data.train_rows_read == 0 {
+        return Vec::new();
+    }
     if leaked.is_empty() {
         return vec![text("No training row was found among the eval rows.")];
     }

@@ -1,6 +1,6 @@
 //! Labels, training and lineage.
 
-use super::{cell, headline, section, text};
+use super::{capital, cell, headline, section, text};
 use crate::{
     LabelFacts, LabelSource, RunReport,
     document::{Block, Line, Section, Table},
@@ -196,10 +196,17 @@ pub(super) fn lineage(report: &RunReport) -> Section {
             ]);
         }
     }
-    let mut blocks = vec![text(format!(
-        "Run {}, pipeline {}, seed {}, code {}.",
-        lineage.run_id, lineage.pipeline_hash, lineage.seed, lineage.code_version
-    ))];
+    let known = |what: &str, value: &str| (!value.is_empty()).then(|| format!("{what} {value}"));
+    let parts: Vec<String> = [
+        known("run", &lineage.run_id),
+        known("pipeline", &lineage.pipeline_hash),
+        Some(format!("seed {}", lineage.seed)),
+        known("code", &lineage.code_version),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    let mut blocks = vec![text(format!("{}.", capital(&parts.join(", "))))];
     blocks.extend(prices(report).map(text));
     if !table.rows.is_empty() {
         blocks.push(Block::Table(table));

@@ -1,6 +1,6 @@
 //! The arms side by side on the same rows, and what lies between them.
 
-use super::{cell, headline, metric_name, score, section};
+use super::{cell, from, headline, metric_name, score, section};
 use crate::{
     Arm, Role, RunReport,
     document::{Align, Block, Column, Line, Section, Table},
@@ -14,9 +14,9 @@ pub(super) fn side_by_side(report: &RunReport) -> Option<Section> {
     let metric = metric_name(report, &report.task.metric);
     let mut table = Table::new(
         format!(
-            "Every model on the same {} rows of {}; {:.0}% intervals",
+            "Every model on the same {} rows{}; {:.0}% intervals",
             number::count(report.task.eval_rows),
-            report.task.eval_source,
+            from(report),
             report.task.confidence * 100.0
         ),
         &[

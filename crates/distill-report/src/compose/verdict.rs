@@ -2,7 +2,7 @@
 
 use distill_eval::{Decision, Reference};
 
-use super::{cell, cost, gates, headline, metric_name, score, text};
+use super::{cell, cost, from, gates, headline, metric_name, score, text};
 use crate::{
     Arm, RunReport,
     document::{Align, Block, Column, Document, Line, Section, Table},
@@ -105,11 +105,7 @@ fn scope(report: &RunReport) -> String {
         accept.margin * 100.0,
         accept.confidence * 100.0
     );
-    let source = if report.task.eval_source.is_empty() {
-        String::new()
-    } else {
-        format!(" of {}", report.task.eval_source)
-    };
+    let source = from(report);
     let Some(main) = report.main_arm() else {
         return format!("Nothing was compared (n = 0), {terms}.");
     };
