@@ -2,13 +2,12 @@
 
 use std::{fs, path::Path};
 
-use assert_cmd::assert::OutputAssertExt as _;
 use serde_json::{Value, json};
 
-use crate::{
-    architecture::root,
-    fixture::{Job, Running},
-};
+use crate::{architecture::root, fixture::Job};
+
+mod asked;
+mod command;
 
 /// Eight rows with two recorded answerers: `good` is right on 7 rows, `bad` on 4, and one row of
 /// `bad` has no answer.
@@ -185,6 +184,18 @@ fn files_alone_give_the_figures_of_the_run() {
                 .map(|value| -value)
         );
     }
+}
+
+/// Rows that all score the same do not make a figure sure: a bootstrap of them would be a point.
+#[test]
+fn few_rows_of_one_score_leave_the_interval_open() {
+    let job = job(&with("column: good", "column: right.n"));
+    let summary = run(&job, &[]);
+    let rouge = &summary["scorers"][1]["values"][0];
+    assert_eq!((&rouge["value"], &rouge["n"]), (&json!(1.0), &json!(8)));
+    assert_eq!(rouge["interval"]["high"], 1.0);
+    let low = rouge["interval"]["low"].as_f64().unwrap();
+    assert!((low - 0.025_f64.powf(1.0 / 8.0)).abs() < 1e-12, "{low}");
 }
 
 #[test]
@@ -469,322 +480,4 @@ fn a_requirement_holds_the_lower_end_of_the_interval() {
         "{markdown}"
     );
     assert!(markdown.contains("| good | 0.8750 |"), "{markdown}");
-}
-
-/// A scorer of one line of shell: `sed` makes a score of each row.
-fn command(line: &str, more: &str) -> Job {
-    job(&with(
-        "scorers: [exact_match, rouge_l]",
-        &format!("scorers: [{{command: {{name: mine, run: [sh, score.sh]{more}}}}}]"),
-    ))
-    .with_script(line)
-}
-
-impl Job {
-    fn with_script(self, line: &str) -> Self {
-        self.write("score.sh", line);
-        self
-    }
-}
-
-const ONE_EACH: &str = r#"sed -E 's/.*"id":"([^"]*)".*/{"id":"\1","score":1}/'"#;
-
-#[test]
-fn a_command_scores_what_it_is_given() {
-    let script = r#"sed -E -e 's/.*"id":"a".*/{"id":"a","unscored":"too easy"}/' -e '/"id":"b"/d' -e 's/.*"id":"([^"]*)".*"topic":"times".*/{"id":"\1","score":0.25}/' -e 's/^\{"id":"([^"]*)","input.*/{"id":"\1","score":0.75}/'"#;
-    let job = command(script, "");
-    let summary = run(&job, &[]);
-    let values = &summary["scorers"][0]["values"];
-    assert_eq!(
-        (&values[0]["n"], &values[0]["unscored"]),
-        (&json!(6), &json!(2))
-    );
-    assert_eq!(
-        values[0]["unscored_reasons"],
-        json!({"too easy": 1, "`mine` gave no score for this row": 1})
-    );
-    // c and d are plus, e to h times; h has no answer from `bad`.
-    assert_eq!(values[0]["value"], json!((2.0 * 0.75 + 4.0 * 0.25) / 6.0));
-    assert_eq!(values[1]["value"], json!((2.0 * 0.75 + 3.0 * 0.25) / 5.0));
-    assert_eq!(
-        values[1]["unscored_reasons"]["no answer is recorded in `bad.said`"],
-        1
-    );
-}
-
-#[test]
-fn a_command_that_fails_is_told_for_what_it_did() {
-    let cases: &[(&str, &str, &[&str])] = &[
-        (
-            "echo out of luck >&2; exit 4",
-            "",
-            &["`mine`", "exit status: 4", "out of luck"],
-        ),
-        (
-            "echo hello",
-            "",
-            &["line 1", "`hello` is not JSON", "standard error"],
-        ),
-        ("echo '{\"score\": 1}'", "", &["line 1", "no `id`"]),
-        (
-            "echo '{\"id\": \"z\", \"score\": 1}'",
-            "",
-            &["no row `z` was asked about"],
-        ),
-        (
-            "echo '{\"id\": \"a\", \"score\": 1}'; echo '{\"id\": \"a\", \"score\": 0}'",
-            "",
-            &["line 2", "row `a` was scored before"],
-        ),
-        (
-            "echo '{\"id\": \"a\"}'",
-            "",
-            &["neither a `score` nor a reason"],
-        ),
-        (
-            "echo '{\"id\": \"a\", \"score\": 0.5}'",
-            ", unit: share",
-            &["0 and 1 only"],
-        ),
-        (
-            "exec sleep 60",
-            ", timeout_seconds: 0.2",
-            &["not done after 0.2 seconds"],
-        ),
-        ("head -c 3000000 /dev/zero", "", &["longer than"]),
-    ];
-    for (script, more, words) in cases {
-        refused(&command(script, more), RUN, 1, words);
-    }
-    let job = job(&with(
-        "[exact_match, rouge_l]",
-        "[{command: {name: mine, run: [./nowhere]}}]",
-    ));
-    refused(&job, RUN, 2, &["does not start", "nowhere", "on the path"]);
-}
-
-#[test]
-fn a_command_ends_with_the_run_that_started_it() {
-    let job = command("echo $$ > pid; exec sleep 300", "");
-    let run = Running::new(&mut job.distill(["eval", "run", "suite.yaml", "--out", "out"]));
-    let pid = job.path().join("pid");
-    crate::fixture::wait_for("the command has started", || {
-        fs::read_to_string(&pid).is_ok_and(|text| text.ends_with('\n'))
-    });
-    run.interrupt();
-    run.finish(130);
-    let pid = fs::read_to_string(&pid).unwrap().trim().to_owned();
-    crate::fixture::wait_for("the command has ended", || {
-        // Ended and not yet collected is ended, too.
-        fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z"))
-    });
-}
-
-#[test]
-fn simulated_models_are_asked_once_and_marked() {
-    let suite = r#"name: queues
-task: {kind: classify, system: "One of {{ labels | join(', ') }}.", prompt: "{{ text }}"}
-rows: test.csv
-gold: label
-models: [simulated/frontier, simulated/cheap]
-budget_usd: 1.00
-simulate: {latency_ms: {median: 1, p95: 2}}
-"#;
-    let job = job(suite);
-    let first = run(&job, &[]);
-    assert_eq!(first["answerers"][0]["simulated"], true);
-    assert!(first["notes"][0].as_str().unwrap().starts_with("SIMULATED"));
-    let record = &records(&job, "simulated-frontier")[0];
-    for key in [
-        "latency_ms",
-        "input_tokens",
-        "output_tokens",
-        "usd",
-        "model",
-    ] {
-        assert!(record.get(key).is_some(), "{key} in {record}");
-    }
-    let again = run(&job, &[]);
-    assert_eq!(again["answerers"][0]["from_cache"], 32);
-    assert_eq!(again["scorers"], first["scorers"]);
-    let job = self::job(&suite.replace("budget_usd: 1.00", "budget_usd: 0.000001"));
-    refused(&job, RUN, 1, &["budget"]);
-}
-
-#[test]
-fn a_judge_scores_every_answer_and_says_that_nobody_checked_it() {
-    let judge = "judge: {models: [simulated/judge], mode: MODE, rubric: The sum is right., budget_usd: 1}\n";
-    let job = job(&(SUITE.to_owned() + &judge.replace("MODE", "pointwise")));
-    let told = job.check(&[&["eval"], RUN].concat()).success();
-    let told = String::from_utf8(told.get_output().stdout.clone()).unwrap();
-    assert!(
-        told.contains("judge (higher is better; uncalibrated judge)") && told.contains("SIMULATED"),
-        "{told}"
-    );
-    let pointwise = summary(&job);
-    let figures = &pointwise["scorers"][2];
-    assert_eq!(
-        (&figures["name"], &figures["remark"]),
-        (&json!("judge"), &json!("uncalibrated judge"))
-    );
-    let value = |index: usize| figures["values"][index]["value"].as_f64().unwrap();
-    assert!(value(0) > value(1));
-    assert_eq!(figures["values"][1]["unscored"], 1);
-    assert!(records(&job, "good")[0]["judged"]["simulated/judge"]["score"]["value"].is_number());
-
-    // People's verdicts on some rows make it a calibrated one.
-    job.write(
-        "judged.csv",
-        "id,arm,verdict\na,good,5\nb,good,5\nh,good,1\nc,bad,1\nd,bad,5\ne,bad,1\n",
-    );
-    let calibrated = judge
-        .replace("MODE", "pointwise")
-        .replace("budget", "calibration: judged.csv, budget");
-    job.write("suite.yaml", &(SUITE.to_owned() + &calibrated));
-    let calibrated = run(&job, &[]);
-    assert_eq!(calibrated["judge"]["kappa"]["n"], 6);
-    assert_eq!(calibrated["scorers"][2]["remark"], Value::Null);
-
-    job.write(
-        "suite.yaml",
-        &(SUITE.to_owned() + &judge.replace("MODE", "pairwise")),
-    );
-    let pairwise = run(&job, &[]);
-    let pair = &pairwise["judge"]["pairs"][0];
-    assert_eq!(
-        (&pair["candidate"], &pair["baseline"]),
-        (&json!("bad"), &json!("good"))
-    );
-    assert!(pair["losses"].as_u64().unwrap() >= 1, "{pair}");
-    let alone = with("  - {name: bad, column: bad.said, check: bad.ok}\n", "");
-    job.write("suite.yaml", &(alone + &judge.replace("MODE", "pairwise")));
-    refused(&job, RUN, 2, &["against the first one", "pointwise"]);
-    let cousin = judge
-        .replace("MODE", "pointwise")
-        .replace("simulated/judge", "simulated/cheap");
-    job.write("suite.yaml", &(SUITE.to_owned() + &cousin));
-    refused(
-        &job,
-        &[
-            "run",
-            "suite.yaml",
-            "--model",
-            "simulated/frontier",
-            "--budget",
-            "1",
-        ],
-        2,
-        &["family", "simulated/cheap"],
-    );
-}
-
-#[test]
-fn a_trained_student_is_scored_through_its_bundle() {
-    let job = Job::new(&crate::fixture::PIPELINE.replace("[linear, nano]", "linear"));
-    job.run();
-    let suite = "name: queues\ntask:\n  kind: classify\n  system: \"Name the queue: {{ labels | join(', ') }}.\"\n  prompt: '{{ text }}'\nrows: test.csv\ngold: label\n";
-    job.write("suite.yaml", suite);
-    let summary = run(&job, &["--bundle", "latest:linear"]);
-    let facts = &summary["answerers"][0];
-    assert_eq!(
-        (&facts["name"], &facts["kind"]),
-        (&json!("linear"), &json!("bundle"))
-    );
-    assert!(facts["latency_ms"]["p50"].as_f64().unwrap() > 0.0);
-    let record = &records(&job, "linear")[0];
-    assert!(record["confidence"].is_number() && record["latency_ms"].is_number());
-    let said = summary["scorers"][0]["values"][0]["value"]
-        .as_f64()
-        .unwrap();
-    assert!(said > 0.5, "{said}");
-    job.write("suite.yaml", &suite.replace("rows:", "rows: train.csv\n#"));
-    refused(
-        &job,
-        &["run", "suite.yaml", "--bundle", "latest:lineal"],
-        2,
-        &["no student `lineal`", "linear"],
-    );
-    job.write(
-        "suite.yaml",
-        &suite.replace(
-            "  prompt:",
-            "  labels: [account, billing, delivery, refund, more]\n  prompt:",
-        ),
-    );
-    refused(
-        &job,
-        &["run", "suite.yaml", "--bundle", "latest:linear"],
-        2,
-        &["another task", "4 labels"],
-    );
-}
-
-#[test]
-fn the_example_suite_runs_with_nothing() {
-    let job = Job::new("name: unused\n");
-    let suite = root().join("evals/quickstart.yaml");
-    let told = job
-        .check(&["eval", "run", suite.to_str().unwrap(), "--format", "json"])
-        .success();
-    let summary: Value = serde_json::from_slice(&told.get_output().stdout).unwrap();
-    assert_eq!(summary["rows"]["count"], 373);
-    let value = |index: usize| {
-        summary["scorers"][0]["values"][index]["value"]
-            .as_f64()
-            .unwrap()
-    };
-    assert!(value(0) > value(1));
-}
-
-/// The recorded answers of gsm8k: every figure that their authors' own right or wrong implies.
-#[test]
-fn gsm8k_recorded_agrees_with_its_authors() {
-    let Some(data) = std::env::var_os("DISTILL_DATA_DIR") else {
-        eprintln!("skipped: gsm8k_recorded_agrees_with_its_authors: DISTILL_DATA_DIR is not set");
-        return;
-    };
-    let job = Job::new("name: unused\n");
-    let suite = root().join("evals/gsm8k-recorded.yaml");
-    let arguments = [
-        "eval",
-        "run",
-        suite.to_str().unwrap(),
-        "--out",
-        "out",
-        "--format",
-        "json",
-    ];
-    let told = job
-        .distill(arguments)
-        .env("DISTILL_DATA_DIR", data)
-        .assert()
-        .success();
-    let summary: Value = serde_json::from_slice(&told.get_output().stdout).unwrap();
-    let numeric = &summary["scorers"][0];
-    let right: Vec<u64> = (0..4)
-        .map(|index| {
-            let value = &numeric["values"][index];
-            assert_eq!((&value["n"], &value["unscored"]), (&json!(1319), &json!(0)));
-            (value["value"].as_f64().unwrap() * 1319.0).round() as u64
-        })
-        .collect();
-    assert_eq!(right, [286, 515, 458, 742]);
-    for check in numeric["checks"].as_array().unwrap() {
-        assert_eq!(
-            (&check["agreed"], &check["n"]),
-            (&json!(1319), &json!(1319))
-        );
-    }
-    let pairs = numeric["comparisons"].as_array().unwrap();
-    assert_eq!(pairs.len(), 6);
-    for pair in pairs {
-        let interval = &pair["interval"];
-        let (low, high) = (
-            interval["low"].as_f64().unwrap(),
-            interval["high"].as_f64().unwrap(),
-        );
-        let difference = pair["difference"].as_f64().unwrap();
-        assert!(low < difference && difference < high, "{pair}");
-        assert!(pair["holm_p"].as_f64().unwrap() >= pair["p"].as_f64().unwrap());
-    }
 }

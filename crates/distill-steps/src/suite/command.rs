@@ -120,7 +120,7 @@ async fn run(
     let talk = async {
         // The first line that is no score ends the talk: what still comes cannot mend it.
         let ((), words, found) = tokio::try_join!(
-            async { Ok(feed(stdin, lines).await) },
+            feed(stdin, lines),
             async { Ok(last_words(stderr).await) },
             listen(command, stdout, asked)
         )?;
@@ -161,9 +161,10 @@ async fn finish(
 }
 
 /// A command that ends early, or reads nothing, is no failure by itself.
-async fn feed(mut stdin: ChildStdin, lines: Vec<u8>) {
+async fn feed(mut stdin: ChildStdin, lines: Vec<u8>) -> Result<(), StepFailure> {
     let _ = stdin.write_all(&lines).await;
     let _ = stdin.shutdown().await;
+    Ok(())
 }
 
 /// The end of what the command said to standard error.

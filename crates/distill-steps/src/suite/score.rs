@@ -1,6 +1,6 @@
 //! From records to figures: each scorer's values, the pairs, the slices.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use distill_chat::Fields;
 use distill_eval::{
@@ -61,25 +61,22 @@ impl Pooling {
     }
 
     pub(super) fn aggregate(
-        &self,
+        self,
         name: &str,
         rows: &[ScoredRow],
         groups: &BTreeMap<String, String>,
         settings: &Settings,
     ) -> Aggregate {
-        open_ended(aggregate_scores(
-            name,
-            self.unit,
-            self.direction,
-            rows,
-            groups,
-            settings,
-        ))
+        let units = units(rows.iter().map(|row| groups.get(&row.id)));
+        open_ended(
+            aggregate_scores(name, self.unit, self.direction, rows, groups, settings),
+            units,
+        )
     }
 
     /// Candidate against baseline, row by row.
     pub(super) fn pair(
-        &self,
+        self,
         candidate: &Side,
         baseline: &Side,
         groups: &BTreeMap<String, String>,
@@ -109,11 +106,23 @@ impl Pooling {
     }
 }
 
+/// How many rows and groups of rows stand for themselves.
+fn units<'a>(groups: impl Iterator<Item = Option<&'a String>>) -> usize {
+    let (mut alone, mut together) = (0, BTreeSet::new());
+    for group in groups {
+        match group {
+            Some(group) => drop(together.insert(group)),
+            None => alone += 1,
+        }
+    }
+    alone + together.len()
+}
+
 /// A bootstrap of rows that all score the same is a point, however few they are. What is left open
 /// is how many rows would score otherwise: the exact bound of a share of which nothing was seen,
 /// each such row taken to cost the full score. Without a full score that is known, nothing can be
-/// said.
-fn open_ended(mut figures: Aggregate) -> Aggregate {
+/// said. `units` are the rows, or the groups of rows, that stand for themselves.
+fn open_ended(mut figures: Aggregate, units: usize) -> Aggregate {
     let (Some(value), Some(interval)) = (figures.value, figures.interval) else {
         return figures;
     };
@@ -126,7 +135,7 @@ fn open_ended(mut figures: Aggregate) -> Aggregate {
     }
     let full = Scale::of(figures.unit, figures.direction).full;
     let tail = f64::midpoint(1.0, -interval.confidence);
-    let open = full * (1.0 - tail.powf(1.0 / figures.n as f64));
+    let open = full * (1.0 - tail.powf(1.0 / units.clamp(1, figures.n.max(1)) as f64));
     figures.interval = (figures.unit != Unit::Points).then(|| Interval {
         low: (value - open).max(0.0),
         high: (value + open).min(full),
@@ -401,8 +410,10 @@ impl Suite {
             }
         }
         correct(&mut comparisons);
-        let value =
-            |samples: &[Sample]| open_ended(aggregate(scorer, samples, &self.task, &settings));
+        let value = |samples: &[Sample]| {
+            let units = units(samples.iter().map(|sample| sample.group.as_ref()));
+            open_ended(aggregate(scorer, samples, &self.task, &settings), units)
+        };
         let slices = self.slices(|places| {
             samples
                 .iter()

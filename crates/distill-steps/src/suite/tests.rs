@@ -118,8 +118,8 @@ fn a_requirement_holds_the_end_of_the_interval_that_could_be_worse() {
     let figures = |value: Option<f64>| Aggregate {
         value,
         interval: value.map(|value| Interval {
-            low: value - 0.1,
-            high: value + 0.1,
+            low: value - 0.125,
+            high: value + 0.125,
             confidence: 0.95,
             method: IntervalMethod::Wilson,
         }),
@@ -129,8 +129,8 @@ fn a_requirement_holds_the_end_of_the_interval_that_could_be_worse() {
         let requirement: Requirement = text.parse().unwrap();
         requirement.judge(&figures(value)).0
     };
-    assert!(met("a>=0.8", Some(0.9)) && !met("a>=0.8", Some(0.89)));
-    assert!(met("a<=0.3", Some(0.2)) && !met("a<=0.3", Some(0.21)));
+    assert!(met("a>=0.75", Some(0.875)) && !met("a>=0.75", Some(0.87)));
+    assert!(met("a<=0.25", Some(0.125)) && !met("a<=0.25", Some(0.13)));
     assert!(!met("a>=0", None) && !met("a<=1", None));
 }
 

@@ -1,4 +1,4 @@
-//! Requirements as JUnit XML: one test case each, for CI systems.
+//! Requirements as `JUnit` XML: one test case each, for CI systems.
 
 use std::fmt::Write as _;
 

@@ -294,7 +294,10 @@ fn answerer_table(out: &mut String, answerers: &[AnswererFacts], markdown: bool)
         table.push(vec![
             shown_name(one),
             one.answered.to_string(),
-            one.from_cache.to_string(),
+            match one.kind.as_str() {
+                "model" => one.from_cache.to_string(),
+                _ => MISSING.to_owned(),
+            },
             latency(|quantiles| quantiles.p50),
             latency(|quantiles| quantiles.p95),
             count(one.input_tokens),

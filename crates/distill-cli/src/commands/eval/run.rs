@@ -59,7 +59,7 @@ pub(crate) struct RunArguments {
     /// Folder for the records and the summary [default: in `.distill/evals`, named by suite and content]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// Write the requirements as JUnit XML, too
+    /// Write the requirements as test cases in the XML that CI systems read, too
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
     /// Form of the result

@@ -10,7 +10,7 @@ use crate::spec::{
     nearest::nearest,
     read::At,
     resolved::{FaultsSpec, LatencySpec, ModelSpec, SimulateSpec, TeacherSpec},
-    written::{ModelSection, SimulateSection, TeacherSection, WrittenModel},
+    written::{FaultsSection, ModelSection, SimulateSection, TeacherSection, WrittenModel},
 };
 
 pub(super) const TEMPERATURE: Bounds = Bounds {
@@ -290,6 +290,40 @@ impl Resolver<'_> {
             );
         }
         let faults = simulate.and_then(|simulate| simulate.faults.as_ref());
+        let shares = self.faults(faults, path);
+        let accuracy = self.number(
+            simulate.and_then(|simulate| simulate.accuracy.as_ref()),
+            &format!("{path}.accuracy"),
+            0.91,
+            &SHARE,
+            "0.91 gives 91 in 100 rows the gold answer",
+        );
+        let mut rate = |name: &str, of: fn(&SimulateSection) -> Option<&At<f64>>| {
+            self.optional(
+                simulate.and_then(of),
+                &format!("{path}.{name}"),
+                &SHARE,
+                "0.05 is one row in twenty",
+            )
+        };
+        SimulateSpec {
+            accuracy,
+            latency_ms: LatencySpec { median, p95 },
+            faults: shares,
+            seed: simulate
+                .and_then(|simulate| simulate.seed.as_ref())
+                .map_or(7, |seed| seed.value),
+            cheap_accuracy: rate("cheap_accuracy", |section| section.cheap_accuracy.as_ref()),
+            judge_accuracy: rate("judge_accuracy", |section| section.judge_accuracy.as_ref()),
+            judge_position_bias: rate("judge_position_bias", |section| {
+                section.judge_position_bias.as_ref()
+            }),
+            unsteady: rate("unsteady", |section| section.unsteady.as_ref()),
+        }
+    }
+
+    /// Shares of requests that go wrong.
+    fn faults(&mut self, faults: Option<&At<FaultsSection>>, path: &str) -> FaultsSpec {
         let mut share = |name: &str, at: Option<&At<f64>>| {
             self.number(
                 at,
@@ -339,34 +373,6 @@ impl Resolver<'_> {
                 "lower them: what is left of 1 is the share of requests that work",
             );
         }
-        let accuracy = self.number(
-            simulate.and_then(|simulate| simulate.accuracy.as_ref()),
-            &format!("{path}.accuracy"),
-            0.91,
-            &SHARE,
-            "0.91 gives 91 in 100 rows the gold answer",
-        );
-        let mut rate = |name: &str, of: fn(&SimulateSection) -> Option<&At<f64>>| {
-            self.optional(
-                simulate.and_then(of),
-                &format!("{path}.{name}"),
-                &SHARE,
-                "0.05 is one row in twenty",
-            )
-        };
-        SimulateSpec {
-            accuracy,
-            latency_ms: LatencySpec { median, p95 },
-            faults: shares,
-            seed: simulate
-                .and_then(|simulate| simulate.seed.as_ref())
-                .map_or(7, |seed| seed.value),
-            cheap_accuracy: rate("cheap_accuracy", |section| section.cheap_accuracy.as_ref()),
-            judge_accuracy: rate("judge_accuracy", |section| section.judge_accuracy.as_ref()),
-            judge_position_bias: rate("judge_position_bias", |section| {
-                section.judge_position_bias.as_ref()
-            }),
-            unsteady: rate("unsteady", |section| section.unsteady.as_ref()),
-        }
+        shares
     }
 }

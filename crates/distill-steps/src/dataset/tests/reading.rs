@@ -121,7 +121,7 @@ fn a_broken_file_is_named_with_line_and_next_step() {
     ");
     assert_snapshot!(refused("d.xlsx", "", None), @"
     the format of `DIR/d.xlsx` is not known
-    help: give a file that ends in .csv, .jsonl or .json
+    help: give a file that ends in .csv, .jsonl, .json or .parquet
     ");
 }
 
