@@ -117,11 +117,16 @@ pub(super) fn load(
         std_e2el_ms: end_to_end.std,
         p95_e2el_ms: end_to_end.p95,
         p99_e2el_ms: end_to_end.p99,
-        notes: notes(sent, &answered, measure),
+        notes: notes(setting, sent, &answered, measure),
     }
 }
 
-fn notes(sent: &[Exchange], answered: &[&Exchange], measure: &Measure) -> Vec<String> {
+fn notes(
+    setting: Setting,
+    sent: &[Exchange],
+    answered: &[&Exchange],
+    measure: &Measure,
+) -> Vec<String> {
     let mut notes = Vec::new();
     if sent.len() < measure.spec.requests {
         notes.push(format!(
@@ -141,10 +146,7 @@ fn notes(sent: &[Exchange], answered: &[&Exchange], measure: &Measure) -> Vec<St
                 .to_owned(),
         );
     }
-    if sent
-        .iter()
-        .any(|exchange| exchange.due_ms < exchange.sent_ms - 1e-9)
-    {
+    if matches!(setting, Setting::Open { .. }) {
         notes.push(
             "latency counts from the drawn time; the client's clock ticks each millisecond, which is in it"
                 .to_owned(),

@@ -131,6 +131,8 @@ fn a_student_without_tokens_has_no_time_per_token() {
         (facts.output_throughput, facts.total_output_tokens),
         (None, None)
     );
+    // A closed loop has no drawn times to speak of.
+    assert_eq!(facts.notes.len(), 1);
     assert!(facts.notes[0].contains("no tokens"));
 }
 
