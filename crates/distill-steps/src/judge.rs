@@ -34,6 +34,8 @@ pub use verdicts::{HumanVerdict, read_verdicts};
 
 /// Room for a reason and a verdict; models that think aloud need most of it.
 const MAX_TOKENS: u32 = 1024;
+/// Tokens of a reason in one sentence and a verdict.
+const USUAL_REPLY: u32 = 80;
 /// How often questions that nobody answered are asked again at the end.
 const SWEEPS: usize = 2;
 /// Share of unreadable replies above which the run says so.
@@ -415,8 +417,22 @@ impl Judge {
                 .filter(|question| question.judge == judge)
                 .map(|question| question.request.clone())
                 .collect();
-            let estimate = gateway.estimate(&requests).map_err(journal_failure)?;
-            expected += estimate.expected_usd;
+            let open = {
+                let estimate = gateway.estimate(&requests).map_err(journal_failure)?;
+                estimate.requests - estimate.in_journal
+            };
+            // Half of the bound is expected where nothing is known: a verdict is far shorter.
+            let short: Vec<ChatRequest> = requests
+                .into_iter()
+                .map(|request| ChatRequest {
+                    max_tokens: Some(2 * USUAL_REPLY),
+                    ..request
+                })
+                .collect();
+            let all = short.len() as f64;
+            let estimate = gateway.estimate(&short).map_err(journal_failure)?;
+            let each = estimate.expected_usd.dollars() / all.max(1.0);
+            expected += Usd::from_dollars(each * open as f64);
         }
         let budget = Usd::from_dollars(self.budget_usd);
         if expected <= budget {

@@ -49,7 +49,11 @@ pub fn panel<'a>(
 }
 
 fn majority(values: &[f64], contradicted: usize) -> PanelScore {
-    let votes = |value: f64| values.iter().filter(|vote| **vote == value).count();
+    // Votes are 0, 0.5 and 1.
+    let votes = |value: f64| {
+        let meant = |vote: &&f64| (**vote - value).abs() < 0.25;
+        values.iter().filter(meant).count()
+    };
     let (wins, ties, losses) = (votes(1.0), votes(0.5), votes(0.0));
     let needed = values.len() / 2 + 1;
     let (value, tie) = if wins >= needed {

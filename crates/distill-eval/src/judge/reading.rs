@@ -13,6 +13,17 @@ pub enum Preference {
     Tie,
 }
 
+impl Preference {
+    /// The same preference, had the two been shown the other way round.
+    fn swapped(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+            Self::Tie => Self::Tie,
+        }
+    }
+}
+
 /// Why a reply is no verdict.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
@@ -111,12 +122,9 @@ pub fn pairwise_judgement(
     };
     let (score, orders_disagree) = match (read(shown_first), read(shown_second)) {
         (Ok(one), Ok(other)) => {
-            let (one, other) = (value(one), 1.0 - value(other));
-            let disagree = one != other;
-            (
-                Score::Value(if disagree { 0.5 } else { one }),
-                Some(disagree),
-            )
+            let disagree = one != other.swapped();
+            let value = if disagree { 0.5 } else { value(one) };
+            (Score::Value(value), Some(disagree))
         }
         (Err(reason), _) | (_, Err(reason)) => (Score::unscored(reason), None),
     };

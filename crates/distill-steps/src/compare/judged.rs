@@ -227,3 +227,6 @@ impl Sides {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,7 @@
 //! Comparisons of made-up answers.
 
 use distill_chat::TaskDefinition;
-use distill_eval::{
-    Decision, Reference,
-    cascade::{Calibration, Threshold},
-};
+use distill_eval::{Decision, Reference};
 use distill_pipeline::spec::{AcceptSpec, CostSpec};
 use distill_report::{Role, Slice};
 use serde_json::json;
@@ -17,6 +14,10 @@ use crate::{
     label::{LabelUsage, RowUsage},
     rows::{AnswerRow, AnswerStatus, Prediction, Row},
 };
+
+mod cascades;
+
+use cascades::unsure;
 
 const LABELS: [&str; 2] = ["cat", "dog"];
 
@@ -369,16 +370,14 @@ fn rows_of_one_group_are_drawn_together() {
 
 #[test]
 fn a_handful_of_groups_carries_no_verdict() {
-    let evidence = evidence(600, |index| (mostly(index), -0.1), |index| index % 10 != 0);
+    // Far ahead in both groups: every interval over them says so, and two say nothing.
+    let evidence = evidence(600, |_| (true, -0.1), |index| index % 30 == 1);
     let settings = Compare {
         group: Some("channel".to_owned()),
         ..settings(&arms())
     };
     let findings = found(&settings, &evidence);
-    assert!(matches!(
-        decision(&findings),
-        Decision::Undecided { eval_rows: None }
-    ));
+    assert!(matches!(decision(&findings), Decision::Undecided { .. }));
     let recommendation = &findings.recommendation;
     assert_eq!(recommendation.choice, None);
     assert!(
@@ -387,6 +386,15 @@ fn a_handful_of_groups_carries_no_verdict() {
     );
     assert!(!recommendation.candidates[0].verdict.decision.is_met());
     assert!(findings.notes.iter().any(|note| note.contains("2 groups")));
+    // Ungrouped, the same answers settle it.
+    let alone = found(
+        &Compare {
+            group: None,
+            ..settings
+        },
+        &evidence,
+    );
+    assert_eq!(decision(&alone), Decision::Replace);
 }
 
 #[test]
@@ -405,96 +413,6 @@ fn another_metric_decides_where_the_pipeline_says_so() {
     assert_eq!(scores[0].value, Some(0.0));
     assert_eq!(scores[1].metric, "accuracy");
     assert_eq!(findings.differences[0].metric, "exact_match");
-}
-
-/// A student that is wrong on the fifth of the rows of which it is not sure.
-fn unsure(count: usize) -> Evidence {
-    let mut evidence = evidence(
-        count,
-        |index| {
-            if index.is_multiple_of(5) {
-                (false, -2.0)
-            } else {
-                (true, -0.01)
-            }
-        },
-        mostly,
-    );
-    evidence.cascades.push(CascadeStudy {
-        student: "nano".to_owned(),
-        confidence_is: "label probability".to_owned(),
-        calibration_rows: 200,
-        calibration: Calibration::fit(&[(-2.0, false), (-1.0, false), (-0.01, true)]),
-        threshold: Some(Threshold {
-            raw: -0.5,
-            probability: 1.0,
-            risk: 0.0,
-            bound: 0.02,
-            confidence: 0.95,
-            tried: 20,
-            n: 200,
-            answered: 160,
-            wrong: 0,
-        }),
-    });
-    evidence
-}
-
-#[test]
-fn a_cascade_stands_in_where_the_student_alone_cannot() {
-    let mut evidence = unsure(600);
-    let findings = found(&settings(&arms()), &evidence);
-    let Decision::Cascade { deferred } = decision(&findings) else {
-        panic!("{:?}", findings.recommendation)
-    };
-    assert!((deferred - 0.2).abs() < 1e-12);
-    assert_eq!(
-        findings.recommendation.choice.as_deref(),
-        Some("nano+teacher")
-    );
-    let names: Vec<&str> = findings
-        .recommendation
-        .candidates
-        .iter()
-        .map(|candidate| candidate.name.as_str())
-        .collect();
-    assert_eq!(names, ["nano", "nano+teacher"], "one family");
-
-    let cascade = arm(&findings, "nano+teacher");
-    assert_eq!(cascade.role, Role::Cascade);
-    // The student's own rows are all right; of the 120 deferred ones the teacher has 90 right.
-    assert_eq!(cascade.scores[0].value, Some(570.0 / 600.0));
-    let student_usd = arm(&findings, "nano").usd_per_1000.unwrap();
-    assert!((cascade.usd_per_1000.unwrap() - (student_usd + 0.2)).abs() < 1e-9);
-    // Of the rows that the student was timed on, one in five waits for the teacher, too.
-    let speed = cascade.speed.as_ref().unwrap().per_answer_ms;
-    assert_eq!(speed.n, 100);
-    assert!(speed.p50 < 5.0 && speed.p95 > 300.0);
-
-    let facts = &findings.cascades[0];
-    assert_eq!(facts.observed_risk, Some(0.0));
-    assert_eq!(facts.deferred_share, Some(deferred));
-    assert_eq!(facts.curve.first().unwrap().value, 0.8);
-    assert!(!facts.reliability.is_empty());
-
-    // Without a threshold there is no cascade, and the student alone is too often wrong.
-    evidence.cascades[0].threshold = None;
-    let findings = found(&settings(&arms()), &evidence);
-    assert_eq!(decision(&findings), Decision::KeepTeacher);
-    assert_eq!(findings.recommendation.candidates.len(), 1);
-    assert_eq!(findings.cascades[0].threshold, None);
-    assert!(!findings.cascades[0].curve.is_empty());
-}
-
-#[test]
-fn a_row_without_a_confidence_is_deferred() {
-    let mut evidence = unsure(100);
-    for prediction in &mut evidence.predictions.get_mut("nano").unwrap().0 {
-        prediction.logprob = None;
-    }
-    let findings = found(&settings(&arms()), &evidence);
-    assert_eq!(findings.cascades[0].deferred_share, Some(1.0));
-    assert!(!decision(&findings).is_met());
 }
 
 #[test]

@@ -107,7 +107,10 @@ pub fn signals(home: &Home, view: &RunView, task: &Task) -> Result<Signals, Step
     }
     if let Some(path) = artifact(JUDGE_STEP, "judged") {
         let judged: Vec<JudgedRow> = read_lines(&path)?;
-        let ties = judged.into_iter().filter(|row| row.tie.is_some());
+        // Equal texts are a tie that nobody had to judge.
+        let ties = judged
+            .into_iter()
+            .filter(|row| row.tie.is_some() && !row.judged.is_empty());
         signals.doubt.extend(ties.map(|row| row.id));
     }
     Ok(signals)

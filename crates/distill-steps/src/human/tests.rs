@@ -114,7 +114,7 @@ fn inclusion_follows_what_was_answered() {
         .id
         .clone();
     labels.take(&Sheet::from([(other.clone(), "delivery".to_owned())]));
-    assert_eq!(labels.design(&ids(100)).inclusion[&other], 1.0);
+    assert!(labels.design(&ids(100)).inclusion[&other] > 0.999);
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub fn read_verdicts(
             met = true;
             if verdicts
                 .insert((arm.name.clone(), id.to_owned()), score)
-                .is_some_and(|earlier| earlier != score)
+                .is_some_and(|earlier| earlier.to_bits() != score.to_bits())
             {
                 return Err(wrong(
                     path,
