@@ -77,7 +77,13 @@ fn only_what_a_change_touches_runs_again() {
     let rank = job.run();
     assert_eq!(
         set(&rank.started()),
-        set(&["train:nano", "evaluate:nano", "compare", "report"]),
+        set(&[
+            "train:nano",
+            "evaluate:nano",
+            "measure:nano",
+            "compare",
+            "report"
+        ]),
         "the rank is the decoder's alone"
     );
 
@@ -191,6 +197,7 @@ fn a_damaged_artifact_is_put_aside_and_made_again() {
         "label.usage",
         "train:nano.training",
         "train:linear.training",
+        "compare.study",
         "compare.comparison",
         "report.report",
     ] {

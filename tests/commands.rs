@@ -4,9 +4,9 @@ use std::fs;
 
 use crate::fixture::{Job, PIPELINE, csv};
 
-const COMMANDS: [&str; 14] = [
-    "init", "check", "plan", "run", "runs", "report", "explain", "data", "simulate", "pretrain",
-    "bench", "deploy", "rollback", "serve",
+const COMMANDS: [&str; 16] = [
+    "init", "check", "plan", "run", "runs", "report", "eval", "explain", "data", "prices",
+    "simulate", "pretrain", "bench", "deploy", "rollback", "serve",
 ];
 
 #[test]
@@ -153,7 +153,7 @@ fn nothing_but_the_result_goes_to_standard_output() {
     let run = job.check(&["run", "pipeline.yaml"]).success();
     let result = String::from_utf8(run.get_output().stdout.clone()).unwrap();
     assert!(
-        !result.contains("started") && result.contains("WHAT TO TYPE"),
+        !result.contains("started") && result.contains("VERDICT"),
         "{result}"
     );
     let json = job

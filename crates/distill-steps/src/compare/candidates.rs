@@ -12,10 +12,11 @@ use distill_runner::StepFailure;
 use super::{Contest, Contestant, cascade::Cascade};
 use crate::Arm;
 
-/// Groups from which on a bootstrap over groups is taken for what it says: with fewer its intervals
-/// are too narrow (A. C. Cameron, J. B. Gelbach, D. L. Miller, "Bootstrap-based improvements for
-/// inference with clustered errors", Review of Economics and Statistics 90 (2008), 414-427).
-pub(crate) const LEAST_GROUPS: usize = 20;
+/// Groups from which on a verdict may rest on a bootstrap over groups. With fewer its intervals hang
+/// on a handful of draws, whatever correction is made for that (A. C. Cameron, J. B. Gelbach, D. L.
+/// Miller, "Bootstrap-based improvements for inference with clustered errors", Review of Economics
+/// and Statistics 90 (2008), 414-427).
+pub(crate) const LEAST_GROUPS: usize = 10;
 
 /// What is known of one candidate before the decision.
 struct Judged<'a> {
