@@ -6,7 +6,7 @@ use distill_chat::Task;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Direction, Interval, Sample, Score, ScoredRow, Scorer, Statistic, Unit,
+    Direction, Interval, IntervalMethod, Sample, Score, ScoredRow, Scorer, Statistic, Unit,
     stats::{
         Mean,
         bootstrap::{Clusters, clustered_interval},
@@ -83,7 +83,7 @@ pub fn aggregate(
     result.value = value_of(statistic.as_ref());
     if result.value.is_some() {
         let clusters = Clusters::of(scorable.iter().map(|sample| sample.group.as_deref()));
-        result.interval = interval(statistic.as_ref(), &clusters, settings);
+        result.interval = interval(statistic.as_ref(), metric.unit, &clusters, settings);
     }
     result
 }
@@ -133,7 +133,7 @@ pub fn aggregate_scores(
         let right = mean.0.iter().filter(|value| **value > 0.5).count();
         wilson(right, result.n, settings.confidence)
     } else {
-        interval(&mean, &clusters, settings)
+        interval(&mean, unit, &clusters, settings)
     };
     result
 }
@@ -145,18 +145,38 @@ impl Aggregate {
     }
 }
 
+/// A bootstrap's interval, within what is possible.
+///
+/// Of rows that all score the same a bootstrap is a point, however few they are. What is left open
+/// is then how many rows would score otherwise: the exact bound of a share of which nothing was
+/// seen, each such row taken to cost the full score. Without a full score that is known, nothing
+/// can be said.
 fn interval(
     statistic: &dyn Statistic,
+    unit: Unit,
     clusters: &Clusters,
     settings: &Settings,
 ) -> Option<Interval> {
-    clustered_interval(
+    let drawn = clustered_interval(
         statistic,
         clusters,
         settings.confidence,
         settings.draws,
         settings.seed,
-    )
+    )?;
+    let full = unit.full();
+    if drawn.low < drawn.high {
+        return Some(full.map_or(drawn, |full| drawn.within(0.0, full)));
+    }
+    let tail = f64::midpoint(1.0, -settings.confidence);
+    let open = full? * (1.0 - tail.powf(1.0 / clusters.count() as f64));
+    let point = Interval {
+        low: drawn.low - open,
+        high: drawn.high + open,
+        confidence: settings.confidence,
+        method: IntervalMethod::ClopperPearson,
+    };
+    Some(point.within(0.0, full?))
 }
 
 /// The samples that a corpus metric can count, by id: a bootstrap must not see the order of a file.

@@ -59,7 +59,8 @@ pub fn per_field(samples: &[Sample], task: &Task, settings: &Settings) -> Vec<Fi
                     settings.confidence,
                     settings.draws,
                     settings.seed,
-                ),
+                )
+                .map(|drawn| drawn.within(0.0, 1.0)),
             }
         })
         .collect()

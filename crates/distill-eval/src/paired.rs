@@ -255,7 +255,11 @@ pub fn compare_corpus(
         difference: candidate
             .zip(baseline)
             .map(|(candidate, baseline)| candidate - baseline),
-        interval: drawn.map(|drawn| drawn.interval(settings.confidence)),
+        interval: drawn.map(|drawn| {
+            let interval = drawn.interval(settings.confidence);
+            let full = scorer.metric.unit.full();
+            full.map_or(interval, |full| interval.within(-full, full))
+        }),
     })
 }
 

@@ -49,6 +49,19 @@ pub struct Interval {
     pub method: IntervalMethod,
 }
 
+impl Interval {
+    /// Cut at the values that are possible: a bootstrap steadied by rows that nobody answered can
+    /// reach a little beyond them, and what lies there is known not to be true.
+    #[must_use]
+    pub(crate) fn within(self, least: f64, most: f64) -> Self {
+        Self {
+            low: self.low.clamp(least, most),
+            high: self.high.clamp(least, most),
+            ..self
+        }
+    }
+}
+
 /// How an interval was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

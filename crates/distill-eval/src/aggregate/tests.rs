@@ -80,3 +80,29 @@ fn what_is_unscored_or_no_number_is_left_out_and_said() {
         (0, 1, None, None)
     );
 }
+
+#[test]
+fn no_interval_reaches_beyond_what_is_possible_nor_is_a_point() {
+    // Few rows that matter, near the end of the scale: a steadied bootstrap would reach past it.
+    let near: Vec<Option<f64>> = (0..12)
+        .map(|row| Some(if row < 2 { 0.4 } else { 1.0 }))
+        .collect();
+    let found = of(Unit::Score0To1, &rows(&near), &BTreeMap::new());
+    let interval = found.interval.unwrap();
+    assert!(interval.low > 0.4 && interval.high <= 1.0, "{interval:?}");
+    // All alike: six full scores leave much open, by the exact bound of a share.
+    let alike = of(
+        Unit::Score0To100,
+        &rows(&[Some(100.0); 6]),
+        &BTreeMap::new(),
+    );
+    let interval = alike.interval.unwrap();
+    assert!((interval.low - 100.0 * 0.025_f64.powf(1.0 / 6.0)).abs() < 1e-9);
+    assert_eq!(
+        (interval.high, interval.method),
+        (100.0, crate::IntervalMethod::ClopperPearson)
+    );
+    // On a scale of the scorer's own nothing can be said.
+    let own = of(Unit::Points, &rows(&[Some(3.0); 6]), &BTreeMap::new());
+    assert_eq!(own.interval, None);
+}

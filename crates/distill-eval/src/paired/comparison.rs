@@ -15,6 +15,9 @@ use crate::{
 pub struct Scale {
     /// The score of a perfect answer: 1 for a share, 100 for BLEU. A margin is a share of it.
     pub full: f64,
+    /// Whether scores lie between 0 and `full`; those of a scorer's own scale need not.
+    #[serde(default)]
+    pub is_bounded: bool,
     /// Whether a smaller score is the better one.
     pub lower_is_better: bool,
 }
@@ -24,6 +27,7 @@ impl Default for Scale {
     fn default() -> Self {
         Self {
             full: 1.0,
+            is_bounded: true,
             lower_is_better: false,
         }
     }
@@ -38,6 +42,7 @@ impl Scale {
                 Unit::Share | Unit::Score0To1 | Unit::Points => 1.0,
                 Unit::Score0To100 => 100.0,
             },
+            is_bounded: unit.full().is_some(),
             lower_is_better: direction == Direction::Lower,
         }
     }
@@ -183,7 +188,7 @@ impl Comparison {
                 method: IntervalMethod::ClopperPearson,
             });
         }
-        Some(match evidence {
+        let interval = match evidence {
             Evidence::Drawn(drawn) => drawn.interval(confidence),
             Evidence::Corrected { error, .. } => {
                 let half = normal_quantile(f64::midpoint(1.0, confidence)) * error;
@@ -194,6 +199,12 @@ impl Comparison {
                     method: IntervalMethod::PredictionPowered,
                 }
             }
+        };
+        let full = self.scale.full;
+        Some(if self.scale.is_bounded {
+            interval.within(-full, full)
+        } else {
+            interval
         })
     }
 

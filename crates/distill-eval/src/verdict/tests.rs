@@ -253,6 +253,7 @@ fn compared(rows: u32, loss: f64, scale: crate::Scale) -> Comparison {
 fn a_score_decides_as_right_and_wrong_does() {
     let scale = crate::Scale {
         full: 100.0,
+        is_bounded: true,
         lower_is_better: false,
     };
     let good = compared(400, 1.0, scale);

@@ -1,7 +1,7 @@
 //! What answers are scored by: the metric of the verdict, and those shown beside it.
 
 use distill_chat::TaskKind;
-use distill_eval::{Direction, Metric, Rule, Scale, Scorer, Unit, metric, primary_metric};
+use distill_eval::{Metric, Rule, Scale, Scorer, metric, primary_metric};
 use distill_runner::StepFailure;
 
 use crate::action::Compare;
@@ -64,13 +64,7 @@ impl Scorers {
     /// What the primary metric's numbers mean.
     pub(super) fn scale(&self) -> Scale {
         let metric = self.primary().metric;
-        Scale {
-            full: match metric.unit {
-                Unit::Score0To100 => 100.0,
-                Unit::Share | Unit::Score0To1 | Unit::Points => 1.0,
-            },
-            lower_is_better: metric.direction == Direction::Lower,
-        }
+        Scale::of(metric.unit, metric.direction)
     }
 
     /// The first one that has a value for the whole set only.

@@ -1,12 +1,12 @@
 //! From records to figures: each scorer's values, the pairs, the slices.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use distill_chat::Fields;
 use distill_eval::{
-    Aggregate, Comparison, Direction, Interval, IntervalMethod, Rule, Sample, SampleRecord, Scale,
-    Score, ScoredRow, Scorer, Settings, Unit, aggregate, aggregate_scores, compare,
-    compare_samples, compare_values, stats,
+    Aggregate, Comparison, Direction, IntervalMethod, Rule, Sample, SampleRecord, Scale, Score,
+    ScoredRow, Scorer, Settings, Unit, aggregate, aggregate_scores, compare, compare_samples,
+    compare_values, stats,
 };
 use distill_pipeline::spec::suite::{CommandDirection, CommandSpec, CommandUnit, RecordedAnswers};
 use distill_report::JudgeFacts;
@@ -67,11 +67,7 @@ impl Pooling {
         groups: &BTreeMap<String, String>,
         settings: &Settings,
     ) -> Aggregate {
-        let units = units(rows.iter().map(|row| groups.get(&row.id)));
-        open_ended(
-            aggregate_scores(name, self.unit, self.direction, rows, groups, settings),
-            units,
-        )
+        aggregate_scores(name, self.unit, self.direction, rows, groups, settings)
     }
 
     /// Candidate against baseline, row by row.
@@ -104,45 +100,6 @@ impl Pooling {
         let p = two_sided(&found, || against(baseline, candidate))?;
         Ok(figures_of(names, found, p))
     }
-}
-
-/// How many rows and groups of rows stand for themselves.
-fn units<'a>(groups: impl Iterator<Item = Option<&'a String>>) -> usize {
-    let (mut alone, mut together) = (0, BTreeSet::new());
-    for group in groups {
-        match group {
-            Some(group) => drop(together.insert(group)),
-            None => alone += 1,
-        }
-    }
-    alone + together.len()
-}
-
-/// A bootstrap of rows that all score the same is a point, however few they are. What is left open
-/// is how many rows would score otherwise: the exact bound of a share of which nothing was seen,
-/// each such row taken to cost the full score. Without a full score that is known, nothing can be
-/// said. `units` are the rows, or the groups of rows, that stand for themselves.
-fn open_ended(mut figures: Aggregate, units: usize) -> Aggregate {
-    let (Some(value), Some(interval)) = (figures.value, figures.interval) else {
-        return figures;
-    };
-    let drawn = matches!(
-        interval.method,
-        IntervalMethod::BootstrapPercentile | IntervalMethod::BootstrapBca
-    );
-    if !drawn || interval.low < interval.high {
-        return figures;
-    }
-    let full = Scale::of(figures.unit, figures.direction).full;
-    let tail = f64::midpoint(1.0, -interval.confidence);
-    let open = full * (1.0 - tail.powf(1.0 / units.clamp(1, figures.n.max(1)) as f64));
-    figures.interval = (figures.unit != Unit::Points).then(|| Interval {
-        low: (value - open).max(0.0),
-        high: (value + open).min(full),
-        method: IntervalMethod::ClopperPearson,
-        ..interval
-    });
-    figures
 }
 
 /// The two-sided p of "there is no difference", from the one-sided p of "the first is worse, or the
@@ -410,10 +367,7 @@ impl Suite {
             }
         }
         correct(&mut comparisons);
-        let value = |samples: &[Sample]| {
-            let units = units(samples.iter().map(|sample| sample.group.as_ref()));
-            open_ended(aggregate(scorer, samples, &self.task, &settings), units)
-        };
+        let value = |samples: &[Sample]| aggregate(scorer, samples, &self.task, &settings);
         let slices = self.slices(|places| {
             samples
                 .iter()
