@@ -80,7 +80,7 @@ pub(crate) struct Asked {
 
 impl Asked {
     /// Answers that the journal already had.
-    pub(crate) fn from_journal(&self) -> usize {
+    pub(crate) fn read_back(&self) -> usize {
         self.per_row.iter().filter(|row| row.from_journal).count()
     }
 }
@@ -222,7 +222,7 @@ pub(crate) fn usage(
     Ok(LabelUsage {
         rows: asked.answers.len(),
         statuses: count_statuses(&asked.answers),
-        from_journal: asked.from_journal(),
+        from_journal: asked.read_back(),
         per_row: asked.per_row.clone(),
         prices: crate::prices::ages(gateway.chain()),
         concurrency: Some(gateway.concurrency()),

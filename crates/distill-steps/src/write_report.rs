@@ -9,9 +9,9 @@ use distill_pipeline::{
     spec::{AcceptSpec, DataSource as SpecSource, ResolvedSpec},
 };
 use distill_report::{
-    AcceptFacts, CostModel, DataFacts, EnergyFacts, EvalDuplicate, JudgeFacts, LabelConflict, LabelFacts,
-    LabelNoiseFacts, Lineage as ReportLineage, LoadFacts, NoiseFloorFacts, PriceAge, RunReport,
-    SCHEMA, Spend, TaskFacts, TrainingFacts,
+    AcceptFacts, CostModel, DataFacts, EnergyFacts, EvalDuplicate, JudgeFacts, LabelConflict,
+    LabelFacts, LabelNoiseFacts, Lineage as ReportLineage, LoadFacts, NoiseFloorFacts, PriceAge,
+    RunReport, SCHEMA, Spend, TaskFacts, TrainingFacts,
 };
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize};
@@ -283,7 +283,12 @@ fn charged(cost: CostModel, facts: &Facts) -> CostModel {
 /// Every model once, though several arms ask it.
 fn price_age(study: &Study, more: Vec<PriceAge>) -> Vec<PriceAge> {
     let mut prices: Vec<PriceAge> = Vec::new();
-    for price in study.arms.iter().flat_map(|arm| arm.prices.clone()).chain(more) {
+    for price in study
+        .arms
+        .iter()
+        .flat_map(|arm| arm.prices.clone())
+        .chain(more)
+    {
         if !prices.contains(&price) {
             prices.push(price);
         }

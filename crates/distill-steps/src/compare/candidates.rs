@@ -115,7 +115,7 @@ impl Contest<'_> {
                 .and_then(|_| self.judge_score(contestant))
                 .unwrap_or_else(|| self.aggregate_primary(&contestant.scores)),
             p95_ms: contestant.p95_ms(),
-            usd_per_1000: self.usd_per_1000(contestant, cost),
+            usd_per_1000: contestant.usd_per_1000(cost),
             learning_curve: self.learning_curve(contestant.name),
             bytes: contestant.study.bytes.unwrap_or(0),
         })
@@ -136,7 +136,7 @@ impl Contest<'_> {
             against_floor: None,
             measured: self.aggregate_primary(&cascade.scores),
             p95_ms: quantiles(&cascade.latencies()).map(|quantiles| quantiles.p95),
-            usd_per_1000: self.cascade_usd_per_1000(cascade, cost),
+            usd_per_1000: cascade.usd_per_1000(cost),
             learning_curve: None,
             bytes: cascade.student.study.bytes.unwrap_or(0),
         })

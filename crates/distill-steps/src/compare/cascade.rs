@@ -34,10 +34,23 @@ impl Cascade<'_> {
             all: own
                 .iter()
                 .zip(asked)
-                .map(|(own, asked)| if defers(own, &self.threshold) { asked } else { own })
+                .map(|(own, asked)| {
+                    if defers(own, &self.threshold) {
+                        asked
+                    } else {
+                        own
+                    }
+                })
                 .collect(),
             scores: &self.scores,
         }
+    }
+
+    /// What a thousand answers of the two cost: the student is asked about every row, the teacher
+    /// about those that are deferred.
+    pub(super) fn usd_per_1000(&self, cost: &CostModel) -> Option<f64> {
+        let own = cost.usd_per_1000(self.student.name)?;
+        Some(own + self.deferred_share() * cost.teacher_usd_per_1000?)
     }
 
     pub(super) fn deferred_share(&self) -> f64 {
@@ -93,17 +106,6 @@ impl<'a> Contest<'a> {
             .collect()
     }
 
-    /// What a thousand answers of the two cost: the student is asked about every row, the teacher
-    /// about those that are deferred.
-    pub(super) fn cascade_usd_per_1000(
-        &self,
-        cascade: &Cascade<'_>,
-        cost: &CostModel,
-    ) -> Option<f64> {
-        let own = cost.usd_per_1000(cascade.student.name)?;
-        Some(own + cascade.deferred_share() * cost.teacher_usd_per_1000?)
-    }
-
     /// The two together as an arm of the report.
     pub(super) fn cascade_arm(&self, cascade: &Cascade<'_>, cost: &CostModel) -> ArmFigures {
         ArmFigures {
@@ -121,7 +123,7 @@ impl<'a> Contest<'a> {
                 measured_on: "from the two arms' own latencies, one after the other where the teacher is asked".to_owned(),
                 left_out: None,
             }),
-            usd_per_1000: self.cascade_usd_per_1000(cascade, cost),
+            usd_per_1000: cascade.usd_per_1000(cost),
             ..ArmFigures::default()
         }
     }
@@ -156,7 +158,7 @@ impl<'a> Contest<'a> {
         cascade: Option<&Cascade<'_>>,
         cost: &CostModel,
     ) -> CascadeFacts {
-        let rows = self.deferral_rows(student, teacher, cost);
+        let rows = deferral_rows(student, teacher, cost);
         let calibration = study.calibration.clone().unwrap_or_default();
         let stated: Vec<(f64, bool)> = if calibration.points.is_empty() {
             Vec::new()
@@ -178,37 +180,13 @@ impl<'a> Contest<'a> {
             accuracy_interval: together.and_then(|score| score.interval),
             deferred_share: cascade.map(Cascade::deferred_share),
             observed_risk: cascade.and_then(Cascade::observed_risk),
-            usd_per_1000: cascade.and_then(|cascade| self.cascade_usd_per_1000(cascade, cost)),
+            usd_per_1000: cascade.and_then(|cascade| cascade.usd_per_1000(cost)),
             mean_ms: cascade
                 .and_then(|cascade| quantiles(&cascade.latencies()))
                 .map(|quantiles| quantiles.mean),
             reliability: ReliabilityBin::of(&stated, RELIABILITY_BINS, self.options.confidence),
             simulated: teacher.study.simulated,
         }
-    }
-
-    /// Rows that both have a score for and the student a confidence.
-    fn deferral_rows(
-        &self,
-        student: &Contestant<'_>,
-        teacher: &Contestant<'_>,
-        cost: &CostModel,
-    ) -> Vec<DeferralRow> {
-        let student_usd = cost.usd_per_1000(student.name).map(|usd| usd / 1000.0);
-        let teacher_usd = cost.teacher_usd_per_1000.map(|usd| usd / 1000.0);
-        (0..student.records.len())
-            .filter_map(|index| {
-                Some(DeferralRow {
-                    confidence: student.records[index].confidence?,
-                    student: student.scores[index].score.value()?,
-                    teacher: teacher.scores[index].score.value()?,
-                    student_usd,
-                    teacher_usd,
-                    student_ms: student.records[index].latency_ms,
-                    teacher_ms: teacher.records[index].latency_ms,
-                })
-            })
-            .collect()
     }
 }
 
@@ -240,4 +218,27 @@ fn cascade<'a>(
         threshold,
         deferred,
     }
+}
+
+/// Rows that both have a score for and the student a confidence.
+fn deferral_rows(
+    student: &Contestant<'_>,
+    teacher: &Contestant<'_>,
+    cost: &CostModel,
+) -> Vec<DeferralRow> {
+    let student_usd = cost.usd_per_1000(student.name).map(|usd| usd / 1000.0);
+    let teacher_usd = cost.teacher_usd_per_1000.map(|usd| usd / 1000.0);
+    (0..student.records.len())
+        .filter_map(|index| {
+            Some(DeferralRow {
+                confidence: student.records[index].confidence?,
+                student: student.scores[index].score.value()?,
+                teacher: teacher.scores[index].score.value()?,
+                student_usd,
+                teacher_usd,
+                student_ms: student.records[index].latency_ms,
+                teacher_ms: teacher.records[index].latency_ms,
+            })
+        })
+        .collect()
 }

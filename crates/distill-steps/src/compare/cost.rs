@@ -3,7 +3,7 @@
 use distill_eval::stats::{Quantiles, quantiles};
 use distill_report::{CandidateCost, CostInputs, CostModel, Speed};
 
-use super::{Contest, Contestant};
+use super::{Contest, Contestant, study::Account};
 use crate::{
     Arm,
     measure::{capacity, single_answer},
@@ -15,7 +15,7 @@ impl Contest<'_> {
         let account = teacher.and_then(|teacher| teacher.study.account.as_ref());
         let settings = &self.study.settings;
         CostModel::compute(&CostInputs {
-            teacher_usd_per_1000: account.and_then(|account| account.usd_per_1000()),
+            teacher_usd_per_1000: account.and_then(Account::usd_per_1000),
             teacher_simulated: self.study.teacher_simulated(),
             teacher_accuracy: teacher.and_then(|teacher| self.accuracy(teacher)),
             teacher_tokens_per_answer: teacher.and_then(tokens_per_answer),
@@ -33,18 +33,6 @@ impl Contest<'_> {
             },
             controls_training_seconds: self.controls_training_seconds(),
         })
-    }
-
-    /// Of any arm that has a price.
-    pub(super) fn usd_per_1000(
-        &self,
-        contestant: &Contestant<'_>,
-        cost: &CostModel,
-    ) -> Option<f64> {
-        match &contestant.study.account {
-            Some(account) => account.usd_per_1000(),
-            None => cost.usd_per_1000(contestant.name),
-        }
     }
 
     fn candidate(&self, student: &Contestant<'_>) -> CandidateCost {
@@ -84,6 +72,14 @@ impl Contest<'_> {
 }
 
 impl Contestant<'_> {
+    /// Of any arm that has a price.
+    pub(super) fn usd_per_1000(&self, cost: &CostModel) -> Option<f64> {
+        match &self.study.account {
+            Some(account) => account.usd_per_1000(),
+            None => cost.usd_per_1000(self.name),
+        }
+    }
+
     /// Answers a second of one machine and how that was measured: as served, else in batches.
     fn capacity(&self) -> Option<(f64, String)> {
         let served = self

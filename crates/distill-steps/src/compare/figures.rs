@@ -34,7 +34,7 @@ impl Contest<'_> {
                 .chain(self.judge_score(contestant))
                 .collect(),
             speed: speed(contestant),
-            usd_per_1000: self.usd_per_1000(contestant, cost),
+            usd_per_1000: contestant.usd_per_1000(cost),
             labels: confusion
                 .as_ref()
                 .map(Confusion::per_label)

@@ -11,7 +11,8 @@ use crate::{
     Arm,
     action::Compare,
     arm::ControlKind,
-    evaluate::Timing, human::Design,
+    evaluate::Timing,
+    human::Design,
     label::LabelUsage,
     measure::{LoadRecord, teacher_load},
     train::Training,
@@ -128,7 +129,10 @@ impl Study {
                 .hosted
                 .get(&crate::compile::step_name(&Arm::Teacher))
                 .and_then(|(_, usage)| teacher_load(usage)),
-            judge: evidence.judging.as_ref().map(|judging| judging.study.clone()),
+            judge: evidence
+                .judging
+                .as_ref()
+                .map(|judging| judging.study.clone()),
             design: evidence.human.as_ref().map(|labels| labels.design(&ids)),
             notes,
         }
@@ -213,7 +217,7 @@ impl ArmStudy {
 impl Engine {
     /// `None` where nothing was answered.
     pub(crate) fn of(timing: &Timing) -> Option<Self> {
-        (timing.batch_rows > 0).then(|| Self {
+        (timing.batch_rows > 0).then_some(Self {
             batch_rows: timing.batch_rows,
             batch_seconds: timing.batch_seconds,
             threads: timing.threads,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use distill_chat::TaskKind;
 use distill_eval::stats;
 use distill_report::{
-    Agreement, Counted, DataSource, LabelFacts, LabelSource,
-    Lineage as ReportLineage, ModelSource, Spend, TrainingFacts, Unsettled,
+    Agreement, Counted, DataSource, LabelFacts, LabelSource, Lineage as ReportLineage, ModelSource,
+    Spend, TrainingFacts, Unsettled,
 };
 use serde_json::Value;
 
@@ -164,7 +164,12 @@ fn total_spend(lineage: &Lineage, teacher: &LabelUsage, inputs: &Inputs) -> Spen
 /// Dollars of the attempts that brought no answer and were charged all the same.
 fn failed_attempts_usd(usage: &LabelUsage) -> Option<f64> {
     let attempts = usage.spend.get("attempts")?.as_array()?;
-    let text = |group: &Value| group.get("outcome").and_then(Value::as_str).map(str::to_owned);
+    let text = |group: &Value| {
+        group
+            .get("outcome")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     attempts
         .iter()
         .filter(|group| text(group).as_deref() != Some("answered"))
