@@ -204,11 +204,7 @@ fn complete_task(spec: &ResolvedSpec, train: &Resolved) -> Result<TaskDefinition
 
 fn teacher_of(pipeline: &str, teacher: &TeacherSpec) -> Teacher {
     Teacher {
-        chain: teacher
-            .models
-            .iter()
-            .map(model_reference)
-            .collect(),
+        chain: teacher.models.iter().map(model_reference).collect(),
         budget_usd: teacher.budget_usd,
         concurrency: teacher.concurrency,
         temperature: teacher.temperature,
@@ -260,9 +256,7 @@ pub(crate) fn simulator_of(simulate: &spec::SimulateSpec) -> SimulatorSettings {
             .models
             .into_iter()
             .map(|model| ModelSettings {
-                accuracy: simulate
-                    .cheap_accuracy
-                    .filter(|_| model.name == "cheap"),
+                accuracy: simulate.cheap_accuracy.filter(|_| model.name == "cheap"),
                 ..model
             })
             .collect(),

@@ -56,9 +56,7 @@ impl StepRunner<Action> for Steps {
                 Action::NoiseFloor(floor) => {
                     judging::run_noise_floor(&teachers, floor, &work, &context).await
                 }
-                Action::Judge(judge) => {
-                    judging::run_judge(&teachers, judge, &work, &context).await
-                }
+                Action::Judge(judge) => judging::run_judge(&teachers, judge, &work, &context).await,
                 Action::Measure(measure) => run_measure(measure, &work, &context).await,
                 Action::External(external) => {
                     let examples = external
@@ -97,11 +95,12 @@ fn compute(work: &Work<Action>, context: &StepContext) -> Result<Outcome, StepFa
         Action::Repeat(repeat) => judging::run_repeat(repeat, work, context),
         Action::Compare(settings) => run_compare(settings, work),
         Action::Report(lineage) => run_report(lineage, work),
-        Action::Smoke(_) | Action::Label(_) | Action::Measure(_) | Action::External(_)
+        Action::Smoke(_)
+        | Action::Label(_)
+        | Action::Measure(_)
+        | Action::External(_)
         | Action::NoiseFloor(_)
-        | Action::Judge(_) => {
-            Err(StepFailure::bug("an asking step was sent to compute"))
-        }
+        | Action::Judge(_) => Err(StepFailure::bug("an asking step was sent to compute")),
     }
 }
 

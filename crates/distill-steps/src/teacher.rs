@@ -131,24 +131,19 @@ impl Teacher {
                     day: Some(crate::prices::day()),
                     ..model.options()
                 };
-                Target::resolve(
-                    &model.vendor,
-                    &model.model,
-                    &options,
-                    environment.as_ref(),
-                )
-                .map_err(|error| {
-                    let hint = error.hint();
-                    let failure = StepFailure::bad_input(format!(
-                        "teacher `{}` cannot be asked",
-                        model.name()
-                    ))
-                    .caused_by(error);
-                    match hint {
-                        Some(hint) => failure.hint(hint),
-                        None => failure,
-                    }
-                })
+                Target::resolve(&model.vendor, &model.model, &options, environment.as_ref())
+                    .map_err(|error| {
+                        let hint = error.hint();
+                        let failure = StepFailure::bad_input(format!(
+                            "teacher `{}` cannot be asked",
+                            model.name()
+                        ))
+                        .caused_by(error);
+                        match hint {
+                            Some(hint) => failure.hint(hint),
+                            None => failure,
+                        }
+                    })
             })
             .collect()
     }

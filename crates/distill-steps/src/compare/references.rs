@@ -19,9 +19,7 @@ pub(super) type References = BTreeMap<String, (String, ExpectedBy)>;
 ///
 /// # Errors
 /// A [`StepFailure`] when no row has any.
-pub(super) fn references(
-    evidence: &Evidence,
-) -> Result<(References, Vec<String>), StepFailure> {
+pub(super) fn references(evidence: &Evidence) -> Result<(References, Vec<String>), StepFailure> {
     let teacher: BTreeMap<&str, &str> = evidence
         .hosted
         .get(&crate::compile::step_name(&Arm::Teacher))
@@ -50,7 +48,10 @@ pub(super) fn references(
             .hint("name the column with the right answers in `evals.gold`, or give a `teacher`"));
     }
     let rows: BTreeSet<&str> = evidence.rows.iter().map(|row| row.id.as_str()).collect();
-    let strangers = human.keys().filter(|id| !rows.contains(id.as_str())).count();
+    let strangers = human
+        .keys()
+        .filter(|id| !rows.contains(id.as_str()))
+        .count();
     let notes = (strangers > 0)
         .then(|| {
             format!("{strangers} human answers of `evals.human` are about rows that are not among the test rows, and were left out")
