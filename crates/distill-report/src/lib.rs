@@ -31,7 +31,8 @@ pub use model::{
     ConfusionFacts, Corrected, CostInputs, CostModel, Counted, CurveFacts, CurveFactsPoint,
     DataFacts, DataSource, Difference, EnergyFacts, EnergySource, EvalDuplicate, JudgeFacts,
     JudgePair, JudgeScore, LabelConflict, LabelFacts, LabelNoiseFacts, LabelSource, LabelSuspect,
-    LeakedRow, Lineage, LoadFacts, ModelSource, NoiseFloorFacts, OneOff, PriceAge, Regression,
-    Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA, Sensitivity,
-    SharedText, Slice, Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts, Unsettled,
+    LeakedRow, Lineage, LoadFacts, ModelSource, NoiseFloorFacts, OneOff, OtherSpend, PriceAge,
+    Regression, Regressions, ReliabilityBin, Removal, RepeatFacts, Role, RunReport, SCHEMA,
+    Sensitivity, SharedText, Slice, Speed, Spend, Spread, StudentCost, TaskFacts, TrainingFacts,
+    Unsettled,
 };

@@ -20,7 +20,7 @@ pub use evidence::{
 };
 pub use facts::{
     Agreement, Counted, DataFacts, DataSource, LabelFacts, LabelSource, LeakedRow, Lineage,
-    ModelSource, Removal, SharedText, Spend, TrainingFacts, Unsettled,
+    ModelSource, OtherSpend, Removal, SharedText, Spend, TrainingFacts, Unsettled,
 };
 pub use judge::{Corrected, JudgeFacts, JudgePair, JudgeScore};
 pub use load::{Arrival, EnergyFacts, EnergySource, LoadFacts, PriceAge, Sensitivity, Spread};

@@ -240,6 +240,11 @@ fn spend() -> Spend {
         }],
         input_tokens: Some(81_234),
         output_tokens: Some(4321),
+        beside: vec![crate::OtherSpend {
+            what: "answers of simulated/cheap".to_owned(),
+            settled_usd: Some(0.004_9),
+            simulated: true,
+        }],
     }
 }
 
@@ -366,6 +371,7 @@ pub(crate) fn full() -> RunReport {
         labels_usd: Some(0.2634),
         failed_attempts_usd: Some(0.0031),
         judge_usd: Some(0.0),
+        cheaper_usd: Some(0.0),
         teacher_accuracy: Some(0.94),
         teacher_tokens_per_answer: Some(240.0),
         controls_training_seconds: Some(82.6),

@@ -15,7 +15,7 @@ use crate::{
     curate,
     evaluate::{self, Answerer, ConstantAnswerer, Evaluate},
     human::read_labels,
-    label,
+    label::{self, LabelUsage},
     measure::{self, Measure},
     rows::{AnswerRow, Example, Row, read_json, read_lines, write_json, write_lines},
     smoke,
@@ -364,11 +364,8 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
         ),
         training,
         labelling,
-        teacher_usage: work
-            .inputs
-            .get("usage:teacher")
-            .map(|path| read_json(path))
-            .transpose()?,
+        teacher_usage: usage_of(work, "usage:teacher")?,
+        noise_usage: usage_of(work, "usage:noise-floor")?,
         additions: additions(work)?,
         run: work.run.to_string(),
     };
@@ -385,6 +382,11 @@ fn run_report(lineage: &Lineage, work: &Work<Action>) -> Result<Outcome, StepFai
     Ok(outcome(
         json!({ "decision": report.recommendation.verdict.decision.to_string() }),
     ))
+}
+
+fn usage_of(work: &Work<Action>, port: &str) -> Result<Option<LabelUsage>, StepFailure> {
+    let path = work.inputs.get(port);
+    path.map(|path| read_json(path)).transpose()
 }
 
 /// What other steps found for the report alone: every input whose port begins with `addition:`.

@@ -10,8 +10,8 @@ use distill_pipeline::{
 };
 use distill_report::{
     AcceptFacts, CostModel, DataFacts, EnergyFacts, EvalDuplicate, JudgeFacts, LabelConflict,
-    LabelFacts, LabelNoiseFacts, Lineage as ReportLineage, LoadFacts, NoiseFloorFacts, PriceAge,
-    RunReport, SCHEMA, Spend, TaskFacts, TrainingFacts,
+    LabelFacts, LabelNoiseFacts, Lineage as ReportLineage, LoadFacts, NoiseFloorFacts, OtherSpend,
+    PriceAge, RunReport, SCHEMA, Spend, TaskFacts, TrainingFacts,
 };
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize};
@@ -163,13 +163,17 @@ impl Additions {
     }
 }
 
+/// What the judges' account is called.
+const JUDGES: &str = "judging";
+
 /// Puts the report together. Depends on nothing but its arguments.
 pub(crate) fn assemble(document: &StudyDocument, findings: Findings) -> RunReport {
     let (study, facts) = (&document.comparison, &document.facts);
     let settings = &study.settings;
     let additions = facts.additions.clone();
     let simulated = study.teacher_simulated();
-    let cost = charged(findings.cost.clone(), facts);
+    let beside = beside(study, facts);
+    let cost = charged(findings.cost.clone(), facts, &beside);
     let next_command = next_command(&findings, &facts.lineage.run_id);
     let notes = notes(&findings, additions.notes, simulated);
     RunReport {
@@ -196,7 +200,7 @@ pub(crate) fn assemble(document: &StudyDocument, findings: Findings) -> RunRepor
                 .collect(),
             ..facts.labels.clone()
         }),
-        spend: facts.spend.clone(),
+        spend: facts.spend.clone().map(|spend| Spend { beside, ..spend }),
         training: facts.training.clone(),
         lineage: ReportLineage {
             next_command,
@@ -269,15 +273,35 @@ fn notes(findings: &Findings, more: Vec<String>, simulated: bool) -> Vec<String>
     notes
 }
 
+/// What other models than the teacher were paid, each from an account of its own.
+fn beside(study: &Study, facts: &Facts) -> Vec<OtherSpend> {
+    let cheaper = study.arms.iter().filter_map(|arm| {
+        let account = arm.account.as_ref()?;
+        matches!(arm.arm, Arm::Cheaper(_)).then(|| OtherSpend {
+            what: format!("answers of {}", arm.name),
+            settled_usd: account.settled_usd,
+            simulated: arm.simulated,
+        })
+    });
+    let judge = facts.additions.judge.iter().map(|judge| OtherSpend {
+        what: JUDGES.to_owned(),
+        settled_usd: judge.usd,
+        simulated: judge.simulated,
+    });
+    cheaper.chain(judge).collect()
+}
+
 /// The cost model with the whole job's one-off cost: the comparison saw the teacher's account as it
 /// stood when the test rows were answered, and no judge's.
-fn charged(cost: CostModel, facts: &Facts) -> CostModel {
+fn charged(cost: CostModel, facts: &Facts, beside: &[OtherSpend]) -> CostModel {
     let labels = facts.spend.as_ref().map_or(0.0, |spend| spend.settled_usd);
     let judge = match &facts.additions.judge {
         Some(judge) => judge.usd,
         None => Some(0.0),
     };
-    cost.with_one_off(Some(labels), facts.failed_attempts_usd, judge)
+    let cheaper = beside.iter().filter(|other| other.what != JUDGES);
+    let cheaper = cheaper.map(|other| other.settled_usd).sum();
+    cost.with_one_off(Some(labels), facts.failed_attempts_usd, judge, cheaper)
 }
 
 /// Every model once, though several arms ask it.

@@ -45,6 +45,16 @@ pub(super) fn spend(report: &RunReport) -> Option<Section> {
             number::count(failed.count)
         ))
     }));
+    items.extend(spend.beside.iter().map(|other| {
+        Line::marked(
+            format!(
+                "beside it, {}: {}",
+                other.what,
+                or_missing(other.settled_usd, number::usd)
+            ),
+            other.simulated,
+        )
+    }));
     let mut blocks = vec![Block::Items(items)];
     if !spend.unsettled.is_empty() {
         let mut table = Table::new(
@@ -94,7 +104,7 @@ pub(super) fn model(report: &RunReport) -> Option<Section> {
         blocks.extend(capacity(cost).map(Block::Items));
         blocks.push(Block::Table(one_off(cost)));
         blocks.push(text(
-            "The one-off cost holds all that the teacher was paid (labels, failed attempts, its answers to the test rows), the judge, and the training of every student of the run; the controls only explain and are not counted. Training is priced as hours of the serving machine.",
+            "The one-off cost holds all that the teacher was paid (labels, failed attempts, its answers to the test rows), the judge, the cheaper models that were compared, and the training of every student of the run; the controls only explain and are not counted. Training is priced as hours of the serving machine.",
         ));
     }
     blocks.extend(sensitivity(report).map(Block::Table));
@@ -165,9 +175,10 @@ fn one_off(cost: &CostModel) -> Table {
             "student",
             ">one-off $",
             ">teacher",
-            ">of it failed attempts",
+            ">of it failed",
             ">judge",
-            ">own training",
+            ">cheaper models",
+            ">training",
             ">other students",
             ">controls (not counted)",
             ">break-even requests",
@@ -185,6 +196,7 @@ fn one_off(cost: &CostModel) -> Table {
             mark(usd(paid.labels_usd)),
             mark(usd(paid.failed_attempts_usd)),
             mark(usd(paid.judge_usd)),
+            mark(usd(paid.cheaper_usd)),
             cell(usd(paid.training_usd)),
             cell(usd(paid.search_usd)),
             cell(usd(paid.controls_usd)),

@@ -15,6 +15,8 @@ use crate::{
 /// Tables with more rows than this are folded, and scroll sideways on a phone; shorter ones become
 /// cards there.
 const LONG: usize = 20;
+/// Tables with more columns than this are set smaller, to fit beside each other on a page.
+const WIDE: usize = 8;
 /// Cases that are open at once.
 const OPEN_CASES: usize = 6;
 
@@ -280,9 +282,14 @@ fn grid(table: &Table) -> String {
     } else {
         "cards"
     };
+    let wide = if table.columns.len() > WIDE {
+        " wide"
+    } else {
+        ""
+    };
     let caption = escape(&table.caption);
     let grid = format!(
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table class=\"{kind}\"><caption>{caption}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>\n",
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\"><table class=\"{kind}{wide}\"><caption>{caption}</caption><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>\n",
         head.concat(),
         body.concat()
     );

@@ -73,6 +73,9 @@ pub struct OneOff {
     /// The part of `labels_usd` that went to attempts without a usable answer.
     pub failed_attempts_usd: Option<f64>,
     pub judge_usd: Option<f64>,
+    /// The answers of cheaper hosted models that were compared.
+    #[serde(default)]
+    pub cheaper_usd: Option<f64>,
     /// This student's training, as hours of the serving machine.
     pub training_usd: Option<f64>,
     /// The training of the run's other students: what the search for this one took.
@@ -98,6 +101,8 @@ pub struct CostInputs {
     pub failed_attempts_usd: Option<f64>,
     /// `Some(0.0)` when no judge was asked.
     pub judge_usd: Option<f64>,
+    /// `Some(0.0)` when no cheaper model was compared.
+    pub cheaper_usd: Option<f64>,
     /// Seconds of all controls' training.
     pub controls_training_seconds: Option<f64>,
 }
@@ -157,12 +162,14 @@ impl CostModel {
         labels_usd: Option<f64>,
         failed_attempts_usd: Option<f64>,
         judge_usd: Option<f64>,
+        cheaper_usd: Option<f64>,
     ) -> Self {
         for student in &mut self.students {
             student.one_off = OneOff {
                 labels_usd,
                 failed_attempts_usd,
                 judge_usd,
+                cheaper_usd,
                 ..student.one_off
             };
             student.one_off_usd = student.one_off.total_usd();
@@ -255,6 +262,7 @@ fn one_off(inputs: &CostInputs, candidate: &CandidateCost) -> OneOff {
         labels_usd: inputs.labels_usd,
         failed_attempts_usd: inputs.failed_attempts_usd,
         judge_usd: inputs.judge_usd,
+        cheaper_usd: inputs.cheaper_usd,
         training_usd: training_usd(inputs, candidate.training_seconds),
         search_usd: others.map(|others| others.iter().sum()),
         controls_usd: training_usd(inputs, inputs.controls_training_seconds),
@@ -264,7 +272,8 @@ fn one_off(inputs: &CostInputs, candidate: &CandidateCost) -> OneOff {
 impl OneOff {
     /// Absent when any counted part is: a sum with a hole would be too small.
     pub fn total_usd(&self) -> Option<f64> {
-        Some(self.labels_usd? + self.judge_usd? + self.training_usd? + self.search_usd?)
+        let models = self.labels_usd? + self.judge_usd? + self.cheaper_usd?;
+        Some(models + self.training_usd? + self.search_usd?)
     }
 }
 

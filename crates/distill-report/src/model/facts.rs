@@ -132,6 +132,20 @@ pub struct Spend {
     pub unsettled: Vec<Unsettled>,
     pub input_tokens: Option<u64>,
     pub output_tokens: Option<u64>,
+    /// What other models of the run were paid, each from an account of its own: cheaper models that
+    /// were compared, judges. Not in `settled_usd`.
+    #[serde(default)]
+    pub beside: Vec<OtherSpend>,
+}
+
+/// What a model besides the teacher was paid.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtherSpend {
+    pub what: String,
+    /// `None` where its price is not known.
+    pub settled_usd: Option<f64>,
+    pub simulated: bool,
 }
 
 impl Spend {

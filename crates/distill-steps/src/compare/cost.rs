@@ -27,6 +27,7 @@ impl Contest<'_> {
                 None => Some(0.0),
             },
             failed_attempts_usd: account.and_then(|account| account.failed_attempts_usd),
+            cheaper_usd: self.cheaper_usd(),
             judge_usd: match &self.study.judge {
                 Some(judge) => judge.usd,
                 None => Some(0.0),
@@ -45,6 +46,14 @@ impl Contest<'_> {
             accuracy: self.accuracy(student),
             tokens_per_answer: tokens_per_answer(student),
         }
+    }
+
+    /// What the cheaper models' answers cost; nothing where none was asked.
+    fn cheaper_usd(&self) -> Option<f64> {
+        let arms = self.study.arms.iter();
+        arms.filter(|arm| matches!(arm.arm, Arm::Cheaper(_)))
+            .map(|arm| arm.account.as_ref()?.settled_usd)
+            .sum()
     }
 
     /// The share of right answers, where the metric of the verdict is one.

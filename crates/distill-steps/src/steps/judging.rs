@@ -1,6 +1,6 @@
 //! The steps that ask about the test rows beyond the arms' own answers: the noise floor and judges.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use distill_eval::Settings;
 use distill_pipeline::record::Level;
@@ -36,8 +36,9 @@ pub(super) async fn run_noise_floor(
     let gateway = teachers
         .connect(&floor.ask.teacher, &task, &known_rows(work)?, context)
         .await?;
+    let started = Instant::now();
     let drawn = noise::draw(&rows, floor.rows, floor.seed);
-    let second = label::ask_again(
+    let asked = label::ask_again(
         &gateway,
         &floor.ask.teacher,
         &task,
@@ -45,8 +46,10 @@ pub(super) async fn run_noise_floor(
         noise::SECOND,
         context,
     )
-    .await?
-    .answers;
+    .await?;
+    let usage = label::usage(&gateway, &asked, started.elapsed().as_secs_f64())?;
+    write_json(work.output("usage"), &usage)?;
+    let second = asked.answers;
     let first: Vec<AnswerRow> = read_lines(work.input("answers"))?;
     let simulated =
         floor.ask.teacher.chain.iter().any(|model| {

@@ -34,6 +34,8 @@ pub(crate) struct Inputs {
     pub training: BTreeMap<String, Training>,
     pub labelling: Option<(Vec<AnswerRow>, LabelUsage)>,
     pub teacher_usage: Option<LabelUsage>,
+    /// Of the teacher asked a second time.
+    pub noise_usage: Option<LabelUsage>,
     pub additions: Additions,
     pub run: String,
 }
@@ -138,10 +140,9 @@ fn same_answer(one: &str, other: &str, kind: TaskKind) -> bool {
         || (kind == TaskKind::Extract && parsed(one).is_some() && parsed(one) == parsed(other))
 }
 
-/// The whole job's account. Labelling and the teacher's own answers share one, and run side by side:
-/// the one that ended last saw every attempt.
+/// The whole job's account. Labelling, the teacher's own answers and its second ones share one, and
+/// run side by side: the one that ended last saw every attempt.
 fn account<'a>(teacher: &'a LabelUsage, inputs: &'a Inputs) -> &'a LabelUsage {
-    let labelling = inputs.labelling.as_ref().map(|(_, usage)| usage);
     let sent = |usage: &LabelUsage| -> u64 {
         let groups = usage.spend.get("attempts").and_then(Value::as_array);
         groups
@@ -150,14 +151,24 @@ fn account<'a>(teacher: &'a LabelUsage, inputs: &'a Inputs) -> &'a LabelUsage {
             .filter_map(|group| number(group, "attempts"))
             .sum()
     };
-    labelling
-        .filter(|usage| sent(usage) > sent(teacher))
-        .unwrap_or(teacher)
+    others(inputs).fold(teacher, |last, usage| {
+        if sent(usage) > sent(last) {
+            usage
+        } else {
+            last
+        }
+    })
+}
+
+/// What the teacher was asked beside the test rows.
+fn others(inputs: &Inputs) -> impl Iterator<Item = &LabelUsage> {
+    let labelling = inputs.labelling.iter().map(|(_, usage)| usage);
+    labelling.chain(&inputs.noise_usage)
 }
 
 fn total_spend(lineage: &Lineage, teacher: &LabelUsage, inputs: &Inputs) -> Spend {
-    let labelling = inputs.labelling.as_ref().map(|(_, usage)| usage);
-    let from_journal = teacher.from_journal + labelling.map_or(0, |usage| usage.from_journal);
+    let others: usize = others(inputs).map(|usage| usage.from_journal).sum();
+    let from_journal = teacher.from_journal + others;
     spend(lineage, account(teacher, inputs), from_journal)
 }
 
@@ -237,6 +248,7 @@ fn spend(lineage: &Lineage, usage: &LabelUsage, journal_hits: usize) -> Spend {
             .collect(),
         input_tokens: spend.get("usage").and_then(|usage| number(usage, "input")),
         output_tokens: spend.get("usage").and_then(|usage| number(usage, "output")),
+        beside: Vec::new(),
     }
 }
 

@@ -25,7 +25,8 @@ fn inputs(answers_per_second: f64) -> CostInputs {
         ],
         labels_usd: Some(1.0),
         failed_attempts_usd: Some(0.25),
-        judge_usd: Some(0.5),
+        judge_usd: Some(0.3),
+        cheaper_usd: Some(0.2),
         controls_training_seconds: Some(72.0),
     }
 }
@@ -97,6 +98,7 @@ fn what_was_not_measured_is_missing_and_not_zero() {
             one_off: OneOff {
                 failed_attempts_usd: Some(0.25),
                 judge_usd: Some(0.5),
+                cheaper_usd: Some(0.0),
                 // No other student was trained.
                 search_usd: Some(0.0),
                 controls_usd: Some(0.002),
@@ -179,12 +181,13 @@ fn a_later_account_gives_what_it_would_have_given_at_once() {
     let first = CostModel::compute(&CostInputs {
         labels_usd: Some(0.4),
         judge_usd: Some(0.0),
+        cheaper_usd: Some(0.0),
         failed_attempts_usd: None,
         ..inputs(50.0)
     });
-    let whole = first.with_one_off(Some(1.0), Some(0.25), Some(0.5));
+    let whole = first.with_one_off(Some(1.0), Some(0.25), Some(0.3), Some(0.2));
     assert_eq!(whole, CostModel::compute(&inputs(50.0)));
-    let open = whole.with_one_off(Some(1.0), None, None);
+    let open = whole.with_one_off(Some(1.0), None, None, Some(0.0));
     assert_eq!(open.students[0].one_off_usd, None);
     assert_eq!(open.students[0].break_even_days, None);
 }

@@ -77,6 +77,7 @@ impl Layout<'_> {
             .asking(StepNode::new(NOISE_STEP, Action::NoiseFloor(floor)))
             .input("answers", ANSWERS, "evaluate:teacher", "answers")
             .output("answers", ANSWERS)
+            .output("usage", FACTS)
             .output("addition", FACTS);
         let mut nodes = Vec::new();
         for arm in arms.iter().filter(|arm| matches!(arm, Arm::Student(_))) {
@@ -204,7 +205,9 @@ impl Layout<'_> {
             node = node.input("addition:judge", FACTS, JUDGE_STEP, "addition");
         }
         if self.teacher.is_some() && self.spec.evals.noise_floor > 0 {
-            node = node.input("addition:noise-floor", FACTS, NOISE_STEP, "addition");
+            node = node
+                .input("addition:noise-floor", FACTS, NOISE_STEP, "addition")
+                .input("usage:noise-floor", FACTS, NOISE_STEP, "usage");
         }
         node
     }
