@@ -300,7 +300,9 @@ fn charged(cost: CostModel, facts: &Facts, beside: &[OtherSpend]) -> CostModel {
         None => Some(0.0),
     };
     let cheaper = beside.iter().filter(|other| other.what != JUDGES);
-    let cheaper = cheaper.map(|other| other.settled_usd).sum();
+    let cheaper = cheaper.map(|other| other.settled_usd).sum::<Option<f64>>();
+    // A sum of nothing is −0.0, which would be shown as such.
+    let cheaper = cheaper.map(|usd| usd + 0.0);
     cost.with_one_off(Some(labels), facts.failed_attempts_usd, judge, cheaper)
 }
 

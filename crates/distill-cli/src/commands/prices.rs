@@ -198,7 +198,10 @@ fn details(row: &PriceRow) -> Vec<String> {
         })
         .collect();
     if let Some(batch) = row.batch {
-        lines.push(format!("batch: input {}, output {}", batch.input, batch.output));
+        lines.push(format!(
+            "batch: input {}, output {}",
+            batch.input, batch.output
+        ));
     }
     let holds = match (&row.from, &row.to) {
         (Some(from), Some(to)) => Some(format!("holds from {from} until {to}")),

@@ -77,7 +77,10 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failur
 /// Writes the files that a CI system asked for.
 pub(super) fn write_ci_files(files: &CiFiles, report: &RunReport) -> Result<(), Failure> {
     let wanted = [
-        (&files.junit, distill_report::junit as fn(&RunReport) -> String),
+        (
+            &files.junit,
+            distill_report::junit as fn(&RunReport) -> String,
+        ),
         (&files.summary, distill_report::summary),
     ];
     for (path, render) in wanted {

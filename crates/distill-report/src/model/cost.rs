@@ -264,7 +264,8 @@ fn one_off(inputs: &CostInputs, candidate: &CandidateCost) -> OneOff {
         judge_usd: inputs.judge_usd,
         cheaper_usd: inputs.cheaper_usd,
         training_usd: training_usd(inputs, candidate.training_seconds),
-        search_usd: others.map(|others| others.iter().sum()),
+        // A sum of nothing is −0.0, which would be shown as such.
+        search_usd: others.map(|others| others.iter().sum::<f64>() + 0.0),
         controls_usd: training_usd(inputs, inputs.controls_training_seconds),
     }
 }

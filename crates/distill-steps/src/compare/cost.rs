@@ -53,7 +53,8 @@ impl Contest<'_> {
         let arms = self.study.arms.iter();
         arms.filter(|arm| matches!(arm.arm, Arm::Cheaper(_)))
             .map(|arm| arm.account.as_ref()?.settled_usd)
-            .sum()
+            .sum::<Option<f64>>()
+            .map(|usd| usd + 0.0)
     }
 
     /// The share of right answers, where the metric of the verdict is one.

@@ -97,8 +97,8 @@ fn what_was_not_measured_is_missing_and_not_zero() {
             candidate: "nano".into(),
             one_off: OneOff {
                 failed_attempts_usd: Some(0.25),
-                judge_usd: Some(0.5),
-                cheaper_usd: Some(0.0),
+                judge_usd: Some(0.3),
+                cheaper_usd: Some(0.2),
                 // No other student was trained.
                 search_usd: Some(0.0),
                 controls_usd: Some(0.002),
