@@ -115,7 +115,8 @@ pub fn compare(
 ///
 /// `groups` holds the group of each row that has one, by id: rows of one group are drawn together.
 /// Right and wrong in groups is compared this way, too, since Tango's interval and `McNemar`'s test
-/// take every row for itself. The order of the rows does not matter.
+/// take every row for itself. The order of the rows does not matter. A score that is not a number
+/// is no score.
 ///
 /// # Errors
 /// When the two sides are not answers to the same rows.
@@ -130,7 +131,8 @@ pub fn compare_values(
     let all = pairs.len();
     let (mut ids, mut values) = (Vec::new(), (Vec::new(), Vec::new()));
     for (candidate, baseline) in pairs {
-        if let (Some(first), Some(second)) = (candidate.score.value(), baseline.score.value()) {
+        let known = |row: &ScoredRow| row.score.value().filter(|value| value.is_finite());
+        if let (Some(first), Some(second)) = (known(candidate), known(baseline)) {
             ids.push(candidate.id.as_str());
             values.0.push(first);
             values.1.push(second);

@@ -103,7 +103,13 @@ fn verdicts(candidates: &[Candidate<'_>]) -> Vec<CandidateVerdict> {
             if !input.can_replace() {
                 return None;
             }
-            input.comparison?.noninferiority_p(input.margin)
+            let p = input.comparison?.noninferiority_p(input.margin)?;
+            // The claim has to hold with the missing answers counted against the candidate, too.
+            let worst = input.at_worst.map(|worst| {
+                let worst = worst.noninferiority_p(input.margin);
+                worst.unwrap_or(1.0)
+            });
+            Some(worst.map_or(p, |worst| worst.max(p)))
         })
         .collect();
     let known: Vec<f64> = p.iter().copied().flatten().collect();

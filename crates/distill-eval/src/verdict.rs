@@ -2,11 +2,11 @@
 //!
 //! # What the rows may and may not do
 //!
-//! The judged rows decide once and select nothing: no hyperparameter, no threshold, no learning
-//! curve is chosen on them. [`Decision::MoreData`] reads the candidate's distance from the margin
-//! off the judged rows and the slope off a curve that was measured on other rows; it is a forecast,
-//! not a test, and the run that follows it should be judged on fresh rows, since a second look at
-//! the same rows is one more chance to pass by luck that nothing here corrects for.
+//! The judged rows decide once and select nothing: no hyperparameter, no threshold, no size of a
+//! training set is chosen on them. [`Decision::MoreData`] reads both the candidate's distance from
+//! the margin and the slope of its learning curve off rows that are judged: it is a forecast, not a
+//! test, and it is never a pass. The run that follows it should be judged on fresh rows, since a
+//! second look at the same rows is one more chance to pass by luck that nothing here corrects for.
 //!
 //! All candidates of one run are one family ([`recommend`](crate::recommend)).
 
@@ -85,6 +85,10 @@ pub struct DecisionInput<'a> {
     pub candidate: &'a str,
     /// Candidate against teacher on the same rows; `None` when no teacher answered them.
     pub comparison: Option<&'a Comparison>,
+    /// The same with every answer that never arrived counted against the candidate: its own as
+    /// wrong, the teacher's as right. `None` where each row has both answers. A candidate must not
+    /// gain from the rows on which it says nothing, so what passes must pass here, too.
+    pub at_worst: Option<&'a Comparison>,
     /// The loss that is accepted, as a share of the full score.
     pub margin: f64,
     /// Of the two-sided interval of the difference.

@@ -30,14 +30,17 @@ mod records;
 mod references;
 mod regressions;
 mod scorers;
+mod seal;
 mod study;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unanswered;
 
 pub(crate) use folder::{read_samples, write_samples};
 pub(crate) use judged::{JudgeStudy, Judging};
 pub(crate) use records::{Evidence, Samples, answered_again, collect, column_text};
 pub(crate) use scorers::{primary_name, primary_scorer_name};
+pub(crate) use seal::{Seal, seal, unbroken};
 pub(crate) use study::{ArmStudy, CascadeStudy, Study};
 
 use references::Standing;
@@ -76,6 +79,7 @@ pub(crate) fn compare(study: &Study, samples: &Samples) -> Result<Findings, Step
     let mut contestants = Vec::new();
     for arm in &study.arms {
         let records = records_of(arm, samples)?;
+        same_rows(study, samples, arm, records)?;
         contestants.push(Contestant::new(arm, records, &task, &scorers, &standing));
     }
     let contest = Contest {
@@ -143,6 +147,48 @@ fn records_of<'a>(arm: &ArmStudy, samples: &'a Samples) -> Result<&'a [SampleRec
             "a report's folder holds `samples/` with a file of every arm that `study.json` names",
         )
     })
+}
+
+/// Arms are held against each other place by place.
+fn same_rows(
+    study: &Study,
+    samples: &Samples,
+    arm: &ArmStudy,
+    records: &[SampleRecord],
+) -> Result<(), StepFailure> {
+    let Some(first) = study.arms.first() else {
+        return Ok(());
+    };
+    let asked = records_of(first, samples)?;
+    let what = |record: &SampleRecord| {
+        (
+            record.id.clone(),
+            record.expected.clone(),
+            record.expected_by,
+            record.group.clone(),
+        )
+    };
+    let other = asked
+        .iter()
+        .zip(records)
+        .find(|(one, other)| what(one) != what(other));
+    if asked.len() == records.len() && other.is_none() {
+        return Ok(());
+    }
+    let example = other.map_or_else(String::new, |(one, other)| {
+        format!(
+            ": where the one has row `{}`, the other has row `{}`, or another reference or group of it",
+            one.id, other.id
+        )
+    });
+    Err(StepFailure::bad_input(format!(
+        "the records of `{}` ({} rows) and `{}` ({} rows) are not about the same rows in the same order{example}",
+        first.name,
+        asked.len(),
+        arm.name,
+        records.len()
+    ))
+    .hint("make the report again with `distill run`: arms can be compared on the same rows only"))
 }
 
 /// One arm with its records and scores, of the rows that the figures are made on.

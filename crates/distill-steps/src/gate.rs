@@ -48,12 +48,7 @@ impl Gate {
                 })
         };
         let (bundle, bundle_hash) = artifact(&format!("train:{}", step_name(&arm)), "student")?;
-        let mut study: Study = read_json(&artifact("compare", "study")?.0)?;
-        study
-            .arms
-            .retain(|found| found.arm == arm || found.arm == Arm::Teacher);
-        // The student alone is released: what a cascade makes of it is no part of this gate.
-        study.cascades.clear();
+        let study: Study = read_json(&artifact("compare", "study")?.0)?;
         let samples = read_samples(&artifact("compare", "samples")?.0, &study)?;
         Ok(Self {
             student: student.to_owned(),
@@ -70,7 +65,9 @@ impl Gate {
         self.rows.len()
     }
 
-    /// Asks `model` about every test row, in the words of the task, and decides again.
+    /// Asks `model` about every test row, in the words of the task, and decides again: about this
+    /// student, in the company of all candidates of the run. Tried alone it would pass more easily
+    /// than in the run, which is how the luckiest of several would get through.
     ///
     /// # Errors
     /// A [`StepFailure`] when a row cannot be rendered or answered.
@@ -101,8 +98,19 @@ impl Gate {
             &predictions,
             &timing,
         )?;
-        Ok(compare(&self.study, &self.samples)?.recommendation.verdict)
+        decided(&self.study, &self.samples, &self.student)
     }
+}
+
+/// The verdict on one student of a comparison.
+fn decided(study: &Study, samples: &Samples, student: &str) -> Result<Verdict, StepFailure> {
+    compare(study, samples)?
+        .recommendation
+        .candidates
+        .into_iter()
+        .find(|candidate| candidate.name == student)
+        .map(|candidate| candidate.verdict)
+        .ok_or_else(|| StepFailure::bug(format!("the comparison has no candidate `{student}`")))
 }
 
 /// Whether a verdict lets a student alone replace the teacher. A cascade does not, nor does another
@@ -145,3 +153,6 @@ async fn ask(
         reason: None,
     })
 }
+
+#[cfg(test)]
+mod tests;

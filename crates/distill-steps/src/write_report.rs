@@ -103,6 +103,9 @@ pub(crate) struct StudyDocument {
     pub schema: u32,
     pub comparison: Study,
     pub facts: Facts,
+    /// Of the records beside it, as they were written.
+    #[serde(default, skip_serializing_if = "compare::Seal::is_empty")]
+    pub sealed: compare::Seal,
 }
 
 impl StudyDocument {
@@ -111,6 +114,7 @@ impl StudyDocument {
             schema: STUDY_SCHEMA,
             comparison,
             facts,
+            sealed: compare::Seal::new(),
         }
     }
 }
@@ -350,8 +354,30 @@ pub(crate) fn write(
     folder: &Path,
 ) -> Result<(), StepFailure> {
     write_forms(report, folder)?;
-    write_json(&folder.join(STUDY_FILE), document)?;
-    compare::write_samples(&folder.join(SAMPLES_FOLDER), &document.comparison, samples)
+    write_evidence(document, samples, folder)
+}
+
+/// Writes the records and, with their seal, what stands beside them.
+fn write_evidence(
+    document: &StudyDocument,
+    samples: &Samples,
+    folder: &Path,
+) -> Result<(), StepFailure> {
+    let records = folder.join(SAMPLES_FOLDER);
+    compare::write_samples(&records, &document.comparison, samples)?;
+    let sealed = StudyDocument {
+        sealed: compare::seal(&records, &document.comparison)?,
+        ..document.clone()
+    };
+    write_json(&folder.join(STUDY_FILE), &sealed)
+}
+
+/// Reads what [`write_evidence`] wrote; records that are others by now are refused.
+fn read_evidence(document: &StudyDocument, folder: &Path) -> Result<Samples, StepFailure> {
+    let records = folder.join(SAMPLES_FOLDER);
+    let samples = compare::read_samples(&records, &document.comparison)?;
+    compare::unbroken(&records, &document.comparison, &document.sealed)?;
+    Ok(samples)
 }
 
 /// Writes a report in every form into `folder`.
@@ -372,7 +398,7 @@ pub fn write_forms(report: &RunReport, folder: &Path) -> Result<(), StepFailure>
 /// verdict are computed anew, and none of the report's forms is read.
 ///
 /// # Errors
-/// A [`StepFailure`] that names the file that is missing or damaged.
+/// A [`StepFailure`] that names the file that is missing, damaged or changed.
 pub fn regenerate(folder: &Path) -> Result<RunReport, StepFailure> {
     let path = folder.join(STUDY_FILE);
     if !path.is_file() {
@@ -391,7 +417,7 @@ pub fn regenerate(folder: &Path) -> Result<RunReport, StepFailure> {
         ))
         .hint("use the version of distill that made the report: its lineage says which"));
     }
-    let samples = compare::read_samples(&folder.join(SAMPLES_FOLDER), &document.comparison)?;
+    let samples = read_evidence(&document, folder)?;
     let findings = compare::compare(&document.comparison, &samples)?;
     Ok(assemble(&document, findings))
 }
@@ -402,8 +428,7 @@ pub fn regenerate(folder: &Path) -> Result<RunReport, StepFailure> {
 /// A [`StepFailure`] that names the file.
 pub fn export(folder: &Path, to: &Path) -> Result<(), StepFailure> {
     let document: StudyDocument = read_json(&folder.join(STUDY_FILE))?;
-    let samples = compare::read_samples(&folder.join(SAMPLES_FOLDER), &document.comparison)?;
+    let samples = read_evidence(&document, folder)?;
     std::fs::create_dir_all(to).map_err(|error| crate::rows::cannot_write(to, error))?;
-    write_json(&to.join(STUDY_FILE), &document)?;
-    compare::write_samples(&to.join(SAMPLES_FOLDER), &document.comparison, &samples)
+    write_evidence(&document, &samples, to)
 }

@@ -281,3 +281,30 @@ fn people_correct_a_judge_that_favours_a_side() {
         (1000, None, None)
     );
 }
+
+#[test]
+fn a_score_that_is_not_a_number_is_left_out() {
+    let side = |first: f64| -> Vec<ScoredRow> {
+        (0..30)
+            .map(|index| ScoredRow {
+                id: format!("r{index:02}"),
+                score: Score::Value(if index == 0 {
+                    first
+                } else {
+                    f64::from(index % 3) / 2.0
+                }),
+            })
+            .collect()
+    };
+    let found = compare_values(
+        &side(f64::NAN),
+        &side(1.0),
+        Scale::default(),
+        &BTreeMap::new(),
+        &Settings::default(),
+    )
+    .unwrap();
+    assert_eq!((found.n, found.left_out), (29, 1));
+    assert_eq!(found.difference, Some(0.0));
+    assert!(found.interval.unwrap().low.is_finite());
+}

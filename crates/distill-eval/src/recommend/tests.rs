@@ -294,3 +294,19 @@ proptest::proptest! {
         proptest::prop_assert_eq!(first.candidates, second.candidates);
     }
 }
+
+#[test]
+fn the_family_is_corrected_with_the_missing_answers_counted_against_a_candidate() {
+    let (answered, worst) = (
+        comparison(2600, 120, 130, 150),
+        comparison(2600, 120, 160, 150),
+    );
+    let mut missing = candidate("nano", 5, &answered);
+    missing.input.at_worst = Some(&worst);
+    let found = recommend(&[missing]);
+    assert_eq!(
+        found.candidates[0].p_noninferior,
+        worst.noninferiority_p(0.03)
+    );
+    assert!(found.candidates[0].p_noninferior > answered.noninferiority_p(0.03));
+}

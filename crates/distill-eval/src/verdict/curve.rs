@@ -21,8 +21,10 @@ pub struct CurvePoint {
     pub interval: Option<Interval>,
 }
 
-/// The same candidate trained on growing shares of the rows, scored on rows that are not the
-/// verdict's.
+/// The same candidate trained on growing shares of the rows, every size scored on the same rows.
+/// They may be the verdict's: the curve forecasts and lets nothing pass. What the sizes have in
+/// common by sharing rows moves the curve up or down and not its slope, so the points' own errors,
+/// taken as independent, are on the safe side for it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LearningCurve {
     pub points: Vec<CurvePoint>,

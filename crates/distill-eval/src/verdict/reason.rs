@@ -33,11 +33,9 @@ fn settle(input: &DecisionInput<'_>, role: CandidateRole) -> (Decision, String) 
     }
     let margin = points(input.margin);
     if low > -input.margin {
-        within_limits(
-            input,
-            role,
-            &format!("{figures}, inside the margin of {margin}"),
-        )
+        let inside = format!("{figures}, inside the margin of {margin}");
+        unanswered(input, comparison, &inside)
+            .unwrap_or_else(|| within_limits(input, role, &inside))
     } else if high < -input.margin {
         more_data(input, comparison, role, &figures).unwrap_or_else(|| {
             (
@@ -57,6 +55,40 @@ fn settle(input: &DecisionInput<'_>, role: CandidateRole) -> (Decision, String) 
                     &format!("{figures}, and the margin of {margin} lies within that interval"),
                 )
             })
+    }
+}
+
+/// Good enough on the rows that both answered, but not once the others count against it.
+fn unanswered(
+    input: &DecisionInput<'_>,
+    comparison: &Comparison,
+    figures: &str,
+) -> Option<(Decision, String)> {
+    let worst = input.at_worst?;
+    let low = worst.gain_at(input.confidence).map(|(low, _)| low);
+    if low.is_some_and(|low| low > -input.margin) {
+        return None;
+    }
+    let rows = worst.n.saturating_sub(comparison.n);
+    let down_to = low.map_or_else(String::new, |low| {
+        format!(", and the difference could be down to {}", points(low))
+    });
+    Some((
+        undecided(None),
+        format!(
+            "{figures}; but {} more have no answer from {} or from the teacher: counted against {} they leave the margin open{down_to}; ask for the missing answers again.",
+            rows_text(rows),
+            input.candidate,
+            input.candidate,
+        ),
+    ))
+}
+
+fn rows_text(rows: usize) -> String {
+    if rows == 1 {
+        "1 row".to_owned()
+    } else {
+        format!("{} rows", count(rows))
     }
 }
 

@@ -342,3 +342,28 @@ fn a_curve_with_wide_intervals_supports_no_number() {
     assert!(projected.at_best < projected.train_rows && projected.train_rows < projected.at_worst);
     assert_eq!(with(100).rows_to_gain(0.05), None);
 }
+
+#[test]
+fn answers_that_never_arrived_cannot_bring_a_pass() {
+    let answered = comparison(2600, 120, 130, 150);
+    // 200 rows more, on which the candidate said nothing.
+    let worst = comparison(2600, 120, 330, 150);
+    let verdict = decide(&DecisionInput {
+        at_worst: Some(&worst),
+        ..input(&answered)
+    });
+    assert_eq!(verdict.decision, Decision::Undecided { eval_rows: None });
+    assert!(
+        verdict.reason.contains("inside the margin of 3.0 points; but 200 rows more have no answer from nano or from the teacher"),
+        "{}",
+        verdict.reason
+    );
+    // Three rows do not matter: the reason is the one of the rows that both answered.
+    let few = comparison(2600, 120, 133, 150);
+    let with_few = decide(&DecisionInput {
+        at_worst: Some(&few),
+        ..input(&answered)
+    });
+    assert_eq!(with_few, decide(&input(&answered)));
+    assert_eq!(with_few.decision, Decision::Replace);
+}

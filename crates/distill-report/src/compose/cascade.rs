@@ -1,5 +1,7 @@
 //! The student that asks the teacher when it is not sure, and what more training rows would bring.
 
+use distill_eval::Unit;
+
 use super::{capital, cell, metric_name, text};
 use crate::{
     CascadeFacts, RunReport,
@@ -82,7 +84,13 @@ fn table(report: &RunReport, metric: &str) -> Table {
             cell(&facts.student),
             mark(or_missing(facts.deferred_share, number::percent)),
             mark(value),
-            mark(or_missing(facts.observed_risk, number::percent)),
+            mark(or_missing(facts.observed_risk, |risk| {
+                let interval = facts.observed_risk_interval.as_ref();
+                let interval = interval
+                    .map(|interval| format!(" ({})", number::value_interval(Unit::Share, interval)))
+                    .unwrap_or_default();
+                format!("{}{interval}", number::percent(risk))
+            })),
             mark(or_missing(facts.usd_per_1000, number::usd)),
             mark(or_missing(facts.mean_ms, number::milliseconds)),
         ]);

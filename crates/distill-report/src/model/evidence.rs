@@ -37,6 +37,9 @@ pub struct CascadeFacts {
     /// Share of wrong answers among those that the student gives itself, on the eval rows.
     #[serde(default)]
     pub observed_risk: Option<f64>,
+    /// Wilson's.
+    #[serde(default)]
+    pub observed_risk_interval: Option<Interval>,
     pub usd_per_1000: Option<f64>,
     #[serde(default)]
     pub mean_ms: Option<f64>,

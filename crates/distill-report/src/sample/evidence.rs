@@ -84,6 +84,7 @@ pub(crate) fn cascade() -> CascadeFacts {
         accuracy_interval: wilson(right as usize, rows.len(), 0.95),
         deferred_share: Some(deferred),
         observed_risk: Some(wrong as f64 / own.len() as f64),
+        observed_risk_interval: wilson(wrong, own.len(), 0.95),
         usd_per_1000: Some(0.024 + 0.412 * deferred),
         mean_ms: Some(9.3 + 412.0 * deferred),
         reliability: ReliabilityBin::of(&stated, 8, 0.95),

@@ -23,6 +23,8 @@ struct Judged<'a> {
     name: &'a str,
     role: CandidateRole,
     against_teacher: Option<Comparison>,
+    /// The same with missing answers counted against the candidate.
+    at_worst: Option<Comparison>,
     against_floor: Option<Comparison>,
     measured: Aggregate,
     p95_ms: Option<f64>,
@@ -54,6 +56,7 @@ impl Contest<'_> {
                 input: DecisionInput {
                     candidate: judged.name,
                     comparison: judged.against_teacher.as_ref(),
+                    at_worst: judged.at_worst.as_ref(),
                     margin: accept.margin,
                     confidence: accept.confidence,
                     reference: self.reference,
@@ -109,6 +112,10 @@ impl Contest<'_> {
                 _ => CandidateRole::Student,
             },
             against_teacher: against(self.teacher())?,
+            at_worst: match self.teacher() {
+                Some(teacher) => self.pair_at_worst(&contestant.side(), &teacher.side())?,
+                None => None,
+            },
             against_floor: against(floor.filter(|_| is_student))?,
             measured: self
                 .deciding_judge()
@@ -126,13 +133,15 @@ impl Contest<'_> {
         cascade: &'b Cascade<'_>,
         cost: &CostModel,
     ) -> Result<Judged<'b>, StepFailure> {
-        let compared = self.pair(&cascade.side(), &cascade.teacher.side())?;
+        let (side, teacher) = (cascade.side(), cascade.teacher.side());
+        let compared = self.pair(&side, &teacher)?;
         Ok(Judged {
             name: &cascade.name,
             role: CandidateRole::Cascade {
                 deferred: cascade.deferred_share(),
             },
             against_teacher: Some(compared),
+            at_worst: self.pair_at_worst(&side, &teacher)?,
             against_floor: None,
             measured: self.aggregate_primary(&cascade.scores),
             p95_ms: quantiles(&cascade.latencies()).map(|quantiles| quantiles.p95),

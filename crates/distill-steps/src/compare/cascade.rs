@@ -4,7 +4,7 @@
 use distill_eval::{
     SampleRecord, ScoredRow,
     cascade::{DeferralRow, Threshold, deferral_curve},
-    stats::quantiles,
+    stats::{quantiles, wilson},
 };
 use distill_report::{Arm as ArmFigures, CascadeFacts, CostModel, ReliabilityBin, Role, Speed};
 
@@ -59,9 +59,14 @@ impl Cascade<'_> {
     }
 
     /// Milliseconds of the rows where they are known: the student's, and the teacher's on top where
-    /// it is asked.
+    /// it is asked. None where the teacher's are known for no row that is deferred: the student's
+    /// alone would make the two look as quick as the one.
     pub(super) fn latencies(&self) -> Vec<f64> {
         let ms = |side: &Contestant<'_>, index: usize| side.records[index].latency_ms;
+        let mut asked = (0..self.deferred.len()).filter(|index| self.deferred[*index]);
+        if asked.clone().next().is_some() && asked.all(|index| ms(self.teacher, index).is_none()) {
+            return Vec::new();
+        }
         self.deferred
             .iter()
             .enumerate()
@@ -76,8 +81,8 @@ impl Cascade<'_> {
             .collect()
     }
 
-    /// Share of wrong answers among those that the student gives itself.
-    fn observed_risk(&self) -> Option<f64> {
+    /// Wrong answers among those that the student gives itself, and how many those are.
+    fn own_wrong(&self) -> (usize, usize) {
         let own: Vec<f64> = self
             .deferred
             .iter()
@@ -86,7 +91,7 @@ impl Cascade<'_> {
             .filter_map(|(_, row)| row.score.value())
             .collect();
         let wrong = own.iter().filter(|value| **value < 1.0).count();
-        (!own.is_empty()).then(|| wrong as f64 / own.len() as f64)
+        (wrong, own.len())
     }
 }
 
@@ -167,6 +172,7 @@ impl<'a> Contest<'a> {
                 .map(|row| (calibration.probability(row.confidence), row.student >= 1.0))
                 .collect()
         };
+        let (wrong, own) = cascade.map(Cascade::own_wrong).unwrap_or_default();
         let together = cascade.map(|cascade| self.aggregate_primary(&cascade.scores));
         CascadeFacts {
             student: study.student.clone(),
@@ -179,7 +185,8 @@ impl<'a> Contest<'a> {
             accuracy: together.as_ref().and_then(|score| score.value),
             accuracy_interval: together.and_then(|score| score.interval),
             deferred_share: cascade.map(Cascade::deferred_share),
-            observed_risk: cascade.and_then(Cascade::observed_risk),
+            observed_risk: (own > 0).then(|| wrong as f64 / own as f64),
+            observed_risk_interval: wilson(wrong, own, self.options.confidence),
             usd_per_1000: cascade.and_then(|cascade| cascade.usd_per_1000(cost)),
             mean_ms: cascade
                 .and_then(|cascade| quantiles(&cascade.latencies()))

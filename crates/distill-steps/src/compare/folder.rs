@@ -40,6 +40,6 @@ pub(crate) fn read_samples(folder: &Path, study: &Study) -> Result<Samples, Step
         .collect()
 }
 
-fn file(folder: &Path, arm: &ArmStudy) -> PathBuf {
+pub(super) fn file(folder: &Path, arm: &ArmStudy) -> PathBuf {
     folder.join(format!("{}.jsonl", step_name(&arm.arm)))
 }

@@ -125,9 +125,22 @@ pub(crate) fn answered_again(
             again.output_tokens = prediction.output_tokens;
         }
         again.scores = scores(&again, &task, &scorers);
+        if again.output.is_some() && again.output == record.output {
+            keep_judgements(&mut again, record);
+        }
         *record = again;
     }
     Ok(())
+}
+
+/// What judges said of an answer holds for the same answer given again.
+fn keep_judgements(again: &mut SampleRecord, before: &SampleRecord) {
+    again.judged.clone_from(&before.judged);
+    for (name, score) in &before.scores {
+        if !again.scores.contains_key(name) {
+            again.scores.insert(name.clone(), score.clone());
+        }
+    }
 }
 
 /// The scores of one record, by every scorer that scores rows.

@@ -7,9 +7,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::compare::{
-    collect, compare,
-    tests::{arms, evidence, settings},
+use crate::{
+    compare::{
+        collect, compare,
+        tests::{arms, evidence, settings},
+    },
+    rows::read_json,
 };
 
 fn facts() -> Facts {
@@ -74,21 +77,50 @@ fn every_form_is_made_again_byte_for_byte_from_the_records_alone() {
     }
 }
 
-#[test]
-fn a_changed_record_changes_the_figures() {
-    let folder = folder();
-    let before = regenerate(folder.path()).unwrap();
+/// Changes the first line of a file of records.
+fn edited(folder: &TempDir, from: &str, to: &str) {
     let path = folder.path().join("samples/nano.jsonl");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(
-        &path,
-        text.replacen(
-            r#""accuracy":{"value":1.0}"#,
-            r#""accuracy":{"value":0.0}"#,
-            1,
-        ),
-    )
-    .unwrap();
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(text, changed);
+    fs::write(&path, changed).unwrap();
+}
+
+#[test]
+fn a_record_changed_by_hand_is_refused_whatever_was_changed() {
+    for (from, to) in [
+        (r#""accuracy":{"value":1.0}"#, r#""accuracy":{"value":0.0}"#),
+        (r#""output":"cat""#, r#""output":"dog""#),
+        (r#""latency_ms":2."#, r#""latency_ms":1."#),
+        (r#""output_tokens":2"#, r#""output_tokens":3"#),
+    ] {
+        let folder = folder();
+        edited(&folder, from, to);
+        let refused = regenerate(folder.path()).unwrap_err();
+        assert!(
+            refused.message.contains("nano.jsonl` was changed"),
+            "{}",
+            refused.message
+        );
+        let elsewhere = TempDir::new().unwrap();
+        assert!(export(folder.path(), elsewhere.path()).is_err());
+    }
+}
+
+#[test]
+fn figures_are_made_of_the_records_and_not_copied() {
+    let folder = folder();
+    let before = regenerate(folder.path()).unwrap();
+    edited(
+        &folder,
+        r#""accuracy":{"value":1.0}"#,
+        r#""accuracy":{"value":0.0}"#,
+    );
+    // Evidence of an earlier version has no seal.
+    let path = folder.path().join("study.json");
+    let mut study: serde_json::Value = read_json(&path).unwrap();
+    study.as_object_mut().unwrap().remove("sealed").unwrap();
+    write_json(&path, &study).unwrap();
     let after = regenerate(folder.path()).unwrap();
     assert_ne!(
         before.arms[0].scores[0].value,
@@ -121,7 +153,7 @@ fn what_is_missing_or_damaged_is_named() {
     fs::write(&path, &text[..text.len() / 2]).unwrap();
     let cut = regenerate(folder.path()).unwrap_err();
     assert!(cut.message.contains("nano.jsonl"), "{}", cut.message);
-    // Whole lines that are gone leave arms that did not answer the same rows.
+    // Whole lines that are gone.
     let some: String = text
         .lines()
         .take(10)
@@ -130,7 +162,7 @@ fn what_is_missing_or_damaged_is_named() {
     fs::write(&path, some).unwrap();
     let fewer = regenerate(folder.path()).unwrap_err();
     assert!(
-        fewer.message.contains("cannot be paired"),
+        fewer.message.contains("nano.jsonl` was changed"),
         "{}",
         fewer.message
     );

@@ -75,6 +75,10 @@ fn a_cascade_stands_in_where_the_student_alone_cannot() {
 
     let facts = &findings.cascades[0];
     assert_eq!(facts.observed_risk, Some(0.0));
+    let interval = facts.observed_risk_interval.unwrap();
+    let expected = distill_eval::stats::wilson(0, 480, 0.95).unwrap();
+    assert_eq!(interval, expected);
+    assert!(interval.high > 0.005);
     assert_eq!(facts.deferred_share, Some(deferred));
     assert!((facts.curve.first().unwrap().value - 0.8).abs() < 1e-12);
     assert!(!facts.reliability.is_empty());
