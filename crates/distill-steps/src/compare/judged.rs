@@ -70,13 +70,24 @@ impl JudgeStudy {
                 .filter(|arm| matches!(arm.arm, Arm::Student(_) | Arm::Cheaper(_)))
         };
         let teacher = Arm::Teacher.name();
+        let records = |arm: &str| samples.get(arm).map_or(&[] as &[_], Vec::as_slice);
+        // A person's verdict corrects nothing where the judge has none, for want of money or of an
+        // answer.
+        let by_both = |arm: &str, record: &SampleRecord| {
+            self.said(arm, &record.id).is_some() && score(record, self).value().is_some()
+        };
+        let asked = records(&teacher);
         let enough = |arm: &ArmStudy| {
-            let judged = samples.get(&arm.name).map_or(&[] as &[_], Vec::as_slice);
-            let both = judged.iter().filter(|record| {
-                self.said(&arm.name, &record.id).is_some()
-                    && (self.mode == JudgeMode::Pairwise
-                        || self.said(&teacher, &record.id).is_some())
-            });
+            let both = records(&arm.name)
+                .iter()
+                .enumerate()
+                .filter(|(place, record)| {
+                    by_both(&arm.name, record)
+                        && (self.mode == JudgeMode::Pairwise
+                            || asked
+                                .get(*place)
+                                .is_some_and(|asked| by_both(&teacher, asked)))
+                });
             both.count() >= LEAST_VERDICTS
         };
         // The corrected interval takes every row for itself.

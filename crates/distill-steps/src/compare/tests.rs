@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod cascades;
+mod order;
 mod unanswered;
 
 use cascades::unsure;

@@ -41,6 +41,11 @@ fn judged(arm: &Arm, good: impl Fn(usize) -> bool) -> Vec<JudgedRow> {
 /// A run whose test rows nobody but the teacher vouches for, with a judge that finds both sides as
 /// good, and people who judged the first rows of both, `worse` by so much for the student.
 fn found(people: usize, worse: f64, grouped: bool) -> Findings {
+    found_of(people, worse, grouped, ROWS)
+}
+
+/// The same where the judge got as far as row `reached`.
+fn found_of(people: usize, worse: f64, grouped: bool, reached: usize) -> Findings {
     let mut settings = settings(&arms());
     settings.group = grouped.then(|| "thread".to_owned());
     let mut evidence = evidence(
@@ -69,6 +74,8 @@ fn found(people: usize, worse: f64, grouped: bool) -> Findings {
             ]
         })
         .collect();
+    let judge_reached = |row: &JudgedRow| row.id[1..].parse::<usize>().unwrap() < reached;
+    rows.retain(judge_reached);
     evidence.judging = Some(Judging {
         study: JudgeStudy {
             mode: JudgeMode::Pointwise,
@@ -127,4 +134,16 @@ fn a_judge_that_people_contradict_shows_nothing() {
         findings.recommendation.verdict.decision,
         Decision::KeepTeacher
     );
+}
+
+#[test]
+fn verdicts_of_people_on_rows_that_the_judge_never_saw_calibrate_nothing() {
+    assert_eq!(
+        found_of(120, 0.0, false, ROWS).reference,
+        Reference::CalibratedJudge
+    );
+    // People judged every fifth row; the money lasted for 25 of those.
+    let found = found_of(120, 0.0, false, 125);
+    assert_eq!(found.reference, Reference::UncalibratedJudge);
+    assert!(!found.recommendation.verdict.decision.is_met());
 }
