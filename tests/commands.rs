@@ -147,6 +147,134 @@ fn init_check_plan_and_run_of_a_users_file() {
     );
 }
 
+/// The pipeline with everything that may be asked beside the teacher's first answers.
+fn asking(judge: &str) -> String {
+    PIPELINE.replace("[linear, nano]", "linear").replace(
+        "  controls: []\n",
+        &format!(
+            "  controls: []\n  noise_floor: 10\n  cheaper: [simulated/cheap]\n  judge: {{{judge}, rubric: \"Is it right?\"}}\n"
+        ),
+    )
+}
+
+fn told(job: &Job, arguments: &[&str]) -> String {
+    let done = job.check(arguments).success();
+    String::from_utf8(done.get_output().stdout.clone()).unwrap()
+}
+
+#[test]
+fn everything_that_will_be_asked_is_counted_and_priced_before() {
+    // 80 training and 32 test rows; two judges, both orders, the student and the cheaper model.
+    let judges = "models: [simulated/judge, simulated/cheap], same_family: true, budget_usd: 0.5";
+    for (mode, judgements) in [("pointwise", 32 * 3), ("pairwise", 32 * 2 * 2)] {
+        let job = Job::new(&asking(&format!("{judges}, mode: {mode}")));
+        for command in ["check", "plan"] {
+            let text = told(&job, &[command, "pipeline.yaml", "--format", "json"]);
+            let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let estimate = &shown["estimate"];
+            let lines: Vec<(&str, &str, u64)> = estimate["lines"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|line| {
+                    assert!(line["expected_usd"].as_f64().unwrap() > 0.0, "{line}");
+                    let (about, most) = (&line["expected_usd"], &line["worst_usd"]);
+                    assert!(about.as_f64() < most.as_f64(), "{line}");
+                    (
+                        line["account"].as_str().unwrap(),
+                        line["model"].as_str().unwrap(),
+                        line["requests"].as_u64().unwrap(),
+                    )
+                })
+                .collect();
+            assert_eq!(
+                lines,
+                [
+                    ("teacher", "simulated/frontier", 80),
+                    ("teacher", "simulated/frontier", 32),
+                    ("teacher", "simulated/frontier", 10),
+                    ("simulated/cheap", "simulated/cheap", 32),
+                    ("judge", "simulated/judge", judgements),
+                    ("judge", "simulated/cheap", judgements),
+                ],
+                "{command} {mode}"
+            );
+            let sum = |key: &str| -> f64 {
+                let lines = estimate["lines"].as_array().unwrap();
+                lines.iter().map(|line| line[key].as_f64().unwrap()).sum()
+            };
+            let about = estimate["expected_usd"].as_f64().unwrap();
+            assert!((about - sum("expected_usd")).abs() < 1e-9);
+            assert_eq!(estimate["budget_usd"], 2.5);
+            assert!(estimate["worst_usd"].as_f64().unwrap() <= 2.5);
+            assert!(sum("worst_usd") >= estimate["worst_usd"].as_f64().unwrap());
+        }
+        let text = told(&job, &["check", "pipeline.yaml"]);
+        for line in ["teacher, a second time", "judge simulated/judge", "about $"] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(!job.home().join("simulated").exists(), "nobody is asked");
+    }
+}
+
+#[test]
+fn what_was_answered_is_not_priced_again_and_a_small_cap_is_said() {
+    let judge = "models: [simulated/judge], mode: pointwise, budget_usd: 0.5";
+    let job = Job::new(&asking(judge));
+    job.check(&["run", "pipeline.yaml"]).success();
+    let estimate = |command: &str| -> serde_json::Value {
+        let text = told(&job, &[command, "pipeline.yaml", "--format", "json"]);
+        let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
+        shown["estimate"].clone()
+    };
+    assert_eq!(estimate("plan")["worst_usd"], 0.0);
+    for line in estimate("plan")["lines"].as_array().unwrap() {
+        assert_eq!(line["in_journal"], line["requests"], "{line}");
+    }
+    // A check does not look at the cache, but knows the journal: only judgements are open, and what
+    // of them is there depends on the answers. The second answers are told from the first.
+    for line in estimate("check")["lines"].as_array().unwrap() {
+        match line["account"].as_str().unwrap() {
+            "judge" => assert!(line["in_journal"].is_null(), "{line}"),
+            _ => assert_eq!(line["in_journal"], line["requests"], "{line}"),
+        }
+    }
+
+    let poor = Job::new(&asking(&judge.replace("0.5", "0.0001")));
+    let text = told(&poor, &["check", "pipeline.yaml"]);
+    assert!(
+        text.contains("above its cap") && text.contains("evals.judge.budget_usd"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_price_table_is_read_even_where_nobody_is_asked() {
+    let alone: String = PIPELINE
+        .replace("labels: teacher", "labels: gold")
+        .replace("[linear, nano]", "linear");
+    let start = alone.find("teacher:\n  models").unwrap();
+    let end = alone.find("evals:\n").unwrap();
+    let alone = format!("{}{}", &alone[..start], &alone[end..]);
+    for pipeline in [PIPELINE, &alone] {
+        let job = Job::new(pipeline);
+        job.write("bad.json", "{\"prices\": [{\"vendor\": \"openai\"}]}");
+        for command in ["check", "plan"] {
+            job.check(&[command, "pipeline.yaml"]).success();
+            for table in ["bad.json", "missing.json"] {
+                let refused = job
+                    .check(&[command, "pipeline.yaml", "--prices", table])
+                    .code(2);
+                let words = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+                assert!(
+                    words.contains(table) && words.contains("price table"),
+                    "{words}"
+                );
+            }
+        }
+    }
+}
+
 #[test]
 fn nothing_but_the_result_goes_to_standard_output() {
     let job = Job::new(&PIPELINE.replace("[linear, nano]", "linear"));

@@ -91,8 +91,10 @@ pub(crate) struct RunArguments {
     /// Text: progress for a person and the report; json: one event a line, the report's last
     #[arg(long, value_enum, default_value = "text")]
     pub(crate) format: Format,
-    /// End with exit code 3 unless the verdict is REPLACE, CASCADE or `CHEAPER_API`
-    #[arg(long)]
+    #[arg(
+        long,
+        help = "End with exit code 3 unless the verdict is REPLACE, CASCADE or CHEAPER_API"
+    )]
     pub(crate) gate: bool,
     #[command(flatten)]
     pub(crate) files: CiFiles,
@@ -110,8 +112,11 @@ pub(crate) struct RunArguments {
 /// Files for a CI system, beside what is shown.
 #[derive(Debug, Args)]
 pub(crate) struct CiFiles {
-    /// Write the gate as JUnit XML, a test case for each condition
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Write the gate as JUnit XML, a test case for each condition"
+    )]
     pub(crate) junit: Option<PathBuf>,
     /// Write a summary in Markdown, fit for a pull request
     #[arg(long, value_name = "FILE")]

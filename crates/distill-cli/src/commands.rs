@@ -17,6 +17,7 @@ mod run;
 mod runs;
 mod serve;
 mod simulate;
+mod spend;
 
 use std::process::ExitCode;
 
@@ -31,7 +32,7 @@ use crate::{
 pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> {
     match arguments.command {
         Command::Init(arguments) => init::execute(&arguments),
-        Command::Check(arguments) => check::execute(&arguments),
+        Command::Check(arguments) => check::execute(&arguments).await,
         Command::Plan(arguments) => plan::execute(&arguments).await,
         Command::Run(arguments) => run::execute(&arguments).await,
         Command::Runs(arguments) => runs::execute(&arguments),

@@ -16,6 +16,8 @@ pub(crate) mod exit {
     pub(crate) const GATE: u8 = 3;
     /// A fault of this program.
     pub(crate) const BUG: u8 = 101;
+    /// Nobody read the output to its end.
+    pub(crate) const NO_READER: u8 = 141;
     /// Stopped by the user; the state can be resumed.
     pub(crate) const INTERRUPTED: u8 = 130;
 }

@@ -29,6 +29,7 @@ use clap::Parser;
 use crate::{arguments::Arguments, failure::Failure};
 
 fn main() -> ExitCode {
+    leave_quietly_without_a_reader();
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -48,4 +49,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure::show(&failure),
     }
+}
+
+/// Whoever reads the output may stop reading, as `head` does: that is no fault of this program. The
+/// exit code is what a shell makes of a process that the broken pipe ended.
+fn leave_quietly_without_a_reader() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let unread = panic.payload_as_str().is_some_and(|message| {
+            message.starts_with("failed printing to std") && message.contains("Broken pipe")
+        });
+        if unread {
+            std::process::exit(i32::from(failure::exit::NO_READER));
+        }
+        usual(panic);
+    }));
 }

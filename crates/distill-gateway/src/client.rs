@@ -214,6 +214,7 @@ impl Gateway {
             &self.0.settings.chain,
             self.0.settings.concurrency,
             requests,
+            0,
         )
     }
 

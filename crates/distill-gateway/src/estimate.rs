@@ -34,12 +34,17 @@ const BYTES_PER_TOKEN: u64 = 4;
 const USUAL_LATENCY: Duration = Duration::from_millis(1500);
 
 /// Estimates requests to a chain, all answered by its first model. Without a journal nothing is
-/// known to be answered.
+/// known to be answered. `sample` is 0 for first answers and counts the times that the same is asked
+/// again on purpose.
+///
+/// # Errors
+/// A [`JournalError`] when the journal cannot be read.
 pub fn estimate(
     journal: Option<&Journal>,
     chain: &[Target],
     concurrency: usize,
     requests: &[ChatRequest],
+    sample: u32,
 ) -> Result<Estimate, JournalError> {
     let mut estimate = Estimate {
         requests: requests.len() as u64,
@@ -60,7 +65,7 @@ pub fn estimate(
     };
     for request in requests {
         if let Some(journal) = journal {
-            let (_, hash) = canonical(chain, request, max_tokens(request), 0);
+            let (_, hash) = canonical(chain, request, max_tokens(request), sample);
             if journal.answer(&hash)?.is_some() {
                 estimate.in_journal += 1;
                 continue;

@@ -99,6 +99,9 @@ pub struct Compare {
     /// Column whose equal values make rows depend on each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
+    /// The one among the slices that holds the right answers: rows keep those apart from the rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold_slice: Option<String>,
 }
 
 impl graph::Action for Action {

@@ -166,6 +166,16 @@ fn check_evals_columns(spec: &ResolvedSpec, test: &Resolved) -> Result<(), StepF
         if rows.iter().any(|row| row.fields.contains_key(name)) {
             continue;
         }
+        if spec.evals.gold.as_ref() == Some(name) {
+            if key == "slices" && spec.task.kind == TaskKind::Classify {
+                continue;
+            }
+            return Err(StepFailure::bad_input(format!(
+                "`evals.{key}` names the column `{name}`, which holds the right answers"
+            ))
+            .at(&test.path, None)
+            .hint("rows can be sliced by the right answers of a classification alone: name another column"));
+        }
         let columns: BTreeSet<&str> = rows
             .iter()
             .flat_map(|row| row.fields.keys().map(String::as_str))

@@ -1,7 +1,5 @@
 //! What `check` and `plan` say of a pipeline without spending anything.
 
-use std::path::Path;
-
 use distill_chat::{Task, TaskKind};
 use distill_eval::stats;
 use distill_gateway::simulate::{GoldEntry, SimulatorSettings};
@@ -13,9 +11,13 @@ use crate::{
     base::BaseReference,
     compile::Compiled,
     rows::Row,
-    teacher::{Environment, Teachers, gold_entries},
+    teacher::{Environment, gold_entries},
     write_report::ASSUMED_DISCORDANCE,
 };
+
+mod spend;
+
+pub use spend::{SpendAccount, SpendEstimate, SpendLine};
 
 /// Facts of a pipeline's data.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,19 +32,6 @@ pub struct Inspection {
     /// Pairs of answers that the margin needs, at 80% power.
     pub required_rows: Option<usize>,
     pub advice: Vec<String>,
-}
-
-/// What asking the teacher would cost.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SpendEstimate {
-    pub requests: u64,
-    pub in_journal: u64,
-    pub expected_usd: distill_gateway::Usd,
-    pub worst_usd: distill_gateway::Usd,
-    pub budget_usd: f64,
-    pub seconds: f64,
-    pub simulated: bool,
-    pub price_as_of: Option<String>,
 }
 
 impl Compiled {
@@ -98,12 +87,21 @@ impl Compiled {
         })
     }
 
+    /// Looks whether the price table that the user names holds, whoever is asked.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that names the file and what of it does not hold.
+    pub fn check_prices(&self, environment: &Environment) -> Result<(), StepFailure> {
+        crate::prices::table(environment).map(drop)
+    }
+
     /// Looks whether every model of the pipeline can be asked or loaded, without asking any: vendors,
     /// addresses, keys, prices, and the folders of base models.
     ///
     /// # Errors
     /// A [`StepFailure`] for the first one that cannot.
     pub fn check_models(&self, environment: &Environment) -> Result<(), StepFailure> {
+        self.check_prices(environment)?;
         let mut bases: Vec<&BaseReference> = Vec::new();
         for step in self.graph.steps() {
             match &step.action {
@@ -119,35 +117,6 @@ impl Compiled {
             base.load()?;
         }
         Ok(())
-    }
-
-    /// Estimates what asking the teacher costs; none without a teacher.
-    ///
-    /// # Errors
-    /// A [`StepFailure`] when the data or the journal cannot be read.
-    pub async fn estimate(
-        &self,
-        home: &Path,
-        environment: Environment,
-    ) -> Result<Option<SpendEstimate>, StepFailure> {
-        let Some(teacher) = &self.teacher else {
-            return Ok(None);
-        };
-        let task = self.made_task()?;
-        let rows = self.all_rows()?;
-        let estimate = Teachers::new(home, environment)
-            .estimate(teacher, &task, &rows, &rows)
-            .await?;
-        Ok(Some(SpendEstimate {
-            requests: estimate.requests,
-            in_journal: estimate.in_journal,
-            expected_usd: estimate.expected_usd,
-            worst_usd: estimate.worst_usd,
-            budget_usd: teacher.budget_usd,
-            seconds: estimate.seconds,
-            simulated: estimate.simulated,
-            price_as_of: estimate.price_as_of,
-        }))
     }
 
     /// The gold table and settings of this pipeline's simulated provider.

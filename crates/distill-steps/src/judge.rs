@@ -25,6 +25,7 @@ use crate::{
 
 mod asking;
 mod facts;
+mod forecast;
 #[cfg(test)]
 mod tests;
 mod verdicts;

@@ -45,5 +45,5 @@ pub mod write_report;
 pub use action::Action;
 pub use arm::Arm;
 pub use compile::{CompileError, Compiled, REPORT_STEP, compile, parse_spec};
-pub use inspect::{Inspection, SpendEstimate};
+pub use inspect::{Inspection, SpendAccount, SpendEstimate, SpendLine};
 pub use steps::Steps;

@@ -135,7 +135,7 @@ impl Teacher {
                     .map_err(|error| {
                         let hint = error.hint();
                         let failure = StepFailure::bad_input(format!(
-                            "teacher `{}` cannot be asked",
+                            "the model `{}` cannot be asked",
                             model.name()
                         ))
                         .caused_by(error);
@@ -172,7 +172,8 @@ pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// The process's connections to teachers: one journal, and one simulated provider per gold table.
 pub struct Teachers {
     journal_path: PathBuf,
-    simulated_dir: PathBuf,
+    /// Where simulated providers keep their books; `None` where nobody is going to be asked.
+    simulated_dir: Option<PathBuf>,
     environment: Environment,
     journal: Mutex<Option<Journal>>,
     simulated: Mutex<HashMap<String, Arc<SimulatedProvider>>>,
@@ -182,10 +183,18 @@ impl Teachers {
     pub fn new(home: &Path, environment: Environment) -> Self {
         Self {
             journal_path: home.join("journal.sqlite"),
-            simulated_dir: home.join("simulated"),
+            simulated_dir: Some(home.join("simulated")),
             environment,
             journal: Mutex::new(None),
             simulated: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Connections that are looked at and not asked: they leave nothing on disk.
+    pub fn to_look_at(home: &Path, environment: Environment) -> Self {
+        Self {
+            simulated_dir: None,
+            ..Self::new(home, environment)
         }
     }
 
@@ -283,22 +292,23 @@ impl Teachers {
         if let Some(provider) = simulated.get(&identity) {
             return Ok(provider.clone());
         }
-        std::fs::create_dir_all(&self.simulated_dir)
-            .map_err(|error| crate::rows::cannot_write(&self.simulated_dir, error))?;
-        let short: String = identity.chars().take(16).collect();
-        let provider = SimulatedProvider::builder(entries, settings)
-            .state(self.simulated_dir.join(format!("{short}.log")))
-            .start()
-            .await
-            .map_err(|error| {
-                StepFailure::failed("the simulated teacher could not start").caused_by(error)
-            })?;
+        let mut builder = SimulatedProvider::builder(entries, settings);
+        if let Some(folder) = &self.simulated_dir {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| crate::rows::cannot_write(folder, error))?;
+            let short: String = identity.chars().take(16).collect();
+            builder = builder.state(folder.join(format!("{short}.log")));
+        }
+        let provider = builder.start().await.map_err(|error| {
+            StepFailure::failed("the simulated teacher could not start").caused_by(error)
+        })?;
         let provider = Arc::new(provider);
         simulated.insert(identity, provider.clone());
         Ok(provider)
     }
 
-    /// What labelling these rows would cost, without asking anybody.
+    /// What these requests would cost, without asking anybody; `sample` as in the journal. `gold` are
+    /// the rows a simulated provider knows the answers of.
     ///
     /// # Errors
     /// As [`Teachers::connect`].
@@ -306,23 +316,24 @@ impl Teachers {
         &self,
         teacher: &Teacher,
         task: &Task,
-        rows: &[Row],
+        requests: &[ChatRequest],
+        sample: u32,
         gold: &[Row],
     ) -> Result<Estimate, StepFailure> {
         let targets = self.targets(teacher, task, gold).await?;
-        let requests = rows
-            .iter()
-            .map(|row| teacher.request(task, row))
-            .collect::<Result<Vec<_>, _>>()?;
         let journal = if self.journal_path.exists() {
             Some(self.journal().await?)
         } else {
             None
         };
-        distill_gateway::estimate(journal.as_ref(), &targets, teacher.concurrency, &requests)
-            .map_err(|error| {
-                StepFailure::failed("the label journal cannot be read").caused_by(error)
-            })
+        distill_gateway::estimate(
+            journal.as_ref(),
+            &targets,
+            teacher.concurrency,
+            requests,
+            sample,
+        )
+        .map_err(|error| StepFailure::failed("the label journal cannot be read").caused_by(error))
     }
 }
 

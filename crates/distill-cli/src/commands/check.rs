@@ -1,6 +1,6 @@
 //! `distill check`: looks for mistakes in a pipeline and its data, and spends nothing.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use distill_pipeline::spec::Findings;
 use serde_json::json;
@@ -12,16 +12,22 @@ use crate::{
     failure::Failure,
 };
 
-pub(crate) fn execute(arguments: &PipelineArguments) -> Result<ExitCode, Failure> {
+pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, Failure> {
     let job = Job::load(&arguments.pipeline)?;
     let facts = job.compiled.inspect().map_err(Failure::from)?;
-    job.compiled
-        .check_models(&environment::with_prices(arguments.prices.as_deref()))?;
+    let environment = environment::with_prices(arguments.prices.as_deref());
+    job.compiled.check_models(&environment)?;
+    let estimate = job
+        .compiled
+        .estimate(&environment::home_path(), environment, &BTreeSet::new())
+        .await?;
     if arguments.format == Format::Json {
         println!(
             "{}",
-            serde_json::to_string_pretty(&json!({"pipeline": job.name, "facts": facts}))
-                .expect("facts serialise")
+            serde_json::to_string_pretty(
+                &json!({"pipeline": job.name, "facts": facts, "estimate": estimate})
+            )
+            .expect("facts serialise")
         );
         return Ok(ExitCode::SUCCESS);
     }
@@ -42,6 +48,10 @@ pub(crate) fn execute(arguments: &PipelineArguments) -> Result<ExitCode, Failure
     println!("  arms            {}", facts.arms.join(", "));
     for line in facts.advice {
         println!("  note            {line}");
+    }
+    if let Some(estimate) = estimate {
+        println!();
+        print!("{}", super::spend::render(&estimate));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! `distill plan`: the steps, what is cached, and the estimated spend. Spends nothing.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use distill_pipeline::plan::{PlanState, PlannedStep};
 use serde_json::json;
@@ -18,12 +18,17 @@ pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, F
     let plan = distill_runner::plan(&home, &job.compiled.graph)
         .map_err(|error| Failure::failed("the cache cannot be read").caused_by(error))?;
     let facts = job.compiled.inspect().map_err(Failure::from)?;
+    let environment = environment::with_prices(arguments.prices.as_deref());
+    job.compiled.check_prices(&environment)?;
+    let cached: BTreeSet<String> = plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step.state, PlanState::Hit { .. }))
+        .map(|step| step.name.clone())
+        .collect();
     let estimate = job
         .compiled
-        .estimate(
-            home.path(),
-            environment::with_prices(arguments.prices.as_deref()),
-        )
+        .estimate(home.path(), environment, &cached)
         .await
         .map_err(Failure::from)?;
     if arguments.format == Format::Json {
@@ -40,28 +45,7 @@ pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, F
     }
     if let Some(estimate) = estimate {
         println!();
-        println!(
-            "teacher     {} requests, {} of them in the journal already{}",
-            estimate.requests,
-            estimate.in_journal,
-            if estimate.simulated {
-                " (SIMULATED teacher)"
-            } else {
-                ""
-            }
-        );
-        println!(
-            "spend       about {}, at most {}; the cap is ${}",
-            estimate.expected_usd, estimate.worst_usd, estimate.budget_usd
-        );
-        println!("time        about {:.0} s of asking", estimate.seconds);
-        println!(
-            "prices of   {}",
-            estimate
-                .price_as_of
-                .as_deref()
-                .unwrap_or("your own settings")
-        );
+        print!("{}", super::spend::render(&estimate));
     }
     println!();
     for line in facts.advice {

@@ -41,8 +41,7 @@ enum PricesCommand {
     after_help = "LiteLLM's model_prices_and_context_window.json and genai-prices' prices/data.json are read as they are.\nWhere both price a model, LiteLLM's figures are taken and the row says what the other says.\n\nExample:\n  distill prices import --litellm model_prices_and_context_window.json --genai data.json --out prices.json"
 )]
 struct ImportArguments {
-    /// `LiteLLM`'s table
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = "LiteLLM's table")]
     litellm: PathBuf,
     /// genai-prices' table
     #[arg(long, value_name = "FILE")]

@@ -238,7 +238,13 @@ fn record(
             .slices
             .iter()
             .map(|column| {
-                let value = column_text(row, column);
+                let value = if settings.gold_slice.as_ref() == Some(column) {
+                    row.gold
+                        .as_deref()
+                        .map(|gold| settings.task.kind.first_reference(gold))
+                } else {
+                    column_text(row, column)
+                };
                 (column.clone(), value.unwrap_or_else(|| "(none)".to_owned()))
             })
             .collect(),

@@ -49,6 +49,7 @@ pub(crate) fn settings(arms: &[Arm]) -> Compare {
         scorers: Vec::new(),
         slices: Vec::new(),
         group: None,
+        gold_slice: None,
     }
 }
 
@@ -322,6 +323,29 @@ fn rows_that_only_the_teacher_vouches_for_enter_no_figure() {
     assert_eq!(arm(&findings, "teacher").scores[0].value, Some(0.95));
     assert_eq!(arm(&findings, "nano").scores[0].value, Some(0.5));
     assert!(findings.notes[0].starts_with("100 test rows have no right answer but the teacher's"));
+}
+
+#[test]
+fn a_slice_by_the_right_answers_has_them() {
+    let evidence = evidence(100, |index| (!index.is_multiple_of(2), -0.1), |_| true);
+    let settings = Compare {
+        slices: vec!["label".to_owned()],
+        gold_slice: Some("label".to_owned()),
+        ..settings(&arms())
+    };
+    let findings = found(&settings, &evidence);
+    let slices: Vec<(&str, usize, Option<f64>)> = arm(&findings, "nano")
+        .slices
+        .iter()
+        .map(|Slice { name, score }| (name.as_str(), score.n, score.value))
+        .collect();
+    assert_eq!(
+        slices,
+        [
+            ("label = cat", 50, Some(0.0)),
+            ("label = dog", 50, Some(1.0))
+        ]
+    );
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl DatasetError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-                "look at the path: it counts from the folder of the pipeline file".to_owned()
+                "look at the path: written in a pipeline or a suite, it counts from the folder of that file".to_owned()
             }
             Self::Unreadable { .. } => "make the file readable for this user".to_owned(),
             Self::Unwritable { .. } => {

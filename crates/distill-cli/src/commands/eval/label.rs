@@ -90,7 +90,7 @@ pub(crate) fn execute(arguments: &LabelArguments) -> Result<ExitCode, Failure> {
 
 impl Work {
     fn find(target: &str) -> Result<Self, Failure> {
-        let is_file = Path::new(target).is_file() || target.ends_with(".yaml");
+        let is_file = Path::new(target).is_file() || Path::new(target).extension().is_some();
         let home = environment::home()?;
         let (pipeline, view) = if is_file {
             let pipeline = PathBuf::from(target);
@@ -239,14 +239,14 @@ impl Work {
             self.rows.len(),
             self.file.display()
         );
-        if !self.named {
+        if self.named {
+            eprintln!("next: distill run {}", self.pipeline.display());
+        } else {
             eprintln!(
                 "next: add `human: {USUAL_FILE}` under `evals:` in {}, then distill run {}",
                 self.pipeline.display(),
                 self.pipeline.display()
             );
-        } else {
-            eprintln!("next: distill run {}", self.pipeline.display());
         }
     }
 

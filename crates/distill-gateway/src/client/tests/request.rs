@@ -265,6 +265,6 @@ async fn an_estimate_knows_what_is_answered_and_bounds_the_rest() {
         estimate.expected_usd,
         (price.base.input + price.base.output * 2) * 2
     );
-    let unknown = crate::estimate(None, gateway.chain(), 1, &requests).unwrap();
+    let unknown = crate::estimate(None, gateway.chain(), 1, &requests, 0).unwrap();
     assert_eq!((unknown.in_journal, unknown.seconds), (0, 4.5));
 }

@@ -26,6 +26,10 @@ impl Layout<'_> {
             scorers: evals.scorers.clone(),
             slices: evals.slices.clone(),
             group: evals.group.clone(),
+            gold_slice: evals
+                .gold
+                .clone()
+                .filter(|gold| evals.slices.contains(gold)),
         }
     }
 

@@ -131,7 +131,7 @@ fn a_file_that_cannot_be_read_is_named() {
     let missing = Resolved::from_parts(&folder.path("no.csv"), Format::Csv);
     assert_snapshot!(folder.told(&read_rows(&missing, None).unwrap_err()), @"
     the data file `DIR/no.csv` cannot be read: No such file or directory (os error 2)
-    help: look at the path: it counts from the folder of the pipeline file
+    help: look at the path: written in a pipeline or a suite, it counts from the folder of that file
     ");
     fs::create_dir(folder.path("folder.csv")).unwrap();
     let directory = Resolved::from_parts(&folder.path("folder.csv"), Format::Csv);

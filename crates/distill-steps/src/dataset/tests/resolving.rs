@@ -68,7 +68,7 @@ fn what_is_missing_or_wrong_is_told_with_the_next_step() {
     ");
     assert_snapshot!(told(&DataSource::Path("no.csv".into())), @"
     the data file `DIR/here/no.csv` cannot be read: No such file or directory (os error 2)
-    help: look at the path: it counts from the folder of the pipeline file
+    help: look at the path: written in a pipeline or a suite, it counts from the folder of that file
     ");
     folder.write("home/data/tiny/train.csv", "text,label\n");
     assert_snapshot!(told(&source("train")), @"

@@ -136,16 +136,12 @@ fn read(input: &mut impl BufRead) -> std::io::Result<Option<String>> {
             return Ok((!text.is_empty()).then_some(text));
         }
         let line = line.trim_end_matches(['\n', '\r']);
-        match line.strip_suffix('\\') {
-            Some(part) => {
-                text.push_str(part);
-                text.push('\n');
-            }
-            None => {
-                text.push_str(line);
-                return Ok(Some(text));
-            }
-        }
+        let Some(part) = line.strip_suffix('\\') else {
+            text.push_str(line);
+            return Ok(Some(text));
+        };
+        text.push_str(part);
+        text.push('\n');
     }
 }
 
