@@ -73,6 +73,8 @@ pub(super) struct Standing {
     pub(super) left_out: usize,
     /// Where people answered rows that were drawn unevenly: the rows among them that stand for all.
     even: Option<BTreeSet<String>>,
+    /// Whether the rows that people answered were drawn where models differ.
+    is_uneven: bool,
 }
 
 impl Standing {
@@ -115,6 +117,7 @@ impl Standing {
             even: design
                 .filter(|design| reference == Reference::Human && !design.is_whole())
                 .map(|design| design.even_rows(seed)),
+            is_uneven: design.is_some_and(|design| !design.is_whole() && !design.is_even()),
         }
     }
 
@@ -138,7 +141,12 @@ impl Standing {
         if self.reference == Reference::TeacherLabels {
             notes.push("the test rows have no human answers: every figure is agreement with the teacher, not accuracy".to_owned());
         }
-        if let Some(even) = &self.even {
+        if let (Some(_), false) = (&self.even, self.is_uneven) {
+            notes.push(format!(
+                "people answered {} of the test rows, and nothing says how these were chosen: they are taken for a random draw; where somebody chose them, no figure holds for the others (`distill eval label` draws rows and keeps how)",
+                self.count_of("human")
+            ));
+        } else if let Some(even) = &self.even {
             notes.push(format!(
                 "people answered {} of the test rows, drawn where an answer was worth most: figures of one arm rest on {} of these that stand for all rows, and differences on all of them, balanced by how likely each was to be drawn",
                 self.count_of("human"),
@@ -157,6 +165,12 @@ impl Standing {
         if human > 0 && self.even.is_none() && self.counts.len() > 1 {
             notes.push(format!(
                 "people answered {human} of the test rows for this run, and their answers count before any other"
+            ));
+        }
+        if self.is_uneven && self.even.is_none() && self.left_out > 0 {
+            notes.push(format!(
+                "the {human} rows that people answered were drawn where models differ and stand beside {} rows with a right answer of the data's own without a weight: every arm's own score leans to what is hard, and differences come out larger than they are",
+                self.count_of("gold")
             ));
         }
         notes

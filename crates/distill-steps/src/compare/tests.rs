@@ -17,6 +17,7 @@ use crate::{
 
 mod cascades;
 mod order;
+mod people;
 mod unanswered;
 
 use cascades::unsure;

@@ -53,6 +53,13 @@ impl Design {
         self.inclusion.keys().all(|id| self.labelled.contains(id))
     }
 
+    /// Whether every row had the same chance, as far as is known.
+    pub fn is_even(&self) -> bool {
+        let mut chances = self.inclusion.values();
+        let first = chances.next();
+        chances.all(|chance| Some(chance) == first)
+    }
+
     /// Labelled rows that can be taken for a random sample of all rows: each is kept with the
     /// chance that makes up for how likely it was to be labelled. For figures of one arm.
     pub fn even_rows(&self, seed: u64) -> BTreeSet<String> {

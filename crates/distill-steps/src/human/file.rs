@@ -120,8 +120,10 @@ impl Labels {
         }
     }
 
-    /// The chances of the test rows `ids`: as drawn, or even where the file says nothing of a draw
-    /// or not of every row.
+    /// The chances of the test rows `ids`: as drawn, or even where the file says nothing of a draw.
+    /// Rows that a draw does not tell of (somebody took them out of its file, or put them into the
+    /// test set since) have none: to take what is left for an even draw would be wrong, since it is
+    /// where models differ that people were asked.
     pub fn design(&self, ids: &[String]) -> Design {
         let known: BTreeMap<&str, &LabelRow> =
             self.rows.iter().map(|row| (row.id.as_str(), row)).collect();
@@ -134,16 +136,16 @@ impl Labels {
             })
             .cloned()
             .collect();
-        let drawn: Option<BTreeMap<String, f64>> = ids
-            .iter()
-            .map(|id| Some((id.clone(), known.get(id.as_str())?.inclusion?)))
-            .collect();
-        match drawn {
-            Some(inclusion) => Design {
-                inclusion,
-                labelled,
-            },
-            None => Design::even(ids, labelled),
+        let drawn = |id: &String| known.get(id.as_str()).and_then(|row| row.inclusion);
+        if ids.iter().all(|id| drawn(id).is_none()) {
+            return Design::even(ids, labelled);
+        }
+        Design {
+            inclusion: ids
+                .iter()
+                .map(|id| (id.clone(), drawn(id).unwrap_or(0.0)))
+                .collect(),
+            labelled,
         }
     }
 }
