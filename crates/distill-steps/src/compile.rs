@@ -174,7 +174,11 @@ fn check_evals_columns(spec: &ResolvedSpec, test: &Resolved) -> Result<(), StepF
                 "`evals.{key}` names the column `{name}`, which holds the right answers"
             ))
             .at(&test.path, None)
-            .hint("rows can be sliced by the right answers of a classification alone: name another column"));
+            .hint(if key == "slices" {
+                "rows can be sliced by the labels of a classification, not by whole answers: name another column"
+            } else {
+                "name what makes rows depend on each other, such as a customer or a conversation"
+            }));
         }
         let columns: BTreeSet<&str> = rows
             .iter()
