@@ -481,3 +481,45 @@ fn a_requirement_holds_the_lower_end_of_the_interval() {
     );
     assert!(markdown.contains("| good | 0.8750 |"), "{markdown}");
 }
+
+#[test]
+fn results_that_cannot_be_written_leave_the_earlier_ones() {
+    let job = job(SUITE);
+    let earlier = run(&job, &[]);
+    let records = fs::read(job.path().join("out/samples/good.jsonl")).unwrap();
+    // A folder in the place of a file stands for whatever ends a write half-way.
+    fs::create_dir(job.path().join("out/samples/bad.jsonl.part")).unwrap();
+    job.write("suite.yaml", &with("name: sums", "name: other"));
+    refused(
+        &job,
+        RUN,
+        1,
+        &["cannot write", "bad.jsonl", "what was finished is kept"],
+    );
+    assert_eq!(summary(&job), earlier);
+    assert_eq!(
+        fs::read(job.path().join("out/samples/good.jsonl")).unwrap(),
+        records
+    );
+    fs::remove_dir(job.path().join("out/samples/bad.jsonl.part")).unwrap();
+    assert_eq!(run(&job, &[])["suite"], "other");
+    let left = fs::read_dir(job.path().join("out/samples"))
+        .unwrap()
+        .count();
+    assert_eq!(left, 2);
+}
+
+#[test]
+fn scores_that_no_mean_has_are_refused_with_their_line() {
+    let job = job(SUITE);
+    run(&job, &[]);
+    let (good, bad) = ("out/samples/good.jsonl", "out/samples/bad.jsonl");
+    let text = fs::read_to_string(job.path().join(good)).unwrap();
+    job.write(good, &text.replacen("\"value\":1.0", "\"value\":1e308", 1));
+    refused(
+        &job,
+        &["compare", good, bad],
+        2,
+        &["line 1", "good.jsonl", "1e308", "cut or edited"],
+    );
+}

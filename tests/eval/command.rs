@@ -86,6 +86,15 @@ fn a_command_that_fails_is_told_for_what_it_did() {
             &["not done after 0.2 seconds"],
         ),
         ("head -c 3000000 /dev/zero", "", &["longer than"]),
+        (
+            "echo '{\"id\": \"a\", \"score\": 1e308}'",
+            "",
+            &[
+                "line 1",
+                "row `a` has the score 1e",
+                "beyond what can be averaged",
+            ],
+        ),
     ];
     for (script, more, words) in cases {
         refused(&command(script, more), RUN, 1, words);
@@ -111,5 +120,17 @@ fn a_command_ends_with_the_run_that_started_it() {
     crate::fixture::wait_for("the command has ended", || {
         // Ended and not yet collected is ended, too.
         fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z"))
+    });
+}
+
+#[test]
+fn what_a_command_started_ends_with_it() {
+    // The child keeps the output open, so that the command seems to go on after its own end.
+    let job = command("sleep 300 & echo $! > pid", ", timeout_seconds: 0.2");
+    refused(&job, RUN, 1, &["not done after 0.2 seconds"]);
+    let pid = fs::read_to_string(job.path().join("pid")).unwrap();
+    let stat = format!("/proc/{}/stat", pid.trim());
+    crate::fixture::wait_for("the child has ended", || {
+        fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z"))
     });
 }

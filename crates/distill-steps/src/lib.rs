@@ -31,6 +31,7 @@ mod label;
 mod label_noise;
 mod measure;
 mod noise;
+mod plausible;
 pub mod prices;
 pub mod rows;
 mod smoke;

@@ -10,9 +10,12 @@ use std::{
 };
 
 use distill_chat::Fields;
+use distill_eval::SampleRecord;
 use distill_pipeline::graph::ArtifactKind;
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::plausible;
 
 /// Rows as ingested: [`Row`].
 pub const ROWS: ArtifactKind = ArtifactKind::new("rows");
@@ -131,6 +134,38 @@ pub fn read_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, StepFailur
     Ok(values)
 }
 
+/// Reads the records of one arm or answerer.
+///
+/// # Errors
+/// A [`StepFailure`] that names the file, the line and the next step: no such file, a line that is
+/// no record, numbers that no answer can have, no line at all.
+pub(crate) fn read_records(path: &Path) -> Result<Vec<SampleRecord>, StepFailure> {
+    if !path.is_file() {
+        return Err(StepFailure::bad_input(format!("there is no file `{}`", path.display())).hint(
+            "a report's folder and the results of `distill eval run` hold one for each who answered, in `samples/`: copy the whole folder",
+        ));
+    }
+    let damaged = "the file was cut or edited: copy it again from where it was made";
+    let records: Vec<SampleRecord> = read_lines(path).map_err(|failure| failure.hint(damaged))?;
+    for (index, record) in records.iter().enumerate() {
+        if let Some(problem) = plausible::wrong_in_record(record) {
+            let number = index as u64 + 1;
+            return Err(StepFailure::bad_input(format!(
+                "line {number} of `{}` cannot be an answer: {problem}",
+                path.display()
+            ))
+            .at(path, Some(number))
+            .hint(damaged));
+        }
+    }
+    if records.is_empty() {
+        return Err(
+            StepFailure::bad_input(format!("`{}` has no records", path.display())).hint(damaged),
+        );
+    }
+    Ok(records)
+}
+
 /// Writes a JSON-lines file and waits until it is on disk.
 ///
 /// # Errors
@@ -180,7 +215,20 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StepFailure> {
 
 /// A write that failed, most often for want of space.
 pub(crate) fn cannot_write(path: &Path, error: std::io::Error) -> StepFailure {
+    use std::io::ErrorKind::{
+        AlreadyExists, InvalidFilename, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+        ReadOnlyFilesystem,
+    };
+    let hint = match error.kind() {
+        AlreadyExists | InvalidFilename | IsADirectory | NotADirectory | NotFound
+        | PermissionDenied | ReadOnlyFilesystem => {
+            "name a folder that can be made and written, then run the same command: what was finished is kept"
+        }
+        _ => {
+            "free some space or point DISTILL_HOME at another disk, then run the same command: what was finished is kept"
+        }
+    };
     StepFailure::failed(format!("cannot write `{}`", path.display()))
         .caused_by(error)
-        .hint("free some space or point DISTILL_HOME at another disk, then run the same command: what was finished is kept")
+        .hint(hint)
 }

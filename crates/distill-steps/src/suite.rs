@@ -41,7 +41,7 @@ mod tests;
 
 pub use answerer::{Answerer, Answers, bundle_of_run, check_answerers, model_named};
 pub use compare::{FileComparison, FileFigures, compare_files};
-pub use files::{check_folder, read_records, write_results};
+pub use files::{check_folder, write_results};
 pub use require::{Requirement, RequirementResult};
 pub use summary::{
     AnswererFacts, Check, PairFigures, RowFacts, ScorerFigures, SliceFigures, SliceValue, Summary,
@@ -189,7 +189,10 @@ fn scorers(spec: &SuiteSpec) -> Result<Vec<RowScorer>, StepFailure> {
         .collect()
 }
 
-/// A name as part of a file's: letters, digits, `.`, `_` and `-` only.
+/// Characters of a name that a file's name takes; file systems allow 255 with what is added.
+const MOST_NAME: usize = 100;
+
+/// A name as part of a file's: letters, digits, `.`, `_` and `-` only, and not too long for one.
 pub fn file_name(name: &str) -> String {
     let plain: String = name
         .chars()
@@ -201,7 +204,11 @@ pub fn file_name(name: &str) -> String {
             }
         })
         .collect();
-    plain.trim_start_matches('.').to_owned()
+    plain
+        .trim_start_matches('.')
+        .chars()
+        .take(MOST_NAME)
+        .collect()
 }
 
 /// The user's message of a row.

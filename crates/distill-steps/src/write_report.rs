@@ -20,15 +20,18 @@ use serde_json::{Value, json};
 use crate::{
     Arm,
     compare::{self, Findings, Samples, Study, primary_scorer_name},
-    rows::{read_json, write_json},
+    rows::write_json,
     teacher::Teacher,
 };
 
+mod document;
 mod gather;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use gather::{Inputs, Parts, gather};
+
+use document::read_study;
 
 /// The version of the shape of `study.json` and of the records beside it.
 const STUDY_SCHEMA: u32 = 1;
@@ -408,15 +411,7 @@ pub fn regenerate(folder: &Path) -> Result<RunReport, StepFailure> {
         ))
         .hint("`distill run` prints where a report's folder is; `distill report RUN --samples DIR` copies its evidence"));
     }
-    let document: StudyDocument = read_json(&path)?;
-    if document.schema != STUDY_SCHEMA {
-        return Err(StepFailure::bad_input(format!(
-            "`{}` has schema {}, and this version reads {STUDY_SCHEMA}",
-            path.display(),
-            document.schema
-        ))
-        .hint("use the version of distill that made the report: its lineage says which"));
-    }
+    let document = read_study(&path)?;
     let samples = read_evidence(&document, folder)?;
     let findings = compare::compare(&document.comparison, &samples)?;
     Ok(assemble(&document, findings))
@@ -427,7 +422,7 @@ pub fn regenerate(folder: &Path) -> Result<RunReport, StepFailure> {
 /// # Errors
 /// A [`StepFailure`] that names the file.
 pub fn export(folder: &Path, to: &Path) -> Result<(), StepFailure> {
-    let document: StudyDocument = read_json(&folder.join(STUDY_FILE))?;
+    let document = read_study(&folder.join(STUDY_FILE))?;
     let samples = read_evidence(&document, folder)?;
     std::fs::create_dir_all(to).map_err(|error| crate::rows::cannot_write(to, error))?;
     write_evidence(&document, &samples, to)

@@ -59,6 +59,15 @@ const SECONDS: Bounds = Bounds {
     holds: |value| value > 0.0 && value <= 86_400.0,
     words: "above 0 and at most a day, 86400",
 };
+const MILLISECONDS: Bounds = Bounds {
+    holds: |value| value > 0.0 && value <= 86_400_000.0,
+    words: "above 0 and at most a day, 86400000",
+};
+/// One request in some twenty minutes: rarer ones would wait for days.
+const ARRIVALS: Bounds = Bounds {
+    holds: |value| value >= 0.001,
+    words: "0.001 or more",
+};
 const NOT_NEGATIVE: Bounds = Bounds {
     holds: |value| value >= 0.0,
     words: "0 or more",

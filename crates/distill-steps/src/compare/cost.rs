@@ -144,7 +144,7 @@ fn tokens_per_answer(contestant: &Contestant<'_>) -> Option<f64> {
     let counts: Vec<u64> = contestant
         .records
         .iter()
-        .filter_map(|record| Some(record.input_tokens? + record.output_tokens?))
+        .filter_map(|record| Some(record.input_tokens?.saturating_add(record.output_tokens?)))
         .collect();
     (!counts.is_empty()).then(|| counts.iter().sum::<u64>() as f64 / counts.len() as f64)
 }

@@ -7,7 +7,7 @@ use distill_runner::StepFailure;
 use super::{ArmStudy, Samples, Study};
 use crate::{
     compile::step_name,
-    rows::{cannot_write, read_lines, write_lines},
+    rows::{cannot_write, read_records, write_lines},
 };
 
 /// Writes each arm's records to a file of its own in `folder`.
@@ -36,7 +36,7 @@ pub(crate) fn read_samples(folder: &Path, study: &Study) -> Result<Samples, Step
     study
         .arms
         .iter()
-        .map(|arm| Ok((arm.name.clone(), read_lines(&file(folder, arm))?)))
+        .map(|arm| Ok((arm.name.clone(), read_records(&file(folder, arm))?)))
         .collect()
 }
 

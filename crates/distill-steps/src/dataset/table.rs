@@ -1,6 +1,6 @@
 //! Files as tables: named columns, and records that know their line.
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path};
 
 use distill_chat::Fields;
 use serde_json::Value;
@@ -68,6 +68,7 @@ fn read_csv(path: &Path, bytes: &[u8]) -> Result<Table, DatasetError> {
     let broken = |error: csv::Error| csv_error(path, &error);
     let header = reader.byte_headers().map_err(broken)?.clone();
     let mut columns: Vec<String> = Vec::with_capacity(header.len());
+    let mut seen = HashSet::with_capacity(header.len());
     for (index, name) in header.iter().enumerate() {
         let name = std::str::from_utf8(name).map_err(|_| DatasetError::NotUtf8 {
             path: path.to_owned(),
@@ -79,7 +80,7 @@ fn read_csv(path: &Path, bytes: &[u8]) -> Result<Table, DatasetError> {
             "" => format!("column_{}", index + 1),
             name => name.to_owned(),
         };
-        if columns.contains(&name) {
+        if !seen.insert(name.clone()) {
             return Err(DatasetError::Malformed {
                 path: path.to_owned(),
                 line: Some(1),
@@ -216,9 +217,10 @@ fn read_array(path: &Path, bytes: &[u8]) -> Result<Vec<Fields>, DatasetError> {
 
 fn table_of(rows: Vec<Fields>, line: impl Fn(usize) -> Option<u64>) -> Table {
     let mut columns: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for fields in &rows {
         for name in fields.keys() {
-            if !columns.contains(name) {
+            if seen.insert(name) {
                 columns.push(name.clone());
             }
         }

@@ -7,7 +7,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -19,8 +19,10 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    process::{ChildStderr, ChildStdin, ChildStdout, Command},
 };
+
+use crate::plausible::can_be_averaged;
 
 /// Bytes of one line that a command may write.
 const MOST_LINE_BYTES: usize = 1 << 20;
@@ -107,12 +109,15 @@ async fn run(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
+        // Processes of its own belong to it, and end with it.
+        .process_group(0)
         .spawn()
         .map_err(|error| {
             StepFailure::bad_input(format!("the scorer {} does not start", named(command)))
                 .caused_by(error)
                 .hint("it runs in the suite's folder; give a program on the path or a full path")
         })?;
+    let mut group = Group(child.id());
     let stdin = child.stdin.take().expect("standard input is piped");
     let stdout = child.stdout.take().expect("standard output is piped");
     let stderr = child.stderr.take().expect("standard error is piped");
@@ -124,9 +129,11 @@ async fn run(
             async { Ok(last_words(stderr).await) },
             listen(command, stdout, asked)
         )?;
-        finish(command, &mut child, words, found).await
+        let status = child.wait().await;
+        group.0 = None;
+        finish(command, status, words, found)
     };
-    // Whichever way this ends, dropping the child kills it.
+    // Whichever way this ends, dropping the group and the child kills them.
     tokio::select! {
         () = context.cancel().cancelled() => Err(StepFailure::interrupted()),
         done = tokio::time::timeout(limit, talk) => done.unwrap_or_else(|_| {
@@ -140,13 +147,30 @@ async fn run(
     }
 }
 
-async fn finish(
+/// A command's process group, which holds whatever the command started: killed when dropped. Empty
+/// once the command was waited for, since its number may then belong to somebody else.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(leader) = self.0 else { return };
+        // The command itself is killed with its handle; without a shell its children outlive it.
+        let _ = std::process::Command::new("sh")
+            .args(["-c", "kill -s KILL -- \"-$0\"", &leader.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+    }
+}
+
+fn finish(
     command: &CommandSpec,
-    child: &mut Child,
+    status: std::io::Result<ExitStatus>,
     words: String,
     found: HashMap<String, Score>,
 ) -> Result<HashMap<String, Score>, StepFailure> {
-    let status = child.wait().await.map_err(|error| {
+    let status = status.map_err(|error| {
         StepFailure::failed(format!("the scorer {} was lost", named(command))).caused_by(error)
     })?;
     if status.success() {
@@ -241,12 +265,12 @@ pub(super) fn read_line(text: &str, unit: CommandUnit) -> Result<(String, Score)
     let score = match (&value["score"], &value["unscored"]) {
         (Value::Null, Value::String(reason)) => return Ok((id, Score::unscored(reason.as_str()))),
         (Value::Bool(right), Value::Null) => f64::from(u8::from(*right)),
-        (Value::Number(number), Value::Null) => {
-            number
-                .as_f64()
-                .filter(|value| value.is_finite())
-                .ok_or_else(|| format!("row `{id}` has the score {number}"))?
-        }
+        (Value::Number(number), Value::Null) => number
+            .as_f64()
+            .filter(|value| can_be_averaged(*value))
+            .ok_or_else(|| {
+                format!("row `{id}` has the score {number}, beyond what can be averaged")
+            })?,
         _ => {
             return Err(format!(
                 "`{shown}` has neither a `score` nor a reason in `unscored`"

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::{
     PairFigures,
-    files::read_records,
     score::{Pooling, Side, groups_of},
 };
+use crate::rows::read_records;
 
 /// What two files of records say of each other.
 #[derive(Debug, Clone, PartialEq, Serialize)]

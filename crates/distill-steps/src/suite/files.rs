@@ -5,11 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use distill_eval::SampleRecord;
 use distill_runner::StepFailure;
 
 use super::{Answers, Summary};
-use crate::rows::{cannot_write, read_lines, write_json, write_lines};
+use crate::rows::{cannot_write, write_json, write_lines};
 
 /// The summary's file name.
 const SUMMARY: &str = "summary.json";
@@ -28,6 +27,17 @@ pub fn write_results(
     check_folder(folder)?;
     let samples = folder.join(SAMPLES);
     fs::create_dir_all(&samples).map_err(|error| cannot_write(&samples, error))?;
+    let path = folder.join(SUMMARY);
+    // All of it is on disk before any of the earlier results goes: a full disk leaves those whole.
+    let mut ready = Vec::new();
+    let written = write_beside(folder, summary, answers, &path, &mut ready);
+    if let Err(failure) = written {
+        for part in ready {
+            // The failure that is told is the write's.
+            let _ = fs::remove_file(part_of(&part));
+        }
+        return Err(failure);
+    }
     // An answerer that is not asked any more must not look as if it had been.
     for entry in fs::read_dir(&samples)
         .into_iter()
@@ -39,12 +49,31 @@ pub fn write_results(
             fs::remove_file(&path).map_err(|error| cannot_write(&path, error))?;
         }
     }
-    for (facts, answers) in summary.answerers.iter().zip(answers) {
-        write_lines(&folder.join(&facts.samples), &answers.records)?;
+    for file in ready {
+        fs::rename(part_of(&file), &file).map_err(|error| cannot_write(&file, error))?;
     }
-    let path = folder.join(SUMMARY);
-    write_json(&path, summary)?;
     Ok(path)
+}
+
+/// Writes each file under the name of its part; `ready` lists the files that were begun.
+fn write_beside(
+    folder: &Path,
+    summary: &Summary,
+    answers: &[Answers],
+    path: &Path,
+    ready: &mut Vec<PathBuf>,
+) -> Result<(), StepFailure> {
+    for (facts, answers) in summary.answerers.iter().zip(answers) {
+        let file = folder.join(&facts.samples);
+        ready.push(file.clone());
+        write_lines(&part_of(&file), &answers.records)?;
+    }
+    ready.push(path.to_owned());
+    write_json(&part_of(path), summary)
+}
+
+fn part_of(file: &Path) -> PathBuf {
+    file.with_added_extension("part")
 }
 
 /// Whether results may be written into a folder: it is new, empty, or holds earlier results.
@@ -63,26 +92,4 @@ pub fn check_folder(folder: &Path) -> Result<(), StepFailure> {
         folder.display()
     ))
     .hint("give a new or an empty folder: `--out FOLDER`"))
-}
-
-/// Reads a file of records.
-///
-/// # Errors
-/// A [`StepFailure`] that names the file and the line.
-pub fn read_records(path: &Path) -> Result<Vec<SampleRecord>, StepFailure> {
-    if !path.is_file() {
-        return Err(
-            StepFailure::bad_input(format!("there is no file `{}`", path.display())).hint(
-                "`distill eval run` writes one an answerer: samples/ANSWERER.jsonl in its folder of results",
-            ),
-        );
-    }
-    let records: Vec<SampleRecord> = read_lines(path)?;
-    if records.is_empty() {
-        return Err(StepFailure::bad_input(format!(
-            "`{}` has no records",
-            path.display()
-        )));
-    }
-    Ok(records)
 }

@@ -183,6 +183,27 @@ fn another_schema_is_refused() {
 }
 
 #[test]
+fn numbers_that_no_report_has_are_refused_with_their_place() {
+    let folder = folder();
+    let path = folder.path().join("study.json");
+    let whole: serde_json::Value = read_json(&path).unwrap();
+    for value in [json!(2.0), json!(1e308), json!(u64::MAX)] {
+        let mut study = whole.clone();
+        study["comparison"]["settings"]["accept"]["confidence"] = value;
+        write_json(&path, &study).unwrap();
+        let refused = regenerate(folder.path()).unwrap_err();
+        assert!(
+            refused
+                .message
+                .contains("comparison.settings.accept.confidence"),
+            "{}",
+            refused.message
+        );
+        assert!(refused.hint.is_some());
+    }
+}
+
+#[test]
 fn additions_are_joined() {
     let mut all = Additions {
         notes: vec!["one".to_owned()],

@@ -2,7 +2,7 @@
 
 use distill_chat::TaskKind;
 
-use super::{POSITIVE, Resolver};
+use super::{ARRIVALS, POSITIVE, Resolver};
 use crate::spec::{
     MetricName,
     finding::Code,
@@ -119,7 +119,7 @@ impl Resolver<'_> {
             arrivals_per_second: self.optional(
                 measure.arrivals_per_second.as_ref(),
                 "measure.arrivals_per_second",
-                &POSITIVE,
+                &ARRIVALS,
                 "leave the key out for a closed loop only",
             ),
         }

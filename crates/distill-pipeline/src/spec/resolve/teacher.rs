@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use distill_chat::TaskKind;
 
-use super::{Bounds, NOT_NEGATIVE, POSITIVE, Resolver, SHARE};
+use super::{Bounds, MILLISECONDS, NOT_NEGATIVE, Resolver, SHARE};
 use crate::spec::{
     finding::Code,
     nearest::nearest,
@@ -270,14 +270,14 @@ impl Resolver<'_> {
             median_at,
             &format!("{path}.latency_ms.median"),
             30.0,
-            &POSITIVE,
+            &MILLISECONDS,
             "for instance 30",
         );
         let p95 = self.number(
             p95_at,
             &format!("{path}.latency_ms.p95"),
             f64::max(80.0, median),
-            &POSITIVE,
+            &MILLISECONDS,
             "for instance 80",
         );
         if let (Some(at), true) = (p95_at, p95 < median) {

@@ -141,6 +141,17 @@ confidence: 95
 }
 
 #[test]
+fn a_simulated_wait_ends() {
+    let waits = |median: &str| {
+        with(
+            "limit: 100\n",
+            &format!("simulate: {{latency_ms: {{median: {median}, p95: 1e9}}}}\n"),
+        )
+    };
+    assert_snapshot!(brief(&waits("1")), @"spec::out_of_range 18:41 `simulate.latency_ms.p95` is 1000000000, and must be above 0 and at most a day, 86400000");
+}
+
+#[test]
 fn a_finding_shows_the_line_of_the_suite() {
     let findings = load("s.yaml", &with("numeric:", "numerik:"), &VOCABULARY).unwrap_err();
     assert_snapshot!(findings.to_text(), @"

@@ -153,7 +153,7 @@ fn shares_counts_and_files_are_checked() {
     spec::out_of_range 15:15 `cost.watts` is 0, and must be above 0
     spec::out_of_range 16:25 `measure.concurrency` is 0, and must be at least 1
     spec::out_of_range 16:39 `measure.requests` is 0, and must be at least 1
-    spec::out_of_range 16:63 `measure.arrivals_per_second` is 0, and must be above 0
+    spec::out_of_range 16:63 `measure.arrivals_per_second` is 0, and must be 0.001 or more
     ");
     let text = format!("{QUICKSTART}measure: {{concurrency: []}}\n");
     assert_snapshot!(brief(&text), @"spec::missing 13:11 `measure.concurrency` is an empty list");
