@@ -310,3 +310,52 @@ fn the_family_is_corrected_with_the_missing_answers_counted_against_a_candidate(
     );
     assert!(found.candidates[0].p_noninferior > answered.noninferiority_p(0.03));
 }
+
+/// All tables of so many rows.
+fn tables(n: usize) -> impl Iterator<Item = PairedTable> {
+    (0..=n).flat_map(move |both| {
+        (0..=n - both).flat_map(move |only_candidate| {
+            (0..=n - both - only_candidate).map(move |only_baseline| PairedTable {
+                both,
+                only_candidate,
+                only_baseline,
+                neither: n - both - only_candidate - only_baseline,
+            })
+        })
+    })
+}
+
+#[test]
+fn on_every_small_table_verdict_interval_and_corrected_p_say_the_same() {
+    for n in [0, 1, 2, 10] {
+        for table in tables(n) {
+            for (confidence, margin) in [(0.8, 0.1), (0.95, 0.0), (0.95, 0.03), (0.99, 0.5)] {
+                let compared = Comparison::of(table, 0, confidence);
+                let with = |name| {
+                    let mut candidate = candidate(name, 1, &compared);
+                    candidate.input.margin = margin;
+                    candidate.input.confidence = confidence;
+                    candidate
+                };
+                let alone = recommend(&[with("nano")]);
+                let low = compared.interval.map(|interval| interval.low);
+                let passes = low.is_some_and(|low| low > -margin);
+                assert_eq!(
+                    alone.verdict.decision == Decision::Replace,
+                    passes,
+                    "{table:?} {confidence} {margin} {alone:?}"
+                );
+                let p = alone.candidates[0].p_holm;
+                let level = (1.0 - confidence) / 2.0;
+                assert_eq!(p.is_some_and(|p| p < level), passes, "{table:?} {p:?}");
+                // Beside two of its kind it can only lose.
+                let three = recommend(&[with("nano"), with("other"), with("third")]);
+                assert!(passes || three.choice.is_none());
+                assert_eq!(p.is_none(), n == 0);
+                if margin <= 0.03 && table.only_candidate <= table.only_baseline {
+                    assert!(!passes, "so few rows show nothing: {table:?}");
+                }
+            }
+        }
+    }
+}
