@@ -1,6 +1,6 @@
 //! The command line as it documents itself, and the way from a user's own file to a report.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use crate::fixture::{Job, PIPELINE, csv};
 
@@ -245,6 +245,44 @@ fn what_was_answered_is_not_priced_again_and_a_small_cap_is_said() {
     assert!(
         text.contains("above its cap") && text.contains("evals.judge.budget_usd"),
         "{text}"
+    );
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_no_fault_of_the_program() {
+    let job = Job::new(PIPELINE);
+    // Far more than a pipe holds, so that it is broken while it is written.
+    let mut child = job
+        .distill(["prices"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(141));
+    assert_eq!(String::from_utf8(done.stderr).unwrap(), "");
+}
+
+#[test]
+fn rows_are_sliced_by_the_right_answers_and_not_grouped_by_them() {
+    let with = |key: &str| {
+        PIPELINE
+            .replace("[linear, nano]", "linear")
+            .replace("  controls: []\n", &format!("  controls: []\n  {key}\n"))
+    };
+    let job = Job::new(&with("slices: [label]"));
+    job.check(&["run", "pipeline.yaml"]).success();
+    let report = told(&job, &["report", "--format", "json"]);
+    assert!(report.contains("\"label = billing\""), "{report}");
+    assert!(!report.contains("label = (none)"), "{report}");
+
+    let grouped = Job::new(&with("group: label"));
+    let refused = grouped.check(&["check", "pipeline.yaml"]).code(2);
+    let words = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+    assert!(
+        words.contains("evals.group") && words.contains("the right answers"),
+        "{words}"
     );
 }
 

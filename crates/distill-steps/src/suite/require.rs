@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use distill_eval::Aggregate;
+use distill_eval::{Aggregate, METRICS, Unit};
 use distill_runner::StepFailure;
 use serde::{Deserialize, Serialize};
 
@@ -103,8 +103,8 @@ impl Requirement {
     /// # Errors
     /// A [`StepFailure`] that lists those there are.
     pub fn check(&self, answerers: &[String], scorers: &[String]) -> Result<(), StepFailure> {
-        if self.find(answerers, scorers).is_some() {
-            return Ok(());
+        if let Some((_, scorer)) = self.find(answerers, scorers) {
+            return self.check_value(scorer);
         }
         Err(
             StepFailure::bad_input(format!("`--require {self}` names no scorer of the suite"))
@@ -114,6 +114,25 @@ impl Requirement {
                     answerers.join(", ")
                 )),
         )
+    }
+
+    /// A bound outside the scorer's scale says nothing, or can never be met: a share of 0.9 written as
+    /// 90, mostly.
+    fn check_value(&self, scorer: &str) -> Result<(), StepFailure> {
+        let metric = METRICS.iter().find(|metric| is_called(scorer, metric.name));
+        let top = match metric.map(|metric| metric.unit) {
+            Some(Unit::Share | Unit::Score0To1) => 1.0,
+            Some(Unit::Score0To100) => 100.0,
+            Some(Unit::Points) | None => return Ok(()),
+        };
+        if (0.0..=top).contains(&self.value) {
+            return Ok(());
+        }
+        Err(StepFailure::bad_input(format!(
+            "`--require {self}`: `{scorer}` goes from 0 to {top}, and {} lies outside",
+            self.value
+        ))
+        .hint("`distill eval scorers` shows the unit of each"))
     }
 
     /// Whether figures keep the bound, and why.
@@ -164,5 +183,35 @@ impl Summary {
             }
         }
         Ok(self.requirements.iter().all(|result| result.met))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_outside_the_scale_is_refused_before_anything_is_asked() {
+        let scorers = ["accuracy", "bleu", "numeric(tolerance=0.01)", "of_my_own"]
+            .map(str::to_owned)
+            .to_vec();
+        let check = |text: &str| {
+            let requirement: Requirement = text.parse().unwrap();
+            requirement.check(&["small".to_owned()], &scorers)
+        };
+        for inside in [
+            "accuracy>=0",
+            "accuracy>=1",
+            "bleu>=40",
+            "small:numeric>=0.5",
+            // Nothing is known of its scale.
+            "of_my_own>=1234",
+        ] {
+            check(inside).unwrap_or_else(|error| panic!("{inside}: {error}"));
+        }
+        for outside in ["accuracy>=90", "accuracy<=-0.1", "bleu>=101", "numeric>=2"] {
+            let refused = check(outside).expect_err(outside);
+            assert!(refused.message.contains("from 0 to"), "{refused}");
+        }
     }
 }

@@ -36,8 +36,8 @@ const USUAL_FILE: &str = "labels.csv";
 pub(crate) struct LabelArguments {
     /// The run (its id, the start of it, or `latest`), or the pipeline file
     pub(crate) target: String,
-    /// How many rows to draw; rows drawn earlier and still open count
-    #[arg(long, default_value_t = 50)]
+    /// How many rows to draw, those drawn earlier and still open among them
+    #[arg(long, default_value_t = 50, value_parser = at_least_one)]
     pub(crate) count: usize,
     /// Write the rows to a CSV file to be filled in, instead of asking here
     #[arg(long, value_name = "FILE", conflicts_with = "take")]
@@ -51,6 +51,13 @@ pub(crate) struct LabelArguments {
     /// Seed of the draw
     #[arg(long, default_value_t = 17)]
     pub(crate) seed: u64,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err("write a whole number, at least 1".to_owned()),
+    }
 }
 
 /// What is labelled, and where the answers go.
@@ -275,17 +282,17 @@ fn run_of(home: &Home, text: &str) -> Result<(PathBuf, (String, RunView)), Failu
     })?;
     let reading = distill_runner::read_run(home, &run, SystemClock.now())
         .map_err(|error| Failure::failed(format!("run `{run}` cannot be read")).caused_by(error))?;
-    let path = reading
-        .header
-        .spec_path
-        .map(PathBuf::from)
-        .filter(|path| fs::metadata(path).is_ok())
-        .ok_or_else(|| {
-            Failure::bad_input(format!(
-                "the pipeline file of run `{run}` is not here any more"
+    let path = reading.header.spec_path.map(PathBuf::from);
+    let path = match path {
+        Some(path) if fs::metadata(&path).is_ok() => path,
+        path => {
+            let name = path.map_or_else(String::new, |path| format!(", `{}`,", path.display()));
+            return Err(Failure::bad_input(format!(
+                "the pipeline file of run `{run}`{name} is not to be found from here"
             ))
-            .hint("name the pipeline file instead of the run")
-        })?;
+            .hint("go to the folder that the run was started in, or name the pipeline file instead of the run"));
+        }
+    };
     Ok((path, (run.to_string(), reading.view)))
 }
 
