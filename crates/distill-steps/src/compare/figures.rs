@@ -162,6 +162,10 @@ impl Contest<'_> {
                 "the rows stand in {groups} groups of `evals.group`: intervals over so few are too narrow, and no verdict rests on them"
             ));
         }
+        let chosen = |cascade: &super::CascadeStudy| cascade.threshold.is_some();
+        if !self.groups.is_empty() && self.study.cascades.iter().any(chosen) {
+            notes.push("the bound on what a cascade's student gets wrong takes every calibration row for itself, and rows here stand in groups of `evals.group`: where the rows of a group are wrong together it is too low; what was wrong on the eval rows stands beside it".to_owned());
+        }
         for column in &settings.slices {
             let values = self
                 .contestants

@@ -102,3 +102,15 @@ fn a_row_without_a_confidence_is_deferred() {
     assert_eq!(findings.cascades[0].deferred_share, Some(1.0));
     assert!(!decision(&findings).is_met());
 }
+
+#[test]
+fn a_bound_over_rows_in_groups_is_said_to_be_too_low() {
+    let told = |group: Option<&str>| {
+        let mut settings = settings(&arms());
+        settings.group = group.map(str::to_owned);
+        let findings = found(&settings, &unsure(600));
+        let notes = findings.notes.into_iter();
+        notes.filter(|note| note.contains("it is too low")).count()
+    };
+    assert_eq!((told(None), told(Some("thread"))), (0, 1));
+}
