@@ -111,7 +111,8 @@ fn margin(report: &RunReport, candidate: Option<&Arm>) -> Gate {
             let outcome = if !report.task.reference.can_replace() {
                 Outcome::Unknown
             } else if verdict.is_some_and(|verdict| verdict.verdict.decision.is_met())
-                || interval.low > -accept.margin && corrected.is_none_or(|p| p < level)
+                // The p knows the metric's scale and direction, which the interval's ends do not.
+                || corrected.map_or(interval.low > -accept.margin, |p| p < level)
             {
                 Outcome::Met
             } else {
@@ -206,5 +207,31 @@ fn risk(report: &RunReport, candidate: Option<&Arm>, limit: f64) -> Gate {
         } else {
             outcome
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample::full;
+
+    #[test]
+    fn the_margin_is_read_in_the_scale_of_the_metric() {
+        let mut report = full();
+        let name = report.main_arm().unwrap().name.clone();
+        let of_margin = |report: &RunReport| margin(report, report.main_arm()).outcome;
+        // On a scale to 100 an interval down to −1 keeps a margin of 3%, and one to −40 does not.
+        for (low, p, outcome) in [(-1.0, 0.001, Outcome::Met), (-40.0, 0.6, Outcome::Missed)] {
+            for row in &mut report.differences {
+                if let (true, Some(interval)) = (row.candidate == name, &mut row.interval) {
+                    interval.low = low;
+                }
+            }
+            for verdict in &mut report.recommendation.candidates {
+                verdict.verdict.decision = Decision::KeepTeacher;
+                verdict.p_holm = Some(p);
+            }
+            assert_eq!(of_margin(&report), outcome);
+        }
     }
 }
