@@ -287,6 +287,42 @@ fn rows_are_sliced_by_the_right_answers_and_not_grouped_by_them() {
 }
 
 #[test]
+fn what_people_said_is_looked_at_before_anything_is_paid_for() {
+    let named = |key: &str| {
+        PIPELINE
+            .replace("[linear, nano]", "linear")
+            .replace("  controls: []\n", &format!("  controls: []\n  {key}\n"))
+    };
+    let judge = "judge: {models: [simulated/judge], mode: pointwise, rubric: R, budget_usd: 1, calibration: said.csv}";
+    let bad_answer = "id,answer\n80,nowhere\n";
+    let bad_verdict = "id,verdict,arm\n000000,maybe,linear\n";
+    let bad_row = "id,verdict,arm\nnobody,1,linear\n";
+    for (key, text, named_in_words) in [
+        ("human: said.csv", None, "evals.human"),
+        ("human: said.csv", Some("id,said\n80,refund\n"), "answer"),
+        ("human: said.csv", Some(bad_answer), "nowhere"),
+        (judge, None, "evals.judge.calibration"),
+        (judge, Some("id,arm\n80,linear\n"), "verdict"),
+        (judge, Some(bad_verdict), "maybe"),
+        (judge, Some(bad_row), "nobody"),
+    ] {
+        let job = Job::new(&named(key));
+        if let Some(text) = text {
+            job.write("said.csv", text);
+        }
+        for command in ["check", "plan", "run"] {
+            let refused = job.check(&[command, "pipeline.yaml"]).code(2);
+            let words = String::from_utf8(refused.get_output().stderr.clone()).unwrap();
+            assert!(
+                words.contains("said.csv") && words.contains(named_in_words),
+                "{command} {key}: {words}"
+            );
+        }
+        assert!(!job.home().join("journal.sqlite").exists(), "{key}");
+    }
+}
+
+#[test]
 fn a_price_table_is_read_even_where_nobody_is_asked() {
     let alone: String = PIPELINE
         .replace("labels: teacher", "labels: gold")

@@ -1,8 +1,11 @@
 //! What `check` and `plan` say of a pipeline without spending anything.
 
+use std::{collections::BTreeMap, path::Path};
+
 use distill_chat::{Task, TaskKind};
 use distill_eval::stats;
 use distill_gateway::simulate::{GoldEntry, SimulatorSettings};
+use distill_pipeline::graph::Source;
 use distill_runner::StepFailure;
 use serde::Serialize;
 
@@ -10,6 +13,8 @@ use crate::{
     Action,
     base::BaseReference,
     compile::Compiled,
+    human::read_labels,
+    judge::{Judge, JudgedArm, read_verdicts},
     rows::Row,
     teacher::{Environment, gold_entries},
     write_report::ASSUMED_DISCORDANCE,
@@ -87,6 +92,44 @@ impl Compiled {
         })
     }
 
+    /// Reads what people answered and judged, as far as the pipeline names files of it: a mistake in
+    /// one must not come to light after everything else was paid for.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] with the file and the line.
+    pub fn check_people(&self) -> Result<(), StepFailure> {
+        for step in self.graph.steps() {
+            for input in &step.inputs {
+                let Source::File { path } = &input.from else {
+                    continue;
+                };
+                match (input.port.as_str(), &step.action) {
+                    ("human", _) => drop(
+                        read_labels(path, &self.made_task()?)
+                            .map_err(|failure| of_key(failure, "evals.human"))?,
+                    ),
+                    ("calibration", Action::Judge(step)) => self
+                        .check_verdicts(&step.judge, path)
+                        .map_err(|failure| of_key(failure, "evals.judge.calibration"))?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_verdicts(&self, judge: &Judge, path: &Path) -> Result<(), StepFailure> {
+        let rows = self.test.read(&self.test_path)?;
+        let ids = rows.iter().map(|row| row.id.as_str()).collect();
+        // What an arm will say is not known yet, who will speak is.
+        let silent = |arm: &crate::Arm| JudgedArm {
+            name: arm.name(),
+            answers: BTreeMap::new(),
+        };
+        let (arms, _) = judge.sides(judge.arms.iter().map(silent).collect());
+        read_verdicts(path, judge.mode, &arms, &ids).map(drop)
+    }
+
     /// Looks whether the price table that the user names holds, whoever is asked.
     ///
     /// # Errors
@@ -144,5 +187,13 @@ impl Compiled {
         let mut rows = self.train.read(&self.train_path)?;
         rows.extend(self.test.read(&self.test_path)?);
         Ok(rows)
+    }
+}
+
+/// Says which key of the pipeline names the file.
+fn of_key(failure: StepFailure, key: &str) -> StepFailure {
+    StepFailure {
+        message: format!("`{key}`: {}", failure.message),
+        ..failure
     }
 }

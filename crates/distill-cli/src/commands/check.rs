@@ -15,6 +15,7 @@ use crate::{
 pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, Failure> {
     let job = Job::load(&arguments.pipeline)?;
     let facts = job.compiled.inspect().map_err(Failure::from)?;
+    job.compiled.check_people()?;
     let environment = environment::with_prices(arguments.prices.as_deref());
     job.compiled.check_models(&environment)?;
     let estimate = job

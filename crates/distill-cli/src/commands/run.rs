@@ -19,6 +19,7 @@ use crate::{
 pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let home = environment::home()?;
     let job = Job::load(&arguments.pipeline)?;
+    job.compiled.check_people()?;
     let executor = LocalExecutor::new(Steps::new(
         home.path(),
         environment::with_prices(arguments.prices.as_deref()),
