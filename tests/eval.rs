@@ -523,3 +523,22 @@ fn scores_that_no_mean_has_are_refused_with_their_line() {
         &["line 1", "good.jsonl", "1e308", "cut or edited"],
     );
 }
+
+#[test]
+fn an_answerer_without_any_answer_is_named() {
+    let job = job(&with(
+        "{name: bad, column: bad.said, check: bad.ok}",
+        "{name: mute, column: mute}",
+    ));
+    job.write(
+        "rows.jsonl",
+        &ROWS.replace("\"good\"", "\"mute\": null, \"good\""),
+    );
+    let summary = run(&job, &[]);
+    let notes = summary["notes"].to_string();
+    assert!(
+        notes.contains("mute answered none of the 8 rows"),
+        "{notes}"
+    );
+    assert!(!notes.contains("good answered"), "{notes}");
+}

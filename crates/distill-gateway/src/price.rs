@@ -39,6 +39,29 @@ impl PriceSource {
     }
 }
 
+/// Tokens that no single request has: a report of more is a mistake, and its cost would not fit the
+/// ledger.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
+/// A reported usage; nothing where it cannot be true, so that the reservation stands for the cost.
+pub(crate) fn believable(usage: Usage) -> Usage {
+    let counts = [
+        usage.input_tokens,
+        usage.cached_input_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+    ];
+    if counts
+        .into_iter()
+        .flatten()
+        .any(|count| count > MOST_TOKENS)
+    {
+        return Usage::default();
+    }
+    usage
+}
+
 /// What one token of each class costs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rates {

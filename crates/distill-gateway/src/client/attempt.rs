@@ -15,6 +15,8 @@ use crate::{
     dialect::Wire,
     failover::Cost,
     journal::{AttemptId, Intent, NewAnswer, Reservation, Settlement},
+    price::believable,
+    secret,
 };
 
 /// What every attempt of a request shares.
@@ -158,10 +160,14 @@ fn received_reply(
     received: Received,
 ) -> (Settlement, Option<NewAnswer>, Ended) {
     let Received {
-        reply,
+        mut reply,
         raw,
         latency,
     } = received;
+    // An answer that repeats the key must not bring it into the journal and the records.
+    let raw = secret::without(&raw, target.key());
+    reply.completion.text = secret::without(&reply.completion.text, target.key());
+    reply.completion.usage = believable(reply.completion.usage);
     let usd = target.price().cost(&reply.completion.usage);
     let invalid = invalid_output(question.request, &reply.completion);
     let settlement = Settlement {

@@ -330,3 +330,15 @@ fn the_committed_table_is_what_the_import_makes() {
     .unwrap();
     assert_eq!(table.to_text(), include_str!("../../data/prices.json"));
 }
+
+#[test]
+fn a_usage_that_cannot_be_true_counts_as_not_reported() {
+    assert_eq!(believable(usage(900, 100, 10)), usage(900, 100, 10));
+    for wrong in [
+        usage(u64::MAX, 0, 1),
+        usage(1, u64::MAX, 1),
+        usage(1, 0, u64::MAX),
+    ] {
+        assert_eq!(believable(wrong), Usage::default());
+    }
+}

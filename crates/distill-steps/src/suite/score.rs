@@ -442,6 +442,18 @@ impl Suite {
                 simulated.join(", ")
             ));
         }
+        for one in answers {
+            let silent = one.records.iter().all(|record| record.output.is_none());
+            if let (true, Some(first)) = (silent, one.records.first()) {
+                notes.push(format!(
+                    "{} answered none of the {} rows, so its figures say nothing (`{}`: {}): mend that and run again",
+                    one.answerer.name(),
+                    one.records.len(),
+                    first.id,
+                    first.problem.as_deref().unwrap_or("no reason is recorded"),
+                ));
+            }
+        }
         if let Some(judge) = judge {
             if judge.simulated {
                 notes

@@ -383,3 +383,19 @@ async fn an_open_breaker_spares_a_failing_model_until_a_probe_succeeds() {
     tokio::time::sleep(Duration::from_millis(1050)).await;
     assert_eq!(text("c").await, "first");
 }
+
+#[tokio::test]
+async fn an_answer_that_repeats_the_key_does_not_keep_it() {
+    let vendor = Vendor::always(Line::Answer("your key is sk-planted")).await;
+    let fixture = Fixture::new();
+    let gateway = fixture.gateway(settings(vec![target("gpt-4.1", vendor.url())]));
+    for _ in ["paid", "from the journal"] {
+        let outcome = gateway.ask(&ask("a")).await.unwrap();
+        let told = format!("{outcome:?}");
+        assert!(
+            told.contains("your key is [secret]") && !told.contains("planted"),
+            "{told}"
+        );
+    }
+    assert_eq!(vendor.calls(), 1);
+}
