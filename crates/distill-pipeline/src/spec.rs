@@ -83,6 +83,14 @@ pub fn parse(name: &str, text: &str) -> (Option<Spec>, Findings) {
 }
 
 fn read_spec(source: &SourceText) -> (Option<Spec>, Vec<finding::Finding>) {
+    read_document(source, Spec::read)
+}
+
+/// A text as the document that it should be, and what is wrong with it.
+fn read_document<T>(
+    source: &SourceText,
+    read: impl FnOnce(&tree::Node, &Place, &mut Reader) -> Option<T>,
+) -> (Option<T>, Vec<finding::Finding>) {
     let tree = match tree::read(source) {
         Ok(tree) => tree,
         Err(finding) => return (None, vec![finding]),
@@ -95,8 +103,8 @@ fn read_spec(source: &SourceText) -> (Option<Spec>, Vec<finding::Finding>) {
         path: String::new(),
         span: 0..0,
     };
-    let spec = Spec::read(&tree, &place, &mut reader);
-    (spec, reader.findings)
+    let written = read(&tree, &place, &mut reader);
+    (written, reader.findings)
 }
 
 /// The columns that a task's templates read: what every data row must have.

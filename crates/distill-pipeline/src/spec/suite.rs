@@ -10,9 +10,9 @@ use super::{
     Findings, Vocabulary,
     finding::{Document, SourceText},
     read::{At, Key, Place, Read, Reader, Section, section},
-    resolve,
+    read_document, resolve,
     resolved::{DataSource, JudgeSpec, ModelSpec, ScorerSpec, SimulateSpec},
-    tree::{self, Node, NodeValue},
+    tree::{Node, NodeValue},
     written::{
         JudgeSection, SimulateSection, TaskSection, WrittenModel, WrittenScorer, WrittenSource,
     },
@@ -251,20 +251,7 @@ pub struct RecordedAnswers {
 /// Everything that is wrong with the text.
 pub fn load(name: &str, text: &str, vocabulary: &Vocabulary<'_>) -> Result<SuiteSpec, Findings> {
     let source = SourceText::of(Document::Suite, name, text);
-    let tree = match tree::read(&source) {
-        Ok(tree) => tree,
-        Err(finding) => return Err(Findings::new(source, vec![finding])),
-    };
-    let mut reader = Reader {
-        source: source.clone(),
-        findings: Vec::new(),
-    };
-    let place = Place {
-        path: String::new(),
-        span: 0..0,
-    };
-    let written = Suite::read(&tree, &place, &mut reader);
-    let mut findings = reader.findings;
+    let (written, mut findings) = read_document(&source, Suite::read);
     let mut resolved = None;
     if let Some(written) = written {
         let (found, more) = resolve::suite(&written, &source, vocabulary);
