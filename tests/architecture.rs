@@ -14,7 +14,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("distill-chat", &[]),
     ("distill-pipeline", &["chat"]),
     ("distill-runner", &["pipeline"]),
-    ("distill-gateway", &["chat"]),
+    ("distill-wire", &["chat"]),
+    ("distill-gateway", &["chat", "wire"]),
+    ("distill-ledger", &["chat", "gateway"]),
+    (
+        "distill-proxy",
+        &["chat", "wire", "gateway", "ledger", "pipeline"],
+    ),
     ("distill-student", &["chat"]),
     ("distill-eval", &["chat"]),
     ("distill-train", &["student", "chat"]),
@@ -30,7 +36,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "distill-cli",
         &[
             "chat", "pipeline", "runner", "gateway", "student", "train", "eval", "serve", "report",
-            "steps",
+            "steps", "wire", "ledger", "proxy",
         ],
     ),
 ];
