@@ -7,6 +7,7 @@
 //!
 //! Start reading at [`load`].
 
+pub mod document;
 mod finding;
 mod nearest;
 mod read;

@@ -76,7 +76,7 @@ impl fmt::Display for Code {
 
 /// The text that findings point into.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SourceText {
+pub struct SourceText {
     pub(super) document: Document,
     pub(super) name: Arc<str>,
     pub(super) text: Arc<str>,
@@ -84,9 +84,16 @@ pub(super) struct SourceText {
 
 /// What a text is meant to be, in the words of findings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Document {
+pub enum Document {
     Pipeline,
     Suite,
+    /// A document that another crate defines.
+    Other {
+        /// "a pipeline".
+        words: &'static str,
+        /// How to begin one.
+        beginning: &'static str,
+    },
 }
 
 impl Document {
@@ -95,6 +102,7 @@ impl Document {
         match self {
             Self::Pipeline => "a pipeline",
             Self::Suite => "an eval suite",
+            Self::Other { words, .. } => words,
         }
     }
 
@@ -107,6 +115,7 @@ impl Document {
             Self::Suite => {
                 "begin with `name:`, `task:` and `rows:`; evals/quickstart.yaml is an example"
             }
+            Self::Other { beginning, .. } => beginning,
         }
     }
 }
@@ -116,7 +125,8 @@ impl SourceText {
         Self::of(Document::Pipeline, name, text)
     }
 
-    pub(super) fn of(document: Document, name: &str, text: &str) -> Self {
+    /// A text, under the name that findings show.
+    pub fn of(document: Document, name: &str, text: &str) -> Self {
         Self {
             document,
             name: name.into(),
@@ -125,12 +135,7 @@ impl SourceText {
     }
 
     /// Starts a finding at a place of this text.
-    pub(super) fn finding(
-        &self,
-        code: Code,
-        span: Range<usize>,
-        message: impl Into<String>,
-    ) -> Finding {
+    pub fn finding(&self, code: Code, span: Range<usize>, message: impl Into<String>) -> Finding {
         let span = self.on_characters(span);
         let before = &self.text[..span.start];
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -218,12 +223,16 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub(super) fn label(mut self, label: impl Into<String>) -> Self {
+    /// Says what stands under the arrow.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = label.into();
         self
     }
 
-    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+    /// Says what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
@@ -267,7 +276,8 @@ pub struct Findings {
 }
 
 impl Findings {
-    pub(super) fn new(source: SourceText, mut findings: Vec<Finding>) -> Self {
+    /// Everything that was found in a text, in whatever order it was found.
+    pub fn new(source: SourceText, mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| (finding.span.start, finding.code));
         findings.dedup();
         Self {

@@ -1,10 +1,7 @@
 //! "Did you mean": the known name that a mistyped one is closest to.
 
 /// The closest candidate, if it is close enough to be meant.
-pub(super) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let name = name.to_lowercase();
     let allowed = (name.chars().count() / 3).max(1);
     candidates

@@ -37,33 +37,36 @@ pub struct Section {
 
 /// Where the reader stands: `teacher.simulate`, and the place that stands for it.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) path: String,
-    pub(super) span: Range<usize>,
+pub struct Place {
+    pub path: String,
+    /// Bytes of the text.
+    pub span: Range<usize>,
 }
 
 /// Collects findings while a tree is read.
 #[derive(Debug)]
-pub(super) struct Reader {
-    pub(super) source: SourceText,
-    pub(super) findings: Vec<Finding>,
+pub struct Reader {
+    pub source: SourceText,
+    pub findings: Vec<Finding>,
 }
 
 /// A type that a node can be read as. `None` means that a finding says why not.
-pub(super) trait Read: Sized {
+pub trait Read: Sized {
     /// What a value is, in words: "a number".
     const EXPECTED: &'static str;
+    /// What a value is made of, for the reference.
     const SECTION: Option<fn() -> Section> = None;
 
     fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self>;
 }
 
 impl Reader {
-    pub(super) fn report(&mut self, finding: Finding) {
+    pub fn report(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
-    pub(super) fn wrong_type(&mut self, node: &Node, place: &Place, expected: &str) {
+    /// Reports that this node is not what its key takes.
+    pub fn wrong_type(&mut self, node: &Node, place: &Place, expected: &str) {
         let hint = match (&node.value, expected) {
             (NodeValue::Integer(_) | NodeValue::Float(_) | NodeValue::Boolean(_), expected)
                 if expected.starts_with("text") =>
@@ -94,7 +97,7 @@ impl Reader {
     }
 
     /// The entries of a section, after its unknown keys are reported.
-    pub(super) fn entries<'n>(
+    pub fn entries<'n>(
         &mut self,
         node: &'n Node,
         place: &Place,
@@ -130,12 +133,7 @@ impl Reader {
     }
 
     /// Reads one key of a section. A key set to nothing counts as left out.
-    pub(super) fn field<T: Read>(
-        &mut self,
-        entries: &[Entry],
-        place: &Place,
-        key: &Key,
-    ) -> Option<At<T>> {
+    pub fn field<T: Read>(&mut self, entries: &[Entry], place: &Place, key: &Key) -> Option<At<T>> {
         let path = if place.path.is_empty() {
             key.name.to_owned()
         } else {
@@ -175,7 +173,7 @@ impl Reader {
     }
 
     /// One of a list of names.
-    pub(super) fn choose<T: Copy>(
+    pub fn choose<T: Copy>(
         &mut self,
         node: &Node,
         place: &Place,
@@ -301,7 +299,8 @@ impl<T: Read> Read for Vec<At<T>> {
 }
 
 /// Declares a section: a struct of optional, placed values, with its reader and documentation.
-macro_rules! section {
+#[macro_export]
+macro_rules! document_section {
     (
         $(#[doc = $documentation:literal])+
         $name:ident {
@@ -316,37 +315,41 @@ macro_rules! section {
         pub struct $name {
             $(
                 $(#[doc = $key_documentation])+
-                pub $key: Option<At<$type>>,
+                pub $key: Option<$crate::spec::document::At<$type>>,
             )+
         }
 
         impl $name {
-            const KEYS: &'static [Key] = &[
+            const KEYS: &'static [$crate::spec::document::Key] = &[
                 $(
-                    Key {
+                    $crate::spec::document::Key {
                         name: stringify!($key),
-                        required: section!(@required $need),
+                        required: $crate::document_section!(@required $need),
                         documentation: concat!($($key_documentation, "\n"),+),
-                        section: <$type as Read>::SECTION,
-                        expected: <$type as Read>::EXPECTED,
+                        section: <$type as $crate::spec::document::Read>::SECTION,
+                        expected: <$type as $crate::spec::document::Read>::EXPECTED,
                     },
                 )+
             ];
 
             /// The section as the reference documents it.
-            pub fn section() -> Section {
-                Section {
+            pub fn section() -> $crate::spec::document::Section {
+                $crate::spec::document::Section {
                     documentation: concat!($($documentation, "\n"),+),
                     keys: Self::KEYS,
                 }
             }
         }
 
-        impl Read for $name {
+        impl $crate::spec::document::Read for $name {
             const EXPECTED: &'static str = "a map of keys";
-            const SECTION: Option<fn() -> Section> = Some(Self::section);
+            const SECTION: Option<fn() -> $crate::spec::document::Section> = Some(Self::section);
 
-            fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+            fn read(
+                node: &$crate::spec::document::Node,
+                place: &$crate::spec::document::Place,
+                reader: &mut $crate::spec::document::Reader,
+            ) -> Option<Self> {
                 let entries = reader.entries(node, place, Self::KEYS)?;
                 let mut keys = Self::KEYS.iter();
                 Some(Self {
@@ -365,4 +368,4 @@ macro_rules! section {
     (@required optional) => { false };
 }
 
-pub(super) use section;
+pub(super) use crate::document_section as section;

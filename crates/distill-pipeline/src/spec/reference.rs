@@ -4,8 +4,13 @@ use super::{read::Section, written::Spec};
 
 /// Every section and key as Markdown.
 pub fn reference() -> String {
-    let mut text = String::from("# The pipeline file\n\n");
-    describe(&mut text, "", &Spec::section());
+    reference_of("The pipeline file", &Spec::section())
+}
+
+/// Every section and key below this one, as Markdown under a title.
+pub fn reference_of(title: &str, section: &Section) -> String {
+    let mut text = format!("# {title}\n\n");
+    describe(&mut text, "", section);
     text
 }
 

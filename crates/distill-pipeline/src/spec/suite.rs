@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Findings, Vocabulary,
     finding::{Document, SourceText},
-    read::{At, Key, Place, Read, Reader, Section, section},
+    read::{At, Place, Read, Reader, Section, section},
     read_document, resolve,
     resolved::{DataSource, JudgeSpec, ModelSpec, ScorerSpec, SimulateSpec},
     tree::{Node, NodeValue},

@@ -22,13 +22,13 @@ const MAX_REPLAYED: usize = 20_000;
 
 /// A value with the bytes of the text that it stands in.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
-    pub(super) value: NodeValue,
-    pub(super) span: Range<usize>,
+pub struct Node {
+    pub value: NodeValue,
+    pub span: Range<usize>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum NodeValue {
+pub enum NodeValue {
     Null,
     Boolean(bool),
     Integer(i128),
@@ -40,15 +40,15 @@ pub(super) enum NodeValue {
 
 /// One key of a map.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) key: String,
-    pub(super) key_span: Range<usize>,
-    pub(super) node: Node,
+pub struct Entry {
+    pub key: String,
+    pub key_span: Range<usize>,
+    pub node: Node,
 }
 
 impl Node {
     /// What the value is, in the words of a message.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self.value {
             NodeValue::Null => "nothing",
             NodeValue::Boolean(_) => "true or false",
@@ -60,7 +60,7 @@ impl Node {
     }
 
     /// The same value without places.
-    pub(super) fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value;
         match &self.value {
             NodeValue::Null => Value::Null,

@@ -7,7 +7,7 @@ use distill_chat::TaskKind;
 use serde_json::Value;
 
 use super::{
-    read::{At, Key, Place, Read, Reader, Section, section},
+    read::{At, Place, Read, Reader, Section, section},
     resolved::{Control, JudgeMode, Labels},
     tree::{Node, NodeValue},
 };
