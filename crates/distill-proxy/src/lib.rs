@@ -11,3 +11,5 @@
     test,
     allow(clippy::unwrap_used, reason = "a panic is how a test fails")
 )]
+
+pub mod config;
