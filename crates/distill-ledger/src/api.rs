@@ -1,6 +1,6 @@
 //! What callers of the ledger hand in and get back.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use distill_chat::Usage;
 use distill_gateway::Usd;
@@ -15,15 +15,52 @@ pub enum Role {
     Admin,
 }
 
-/// Limits of one key; those of users, teams and tasks stand in the configuration.
+/// Limits of a key, a user, a team, a task or of everything. Absent: no limit.
+///
+/// Days and months are those of UTC. A rate is held over a sliding minute, see
+/// [`Refusal::RateLimited`].
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct KeyLimits {
     pub requests_per_minute: Option<u64>,
+    /// Input and output. A request is charged its worst case until its usage is known.
     pub tokens_per_minute: Option<u64>,
     pub usd_per_day: Option<Usd>,
     pub usd_per_month: Option<Usd>,
     pub usd_total: Option<Usd>,
+}
+
+/// The limits that the configuration sets; those of a key stand with the key.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LimitTable {
+    /// Of everything together.
+    pub global: KeyLimits,
+    pub users: BTreeMap<String, KeyLimits>,
+    /// Of each user that `users` does not name.
+    pub each_user: KeyLimits,
+    pub teams: BTreeMap<String, KeyLimits>,
+    /// Of each team that `teams` does not name.
+    pub each_team: KeyLimits,
+    pub tasks: BTreeMap<String, KeyLimits>,
+    pub pools: Vec<TokenPool>,
+}
+
+/// Tokens that were bought in bulk. Attempts on its models draw it down first, whoever asks, and
+/// cost nothing more while it lasts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenPool {
+    /// Names the balance in the ledger: a new purchase takes a new name.
+    pub name: String,
+    /// Targets (`vendor/model`) that draw on it; `*` at the end stands for anything.
+    pub models: Vec<String>,
+    /// Who may draw on it. Empty: every team.
+    pub teams: Vec<String>,
+    /// Input and output tokens that were bought.
+    pub tokens: u64,
+    /// What was paid for them.
+    pub price: Usd,
+    /// Milliseconds since 1970 at which what is left expires.
+    pub expires_ms: Option<i64>,
 }
 
 /// Who is behind a key.
@@ -109,12 +146,28 @@ pub struct RequestEnd {
     pub cache: Option<CacheUse>,
 }
 
+/// What an attempt is booked at, once it is settled.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Settled {
+    /// What it cost beyond a pool; `None`: not known, the reservation stands.
+    pub usd: Option<Usd>,
+    /// Tokens that a bulk-bought pool paid.
+    pub pool_tokens: u64,
+}
+
 /// Why a request or an attempt may not go on. Nothing was sent.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Refusal {
     /// A rate limit: of what, and when the next may come.
+    ///
+    /// A minute slides: what the current minute of the clock has seen, and of the minute before the
+    /// share that a window of sixty seconds still covers.
+    #[error("{what} is used up for now; try again in {} s", retry_after.as_secs_f64().ceil())]
     RateLimited { what: String, retry_after: Duration },
-    /// A budget: of what, what is committed, and when it is fresh again.
+    /// A budget: of what, what is committed (spent or reserved), and when it is fresh again.
+    #[error(
+        "{what} is {cap}, {committed} of it are spent or reserved, and this may cost {needed} more"
+    )]
     Budget {
         what: String,
         cap: Usd,
@@ -123,7 +176,9 @@ pub enum Refusal {
         fresh_in: Option<Duration>,
     },
     /// A question about spend stands open, or was answered with stop.
+    #[error("paused until somebody answers: {question}")]
     Paused { question: String },
     /// The ledger cannot write: nothing may be spent that is not on record.
+    #[error("the ledger cannot write ({problem}), and nothing is spent that is not on record")]
     Unavailable { problem: String },
 }

@@ -15,5 +15,6 @@
 mod api;
 
 pub use api::{
-    AttemptEnd, AttemptStart, CacheUse, Caller, KeyLimits, Refusal, RequestEnd, RequestStart, Role,
+    AttemptEnd, AttemptStart, CacheUse, Caller, KeyLimits, LimitTable, Refusal, RequestEnd,
+    RequestStart, Role, Settled, TokenPool,
 };
