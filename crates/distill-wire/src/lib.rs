@@ -29,7 +29,10 @@ pub mod sse;
 pub use dialect::{Dialect, ReadStream, ReplyContext, WriteStream};
 pub use error::{ErrorKind, ErrorReply, Malformed, RequestError, Unsupported};
 pub use event::{Delta, Event, Opening};
-pub use quirks::{Quirks, SchemaSupport, SeedParameter, TokenLimit, Writing};
+pub use quirks::{
+    Quirks, ReasoningParameter, SchemaSupport, SeedParameter, ThinkingField, TokenLimit, ToolCallIds,
+    Writing,
+};
 pub use reply::{Finish, Reply, TokenLogprob};
 pub use request::{
     Block, CacheHint, Dropped, ImageSource, OutputFormat, Reasoning, Request, Tool, ToolChoice,

@@ -17,6 +17,18 @@ pub struct Quirks {
     pub logprobs: bool,
     /// Whether an image may be given by its address.
     pub image_urls: bool,
+    /// How thinking is asked for.
+    pub reasoning: ReasoningParameter,
+    /// How earlier thinking is sent back.
+    pub thinking: ThinkingField,
+    /// Which names of tool calls are taken.
+    pub tool_call_ids: ToolCallIds,
+    /// Whether `top_k` is known.
+    pub top_k: bool,
+    /// Whether `metadata`, `service_tier`, `store` and `prompt_cache_key` are known.
+    pub openai_fields: bool,
+    /// Whether parts may carry Anthropic's `cache_control`.
+    pub cache_control: bool,
 }
 
 /// Name of the parameter that bounds the reply.
@@ -45,6 +57,44 @@ pub enum SeedParameter {
     Unknown,
 }
 
+/// How a chat completions server is asked to think.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReasoningParameter {
+    /// `reasoning_effort`.
+    Effort,
+    /// `thinking: {type}`: on or off (`DeepSeek`).
+    Switch,
+    /// `reasoning: {effort, max_tokens, enabled}` (`OpenRouter`).
+    Object,
+    Unknown,
+}
+
+/// Where a message of a chat completions server holds what its model thought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ThinkingField {
+    /// `reasoning_content` (`DeepSeek`, xAI, vLLM, llama.cpp).
+    ReasoningContent,
+    /// `reasoning` (Groq).
+    Reasoning,
+    /// `reasoning_details`, with signatures (`OpenRouter`).
+    Details,
+    /// A part of type `thinking` in the content (Mistral).
+    Parts,
+    /// It is refused, so it is left out.
+    Unknown,
+}
+
+/// Which names of tool calls a vendor takes. Others are replaced by a hash of the name, the same for
+/// call and result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToolCallIds {
+    Any,
+    /// Not longer than 40 bytes (`OpenAI`).
+    Short,
+    /// Nine letters or digits (Mistral).
+    Nine,
+}
+
 impl Quirks {
     /// A server that takes what the dialect's description says.
     pub const COMPATIBLE: Self = Self {
@@ -55,6 +105,62 @@ impl Quirks {
         parallel_tool_calls: true,
         logprobs: true,
         image_urls: true,
+        reasoning: ReasoningParameter::Effort,
+        thinking: ThinkingField::ReasoningContent,
+        tool_call_ids: ToolCallIds::Any,
+        top_k: true,
+        openai_fields: false,
+        cache_control: false,
+    };
+
+    pub const OPENAI: Self = Self {
+        token_limit: TokenLimit::MaxCompletionTokens,
+        thinking: ThinkingField::Unknown,
+        tool_call_ids: ToolCallIds::Short,
+        top_k: false,
+        openai_fields: true,
+        ..Self::COMPATIBLE
+    };
+
+    /// Refuses parameters that it does not know.
+    pub const MISTRAL: Self = Self {
+        seed: SeedParameter::RandomSeed,
+        stream_options: false,
+        logprobs: false,
+        reasoning: ReasoningParameter::Unknown,
+        thinking: ThinkingField::Parts,
+        tool_call_ids: ToolCallIds::Nine,
+        top_k: false,
+        ..Self::COMPATIBLE
+    };
+
+    pub const DEEPSEEK: Self = Self {
+        schema: SchemaSupport::JsonObject,
+        seed: SeedParameter::Unknown,
+        parallel_tool_calls: false,
+        image_urls: false,
+        reasoning: ReasoningParameter::Switch,
+        top_k: false,
+        ..Self::COMPATIBLE
+    };
+
+    pub const GROQ: Self = Self {
+        logprobs: false,
+        thinking: ThinkingField::Reasoning,
+        top_k: false,
+        ..Self::COMPATIBLE
+    };
+
+    pub const XAI: Self = Self {
+        top_k: false,
+        ..Self::COMPATIBLE
+    };
+
+    pub const OPENROUTER: Self = Self {
+        reasoning: ReasoningParameter::Object,
+        thinking: ThinkingField::Details,
+        cache_control: true,
+        ..Self::COMPATIBLE
     };
 }
 

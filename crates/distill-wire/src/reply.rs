@@ -3,7 +3,7 @@
 use distill_chat::Usage;
 use serde_json::{Map, Value};
 
-use crate::request::Block;
+use crate::{Dialect, request::Block};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
@@ -25,6 +25,8 @@ pub struct Reply {
     /// The backend's configuration, where the vendor tells (`system_fingerprint`).
     pub fingerprint: Option<String>,
     pub service_tier: Option<String>,
+    /// The dialect that the reply was read from: whose `extra` and `Block::Other` are.
+    pub source: Option<Dialect>,
     /// Fields of the source dialect that have no place above.
     pub extra: Map<String, Value>,
 }

@@ -2,9 +2,14 @@
 
 use serde_json::{Map, Value};
 
+use crate::Dialect;
+
 /// Everything that some dialect can ask for. A field that was not said is `None`, never a default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
+    /// The dialect that this was read from; `None` where it was made here. Tells a writer whether
+    /// `extra`, `Block::Other`, a tool's `vendor` and unsealed proofs of thinking are its own.
+    pub source: Option<Dialect>,
     pub model: String,
     /// Instructions that stand before the conversation (`system`, `developer`, `instructions`).
     pub system: Vec<Block>,
@@ -36,6 +41,8 @@ pub struct Request {
     pub store: Option<bool>,
     /// The key by which the caller asks for prompt-cache affinity.
     pub prompt_cache_key: Option<String>,
+    /// The dialect that the request was read from: whose are `extra`, `Block::Other`, `Tool::vendor`.
+    pub source: Option<Dialect>,
     /// Fields of the source dialect that have no place above, by their names there. A writer of the
     /// same dialect sends them on; another drops each one by name.
     pub extra: Map<String, Value>,
@@ -57,6 +64,9 @@ pub struct Turn {
     pub blocks: Vec<Block>,
     /// The speaker's name, where the dialect has one.
     pub name: Option<String>,
+    /// Fields of the turn in its source dialect that have no place above (`id`, `phase`). A writer of
+    /// the same dialect sends them on; they carry no meaning elsewhere.
+    pub extra: Map<String, Value>,
 }
 
 /// How long the vendor is asked to keep the prompt up to this block.
@@ -143,7 +153,9 @@ pub struct Tool {
     pub parameters: Option<Value>,
     pub strict: Option<bool>,
     pub cache: Option<CacheHint>,
-    /// A tool that the vendor runs itself (web search, custom grammar tools), kept whole; only its own
+    /// The tool as its own dialect wrote it, kept whole, where `parameters` alone do not say all.
+    /// With `parameters`, other dialects are sent the translation (a custom tool as a function with
+    /// one string). Without, it is a tool that the vendor runs itself (web search), and only its own
     /// dialect can be asked for it.
     pub vendor: Option<Value>,
 }
