@@ -1,25 +1,18 @@
-//! How requests and replies look on the wire.
+//! How a labelling request and its reply look on the wire.
 //!
-//! A dialect is pure: it turns a [`ChatRequest`] into a JSON body and bytes into a [`Reply`]. Who
-//! answers, with which key and what to do when it fails, is not known here. A new dialect is a file
-//! beside these and an arm in each method below.
+//! Pure: a [`ChatRequest`] becomes a JSON body and bytes become a [`Reply`]. Who answers, with which
+//! key and what to do when it fails, is not known here. Chat completions and messages are written
+//! here, so that a body stays what it was, byte for byte; the other dialects go through
+//! `distill-wire`.
 
 mod anthropic;
+mod normalised;
 mod openai;
 
 use distill_chat::{ChatRequest, Completion};
+pub use distill_wire::Dialect;
+use distill_wire::{Malformed, Quirks, Unsupported};
 use serde_json::Value;
-
-use crate::vendor::Quirks;
-
-/// A wire format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// Chat completions.
-    OpenAi,
-    /// Messages.
-    Anthropic,
-}
 
 /// What a dialect needs to know of a target.
 #[derive(Debug, Clone, Copy)]
@@ -39,18 +32,6 @@ pub(crate) struct Reply {
     pub(crate) response_id: Option<String>,
 }
 
-/// Why the body of a successful answer cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Malformed {
-    #[error("the body is not JSON ({0})")]
-    NotJson(String),
-    #[error("the body has no {0}")]
-    Missing(&'static str),
-    /// Some vendors send an error with status 200.
-    #[error("the body is an error: {0}")]
-    Error(String),
-}
-
 /// What an error body says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct VendorError {
@@ -58,58 +39,38 @@ pub(crate) struct VendorError {
     pub(crate) code: String,
 }
 
-impl Dialect {
-    /// The name that enters the request hash.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai.chat_completions",
-            Self::Anthropic => "anthropic.messages",
-        }
+/// The headers of a dialect beside the content type; the key's header is the only one with a secret.
+pub(crate) fn headers(dialect: Dialect) -> &'static [(&'static str, &'static str)] {
+    match dialect {
+        Dialect::Messages => &[("anthropic-version", "2023-06-01")],
+        _ => &[],
     }
+}
 
-    /// What follows the base URL, by the convention of each vendor's own SDK.
-    pub(crate) fn path(self) -> &'static str {
-        match self {
-            Self::OpenAi => "/chat/completions",
-            Self::Anthropic => "/v1/messages",
-        }
+/// The body of a request.
+pub(crate) fn body(
+    dialect: Dialect,
+    request: &ChatRequest,
+    wire: Wire<'_>,
+) -> Result<String, Unsupported> {
+    match dialect {
+        Dialect::ChatCompletions => Ok(openai::body(request, wire).to_string()),
+        Dialect::Messages => Ok(anthropic::body(request, wire).to_string()),
+        other => normalised::body(other, request, wire),
     }
+}
 
-    /// Headers beside the content type; the key's header is the only one with a secret.
-    pub(crate) fn headers(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::OpenAi => &[],
-            Self::Anthropic => &[("anthropic-version", "2023-06-01")],
-        }
+/// Reads the body of a successful answer.
+pub(crate) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| Malformed::NotJson(error.to_string()))?;
+    if value.get("error").is_some_and(|error| !error.is_null()) {
+        return Err(Malformed::Error(vendor_error(body).message));
     }
-
-    /// The header that carries the key and what stands before the key in it.
-    pub(crate) fn key_header(self) -> (&'static str, &'static str) {
-        match self {
-            Self::OpenAi => ("authorization", "Bearer "),
-            Self::Anthropic => ("x-api-key", ""),
-        }
-    }
-
-    /// The body of a request.
-    pub(crate) fn body(self, request: &ChatRequest, wire: Wire<'_>) -> Value {
-        match self {
-            Self::OpenAi => openai::body(request, wire),
-            Self::Anthropic => anthropic::body(request, wire),
-        }
-    }
-
-    /// Reads the body of a successful answer.
-    pub(crate) fn parse(self, body: &[u8]) -> Result<Reply, Malformed> {
-        let value: Value =
-            serde_json::from_slice(body).map_err(|error| Malformed::NotJson(error.to_string()))?;
-        if value.get("error").is_some_and(|error| !error.is_null()) {
-            return Err(Malformed::Error(vendor_error(body).message));
-        }
-        match self {
-            Self::OpenAi => openai::parse(&value),
-            Self::Anthropic => anthropic::parse(&value),
-        }
+    match dialect {
+        Dialect::ChatCompletions => openai::parse(&value),
+        Dialect::Messages => anthropic::parse(&value),
+        other => normalised::parse(other, body),
     }
 }
 

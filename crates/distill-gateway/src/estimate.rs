@@ -83,7 +83,9 @@ pub fn estimate(
         let input = (bytes as u64).div_ceil(BYTES_PER_TOKEN);
         let rates = target.price().rates(input);
         estimate.expected_usd += rates.input * input + rates.output * output;
-        estimate.worst_usd += worst_case(target, body_for(target, request).len(), request);
+        // What the first model cannot be asked is answered by another, for a like body.
+        let body = body_for(target, request).map_or(bytes, |body| body.len());
+        estimate.worst_usd += worst_case(target, body, request);
     }
     let latency = seen.map_or_else(
         || {

@@ -49,4 +49,4 @@ pub use request_hash::RequestHash;
 pub use secret::Secret;
 pub use target::{Target, TargetError, TargetOptions};
 pub use usd::Usd;
-pub use vendor::{Quirks, SchemaSupport, TokenLimit, Vendor, families, vendor, vendors};
+pub use vendor::{Vendor, families, vendor, vendors};

@@ -215,8 +215,8 @@ impl SimulatedProvider {
     pub fn attach(&self, target: Target) -> Target {
         let settings = &self.provider.settings;
         let url = match target.dialect() {
-            Dialect::OpenAi => self.openai_base_url(),
-            Dialect::Anthropic => self.anthropic_base_url(),
+            Dialect::Messages => self.anthropic_base_url(),
+            _ => self.openai_base_url(),
         };
         let target = target
             .with_base_url(url)

@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use distill_wire::{Dialect, SchemaSupport, Writing};
+
 use crate::{
     Price, PriceSource, PriceTable, Secret,
-    dialect::Dialect,
-    vendor::{SchemaSupport, Vendor, vendor, vendors},
+    vendor::{Vendor, vendor, vendors},
 };
 
 /// What a user may say about a model beyond its name.
@@ -48,6 +49,8 @@ pub enum TargetError {
     NoPrice { target: String },
     #[error("model `{target}`: `{url}` is not an http or https address")]
     BaseUrl { target: String, url: String },
+    #[error("model `{target}`: `{vendor}` has an address for each account, and none is given")]
+    NoAddress { target: String, vendor: String },
     #[error("model `{target}`: a price must be a number of dollars, 0 or more")]
     BadPrice { target: String },
 }
@@ -71,6 +74,7 @@ impl TargetError {
                 "give `input_usd_per_million` and `output_usd_per_million` beside the model"
                     .to_owned(),
             ),
+            Self::NoAddress { .. } => Some("name it with `base_url`".to_owned()),
             Self::BaseUrl { .. } | Self::BadPrice { .. } => None,
         }
     }
@@ -107,6 +111,12 @@ impl Target {
         let name = format!("{vendor_name}/{model}");
         let base_url = match &options.base_url {
             Some(url) => checked_url(&name, url)?,
+            None if vendor.own_address => {
+                return Err(TargetError::NoAddress {
+                    target: name,
+                    vendor: vendor_name.to_owned(),
+                });
+            }
             None => vendor.base_url.unwrap_or_default().to_owned(),
         };
         let identity = match &options.base_url {
@@ -117,6 +127,7 @@ impl Target {
         let variable = match (&options.api_key_env, &options.base_url) {
             (Some(variable), _) => Some(variable.as_str()),
             (None, None) => vendor.key_env,
+            (None, Some(_)) if vendor.own_address => vendor.key_env,
             (None, Some(_)) => None,
         };
         let key = match variable {
@@ -166,7 +177,9 @@ impl Target {
         self
     }
 
-    pub(crate) fn with_price(mut self, price: Price) -> Self {
+    /// Another price than the table's.
+    #[must_use]
+    pub fn with_price(mut self, price: Price) -> Self {
         self.price = price;
         self
     }
@@ -213,12 +226,49 @@ impl Target {
                 .any(|family| self.model.starts_with(family))
     }
 
+    /// Where a request in a dialect goes, by the convention of each vendor's own SDK.
+    pub fn url(&self, dialect: Dialect, stream: bool) -> String {
+        let base = &self.base_url;
+        match dialect {
+            Dialect::ChatCompletions => format!("{base}/chat/completions"),
+            Dialect::Responses => format!("{base}/responses"),
+            Dialect::Messages => format!("{base}/v1/messages"),
+            Dialect::Gemini if stream => {
+                format!("{base}/models/{}:streamGenerateContent?alt=sse", self.model)
+            }
+            Dialect::Gemini => format!("{base}/models/{}:generateContent", self.model),
+            Dialect::Cohere => format!("{base}/v2/chat"),
+        }
+    }
+
+    /// Where the tokens of a request in the messages dialect are counted.
+    pub fn count_tokens_url(&self) -> String {
+        format!("{}/v1/messages/count_tokens", self.base_url)
+    }
+
+    /// Where embeddings are made.
+    pub fn embeddings_url(&self) -> String {
+        format!("{}/embeddings", self.base_url)
+    }
+
+    /// What a writer of requests must know of this model.
+    pub fn writing(&self, default_max_tokens: u64, meter: bool) -> Writing<'_> {
+        Writing {
+            model: &self.model,
+            quirks: self.vendor.quirks,
+            fixed_temperature: self.fixed_temperature(),
+            default_max_tokens,
+            meter,
+        }
+    }
+
     /// Whether this model can be held to a JSON schema: it is asked next when another broke one.
-    pub(crate) fn holds_schema(&self) -> bool {
+    pub fn holds_schema(&self) -> bool {
         self.vendor.quirks.schema == SchemaSupport::JsonSchema
     }
 
-    pub(crate) fn key(&self) -> Option<&Secret> {
+    /// The key, for the one place that puts it into a header.
+    pub fn key(&self) -> Option<&Secret> {
         self.key.as_ref()
     }
 
@@ -227,7 +277,7 @@ impl Target {
     }
 
     /// Whether requests stay on this machine, where neither TLS nor a proxy has a place.
-    pub(crate) fn loopback(&self) -> bool {
+    pub fn loopback(&self) -> bool {
         ["http://127.0.0.1", "http://localhost", "http://[::1]"]
             .iter()
             .any(|prefix| {

@@ -2,50 +2,32 @@
 //!
 //! How bytes look on the wire is the [`Dialect`]; almost every new vendor is a row here and no code.
 
-use crate::dialect::Dialect;
+use distill_wire::{Dialect, Quirks, SchemaSupport, SeedParameter, TokenLimit};
 
 mod family;
 
 pub use family::families;
 
-/// How a vendor departs from its dialect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quirks {
-    /// The parameter that bounds the reply.
-    pub token_limit: TokenLimit,
-    /// How a reply can be held to a JSON schema.
-    pub schema: SchemaSupport,
-    /// Whether `seed` is a known parameter; others refuse unknown ones.
-    pub seed: bool,
-}
-
-/// Name of the parameter that bounds the reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenLimit {
-    MaxTokens,
-    /// The name that `OpenAI` uses since its reasoning models, which refuse the old one.
-    MaxCompletionTokens,
-}
-
-/// How far a vendor holds a reply to a schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SchemaSupport {
-    JsonSchema,
-    /// Any JSON object: the schema itself must be in the prompt.
-    JsonObject,
-    None,
-}
-
 /// A vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Vendor {
     pub name: &'static str,
-    /// `None`: chosen when the program starts (simulated).
+    /// What stands before a dialect's path. `None`: chosen when the program starts (simulated), or
+    /// named by the user, because each account has its own.
     pub base_url: Option<&'static str>,
+    /// Whether a user must name the address.
+    pub own_address: bool,
     /// Environment variable that holds the key; `None`: no key is needed.
     pub key_env: Option<&'static str>,
+    /// What it is asked in where the caller's own dialect is not known to it.
     pub dialect: Dialect,
+    /// Other dialects it knows at the same address: a caller that speaks one is passed through.
+    pub also: &'static [Dialect],
+    /// The header that carries the key, and what stands before the key in it.
+    pub key_header: (&'static str, &'static str),
     pub quirks: Quirks,
+    /// Whether it has an endpoint for embeddings, in the form of `OpenAI`.
+    pub embeddings: bool,
     /// Answers are made up by this program.
     pub simulated: bool,
     /// Runs on the user's own machine, so a token has no price.
@@ -54,31 +36,40 @@ pub struct Vendor {
     pub terms: Option<&'static str>,
 }
 
-const COMPATIBLE: Quirks = Quirks {
-    token_limit: TokenLimit::MaxTokens,
-    schema: SchemaSupport::JsonSchema,
-    seed: true,
-};
+const COMPATIBLE: Quirks = Quirks::COMPATIBLE;
+
+const BEARER: (&str, &str) = ("authorization", "Bearer ");
 
 const OPENAI_COMPATIBLE: Vendor = Vendor {
     name: "",
     base_url: None,
+    own_address: false,
     key_env: None,
-    dialect: Dialect::OpenAi,
+    dialect: Dialect::ChatCompletions,
+    also: &[],
+    key_header: BEARER,
     quirks: COMPATIBLE,
+    embeddings: true,
     simulated: false,
     local: false,
     terms: None,
 };
 
+const LOCAL: Vendor = Vendor {
+    local: true,
+    terms: Some("the licence of the model's weights applies"),
+    ..OPENAI_COMPATIBLE
+};
+
 const NO_COMPETING_MODELS: &str =
     "the terms forbid using outputs to develop models that compete with the vendor's";
 
-static VENDORS: [Vendor; 11] = [
+static VENDORS: [Vendor; 18] = [
     Vendor {
         name: "openai",
         base_url: Some("https://api.openai.com/v1"),
         key_env: Some("OPENAI_API_KEY"),
+        also: &[Dialect::Responses],
         quirks: Quirks {
             token_limit: TokenLimit::MaxCompletionTokens,
             ..COMPATIBLE
@@ -90,12 +81,37 @@ static VENDORS: [Vendor; 11] = [
         name: "anthropic",
         base_url: Some("https://api.anthropic.com"),
         key_env: Some("ANTHROPIC_API_KEY"),
-        dialect: Dialect::Anthropic,
+        dialect: Dialect::Messages,
+        key_header: ("x-api-key", ""),
         quirks: Quirks {
-            seed: false,
+            seed: SeedParameter::Unknown,
             ..COMPATIBLE
         },
+        embeddings: false,
         terms: Some(NO_COMPETING_MODELS),
+        ..OPENAI_COMPATIBLE
+    },
+    Vendor {
+        name: "gemini",
+        base_url: Some("https://generativelanguage.googleapis.com/v1beta"),
+        key_env: Some("GEMINI_API_KEY"),
+        dialect: Dialect::Gemini,
+        key_header: ("x-goog-api-key", ""),
+        quirks: Quirks {
+            // An image is sent in the request or as a file that the vendor keeps.
+            image_urls: false,
+            ..COMPATIBLE
+        },
+        embeddings: false,
+        terms: Some(NO_COMPETING_MODELS),
+        ..OPENAI_COMPATIBLE
+    },
+    Vendor {
+        name: "cohere",
+        base_url: Some("https://api.cohere.com"),
+        key_env: Some("COHERE_API_KEY"),
+        dialect: Dialect::Cohere,
+        embeddings: false,
         ..OPENAI_COMPATIBLE
     },
     Vendor {
@@ -105,7 +121,9 @@ static VENDORS: [Vendor; 11] = [
     },
     Vendor {
         name: "simulated-anthropic",
-        dialect: Dialect::Anthropic,
+        dialect: Dialect::Messages,
+        key_header: ("x-api-key", ""),
+        embeddings: false,
         simulated: true,
         ..OPENAI_COMPATIBLE
     },
@@ -113,6 +131,11 @@ static VENDORS: [Vendor; 11] = [
         name: "groq",
         base_url: Some("https://api.groq.com/openai/v1"),
         key_env: Some("GROQ_API_KEY"),
+        quirks: Quirks {
+            logprobs: false,
+            ..COMPATIBLE
+        },
+        embeddings: false,
         ..OPENAI_COMPATIBLE
     },
     Vendor {
@@ -121,15 +144,19 @@ static VENDORS: [Vendor; 11] = [
         key_env: Some("DEEPSEEK_API_KEY"),
         quirks: Quirks {
             schema: SchemaSupport::JsonObject,
-            seed: false,
+            seed: SeedParameter::Unknown,
+            parallel_tool_calls: false,
+            image_urls: false,
             ..COMPATIBLE
         },
+        embeddings: false,
         ..OPENAI_COMPATIBLE
     },
     Vendor {
         name: "xai",
         base_url: Some("https://api.x.ai/v1"),
         key_env: Some("XAI_API_KEY"),
+        also: &[Dialect::Responses],
         terms: Some(NO_COMPETING_MODELS),
         ..OPENAI_COMPATIBLE
     },
@@ -145,27 +172,89 @@ static VENDORS: [Vendor; 11] = [
         base_url: Some("https://api.mistral.ai/v1"),
         key_env: Some("MISTRAL_API_KEY"),
         quirks: Quirks {
-            // Its parameter is called `random_seed`, and an unknown one is refused.
-            seed: false,
+            seed: SeedParameter::RandomSeed,
+            // Usage comes at the end of every stream, and unknown parameters are refused.
+            stream_options: false,
+            logprobs: false,
             ..COMPATIBLE
         },
+        ..OPENAI_COMPATIBLE
+    },
+    // Addresses of one's own: `https://NAME.openai.azure.com/openai/v1`.
+    Vendor {
+        name: "azure",
+        own_address: true,
+        key_env: Some("AZURE_OPENAI_API_KEY"),
+        also: &[Dialect::Responses],
+        key_header: ("api-key", ""),
+        quirks: Quirks {
+            token_limit: TokenLimit::MaxCompletionTokens,
+            ..COMPATIBLE
+        },
+        terms: Some(NO_COMPETING_MODELS),
+        ..OPENAI_COMPATIBLE
+    },
+    // `https://bedrock-runtime.REGION.amazonaws.com/openai/v1`.
+    Vendor {
+        name: "bedrock",
+        own_address: true,
+        key_env: Some("AWS_BEARER_TOKEN_BEDROCK"),
+        quirks: Quirks {
+            image_urls: false,
+            ..COMPATIBLE
+        },
+        embeddings: false,
+        terms: Some("the terms of the model's own vendor apply"),
+        ..OPENAI_COMPATIBLE
+    },
+    // `https://REGION-aiplatform.googleapis.com/v1/projects/PROJECT/locations/REGION/endpoints/openapi`.
+    Vendor {
+        name: "vertex",
+        own_address: true,
+        key_env: Some("VERTEX_ACCESS_TOKEN"),
+        embeddings: false,
+        terms: Some("the terms of the model's own vendor apply"),
+        ..OPENAI_COMPATIBLE
+    },
+    Vendor {
+        name: "together",
+        base_url: Some("https://api.together.xyz/v1"),
+        key_env: Some("TOGETHER_API_KEY"),
+        terms: Some("the terms of the model's own vendor apply"),
         ..OPENAI_COMPATIBLE
     },
     Vendor {
         name: "ollama",
         base_url: Some("http://127.0.0.1:11434/v1"),
-        local: true,
-        terms: Some("the licence of the model's weights applies"),
-        ..OPENAI_COMPATIBLE
+        quirks: Quirks {
+            image_urls: false,
+            ..COMPATIBLE
+        },
+        ..LOCAL
     },
     Vendor {
         name: "vllm",
         base_url: Some("http://127.0.0.1:8000/v1"),
-        local: true,
-        terms: Some("the licence of the model's weights applies"),
-        ..OPENAI_COMPATIBLE
+        ..LOCAL
+    },
+    Vendor {
+        name: "llama.cpp",
+        base_url: Some("http://127.0.0.1:8080/v1"),
+        ..LOCAL
     },
 ];
+
+impl Vendor {
+    /// The dialect in which to ask for a caller who speaks `dialect`: the same where it is known, so
+    /// that a request can be passed on as it is.
+    pub fn dialect_for(&self, dialect: Dialect) -> Dialect {
+        if self.also.contains(&dialect) {
+            dialect
+        } else {
+            self.dialect
+        }
+    }
+}
 
 /// Every vendor, in the order in which messages list them.
 pub fn vendors() -> &'static [Vendor] {
@@ -190,14 +279,19 @@ mod tests {
             assert!(names.insert(vendor.name), "`{}` twice", vendor.name);
             assert_eq!(
                 vendor.base_url.is_none(),
-                vendor.simulated,
-                "`{}`: only a simulated vendor gets its URL at run time",
+                vendor.simulated || vendor.own_address,
+                "`{}`: only a simulated vendor gets its URL at run time, and an account of one's own",
                 vendor.name
             );
             assert_eq!(
                 vendor.key_env.is_none(),
                 vendor.simulated || vendor.local,
                 "`{}`: a hosted vendor needs a key",
+                vendor.name
+            );
+            assert!(
+                !vendor.also.contains(&vendor.dialect),
+                "`{}` twice",
                 vendor.name
             );
             if let Some(url) = vendor.base_url {

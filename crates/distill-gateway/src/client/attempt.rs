@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use distill_chat::{ChatRequest, ObjectSchema, Usage};
+use distill_wire::Unsupported;
 use tokio::time::Instant;
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 };
 use crate::{
     Failure, Recorded, RequestHash, Target, Usd,
-    dialect::Wire,
+    dialect::{self, Wire},
     failover::Cost,
     journal::{AttemptId, Intent, NewAnswer, Reservation, Settlement},
     price::believable,
@@ -43,14 +44,17 @@ pub(super) enum Ended {
 }
 
 /// The body for a target.
-pub(crate) fn body_for(target: &Target, request: &ChatRequest) -> String {
+///
+/// # Errors
+/// [`Unsupported`] where the target cannot be asked this.
+pub(crate) fn body_for(target: &Target, request: &ChatRequest) -> Result<String, Unsupported> {
     let wire = Wire {
         model: target.model(),
         quirks: target.vendor().quirks,
         fixed_temperature: target.fixed_temperature(),
         max_tokens: max_tokens(request),
     };
-    target.dialect().body(request, wire).to_string()
+    dialect::body(target.dialect(), request, wire)
 }
 
 /// Tokens that a chat template may add beyond the bytes of the body.

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use distill_wire::Malformed;
 use tokio::time::{Instant, timeout};
 
 use super::Shared;
 use crate::{
     Failure, Target,
-    dialect::{Malformed, Reply, vendor_error},
+    dialect::{self, Reply, vendor_error},
     failover::{of_status, rest_from_headers},
     secret,
     simulate::SAMPLE_HEADER,
@@ -74,7 +75,7 @@ async fn send(
     (attempt, sample): (&str, u32),
 ) -> Result<(Reply, String), Broken> {
     let dialect = target.dialect();
-    let url = format!("{}{}", target.base_url(), dialect.path());
+    let url = target.url(dialect, false);
     let mut request = shared
         .clients
         .for_target(target)
@@ -86,11 +87,11 @@ async fn send(
         // A vendor's own chance makes the second answer another one; a simulation has to be told.
         request = request.header(SAMPLE_HEADER, sample);
     }
-    for (name, value) in dialect.headers() {
+    for (name, value) in dialect::headers(dialect) {
         request = request.header(*name, *value);
     }
     if let Some(key) = target.key() {
-        let (name, before) = dialect.key_header();
+        let (name, before) = target.vendor().key_header;
         let value = reqwest::header::HeaderValue::try_from(format!("{before}{}", key.expose()));
         let Ok(mut value) = value else {
             return Err(broken(
@@ -132,7 +133,7 @@ async fn send(
         });
     }
     let body = body?;
-    let reply = dialect.parse(&body).map_err(|malformed| Broken {
+    let reply = dialect::parse(dialect, &body).map_err(|malformed| Broken {
         status: Some(status),
         ..broken(Failure::Malformed, describe(&malformed))
     })?;

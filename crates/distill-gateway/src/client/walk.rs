@@ -51,11 +51,15 @@ pub(super) async fn walk(
         invalid: None,
         attempts: 0,
     };
-    let bodies: Vec<String> = chain
-        .iter()
-        .map(|target| body_for(target, request))
-        .collect();
-    let prompt_bytes = bodies[0].len();
+    let mut bodies = Vec::with_capacity(chain.len());
+    for (index, target) in chain.iter().enumerate() {
+        bodies.push(body_for(target, request).unwrap_or_else(|unsupported| {
+            progress.spent[index] = true;
+            progress.note(target, Failure::RequestFault, unsupported.to_string());
+            String::new()
+        }));
+    }
+    let prompt_bytes = bodies.iter().map(String::len).max().unwrap_or_default();
     loop {
         if shared.cancel.is_cancelled() {
             return Err(AskError::Cancelled);

@@ -1,10 +1,10 @@
 //! Anthropic messages.
 
 use distill_chat::{ChatRequest, Completion, FinishReason, Role, Usage};
+use distill_wire::{Malformed, SchemaSupport};
 use serde_json::{Value, json};
 
-use super::{Malformed, Reply, Wire, count, string};
-use crate::vendor::SchemaSupport;
+use super::{Reply, Wire, count, string};
 
 pub(super) fn body(request: &ChatRequest, wire: Wire<'_>) -> Value {
     let system: Vec<&str> = request

@@ -1,10 +1,10 @@
 //! `OpenAI` chat completions, and what the compatible servers make of it.
 
 use distill_chat::{ChatRequest, Completion, FinishReason, Usage};
+use distill_wire::{Malformed, SchemaSupport, SeedParameter, TokenLimit};
 use serde_json::{Value, json};
 
-use super::{Malformed, Reply, Wire, count, string};
-use crate::vendor::{SchemaSupport, TokenLimit};
+use super::{Reply, Wire, count, string};
 
 pub(super) fn body(request: &ChatRequest, wire: Wire<'_>) -> Value {
     let messages: Vec<Value> = request
@@ -24,8 +24,13 @@ pub(super) fn body(request: &ChatRequest, wire: Wire<'_>) -> Value {
     if !request.stop.is_empty() {
         body["stop"] = request.stop.clone().into();
     }
-    if let Some(seed) = request.seed.filter(|_| wire.quirks.seed) {
-        body["seed"] = seed.into();
+    let seed = match wire.quirks.seed {
+        SeedParameter::Seed => Some("seed"),
+        SeedParameter::RandomSeed => Some("random_seed"),
+        SeedParameter::Unknown => None,
+    };
+    if let (Some(name), Some(seed)) = (seed, request.seed) {
+        body[name] = seed.into();
     }
     if let Some(schema) = &request.response_schema {
         match wire.quirks.schema {

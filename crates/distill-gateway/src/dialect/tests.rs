@@ -1,7 +1,8 @@
 use distill_chat::{ChatRequest, FinishReason, Message, Usage};
+use distill_wire::Malformed;
 use serde_json::{Value, json};
 
-use super::{Dialect, Malformed, Wire, vendor_error};
+use super::{Dialect, Wire, parse, vendor_error};
 use crate::vendor::vendor;
 
 mod recorded;
@@ -21,7 +22,8 @@ fn request() -> ChatRequest {
 
 fn body(vendor_name: &str, fixed_temperature: bool) -> Value {
     let vendor = vendor(vendor_name).unwrap();
-    vendor.dialect.body(
+    let body = super::body(
+        vendor.dialect,
         &request(),
         Wire {
             model: "m",
@@ -30,6 +32,8 @@ fn body(vendor_name: &str, fixed_temperature: bool) -> Value {
             max_tokens: 64,
         },
     )
+    .unwrap();
+    serde_json::from_str(&body).unwrap()
 }
 
 #[test]
@@ -83,7 +87,7 @@ fn an_anthropic_body_has_the_system_prompt_apart() {
 
 fn openai(choice: &Value, usage: &Value) -> Result<super::Reply, Malformed> {
     let body = json!({"id": "x", "model": "m-1", "choices": [choice], "usage": usage});
-    Dialect::OpenAi.parse(body.to_string().as_bytes())
+    parse(Dialect::ChatCompletions, body.to_string().as_bytes())
 }
 
 #[test]
@@ -186,8 +190,11 @@ fn a_body_without_its_parts_is_malformed_and_never_an_empty_answer() {
         r#"{"model": "m", "choices": [{"message": {"content": "a"}}]}"#,
         r#"{"error": {"message": "overloaded"}}"#,
     ] {
-        assert!(Dialect::OpenAi.parse(body.as_bytes()).is_err(), "{body}");
-        assert!(Dialect::Anthropic.parse(body.as_bytes()).is_err(), "{body}");
+        assert!(
+            parse(Dialect::ChatCompletions, body.as_bytes()).is_err(),
+            "{body}"
+        );
+        assert!(parse(Dialect::Messages, body.as_bytes()).is_err(), "{body}");
     }
 }
 
@@ -202,9 +209,7 @@ fn anthropic_text_blocks_join_and_cached_tokens_stand_apart() {
         ],
         "usage": {"input_tokens": 3, "cache_read_input_tokens": 20, "cache_creation_input_tokens": 5, "output_tokens": 7},
     });
-    let reply = Dialect::Anthropic
-        .parse(body.to_string().as_bytes())
-        .unwrap();
+    let reply = parse(Dialect::Messages, body.to_string().as_bytes()).unwrap();
     assert_eq!(reply.completion.text, "one two");
     assert_eq!(reply.completion.finish, FinishReason::Length);
     assert_eq!(reply.completion.usage.cached_input_tokens, Some(20));

@@ -63,11 +63,11 @@ pub(super) async fn serve(listener: TcpListener, provider: Arc<Provider>) {
 }
 
 async fn openai(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
-    answer(Dialect::OpenAi, &provider, &headers, &body).await
+    answer(Dialect::ChatCompletions, &provider, &headers, &body).await
 }
 
 async fn anthropic(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
-    answer(Dialect::Anthropic, &provider, &headers, &body).await
+    answer(Dialect::Messages, &provider, &headers, &body).await
 }
 
 async fn models(provider: State<Arc<Provider>>) -> Json<Value> {
@@ -251,8 +251,8 @@ fn row(
         ..Usage::default()
     };
     let prefix = match dialect {
-        Dialect::OpenAi => "chatcmpl-sim",
-        Dialect::Anthropic => "msg_sim",
+        Dialect::Messages => "msg_sim",
+        _ => "chatcmpl-sim",
     };
     BillRow {
         response_id: format!("{prefix}-{}-{attempt}", &asked.hash[..16]),

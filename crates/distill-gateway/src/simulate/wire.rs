@@ -72,7 +72,7 @@ pub(super) fn read(dialect: Dialect, body: &[u8]) -> Result<Asked, String> {
         .get("max_completion_tokens")
         .or_else(|| fields.get("max_tokens"))
         .and_then(Value::as_u64);
-    if dialect == Dialect::Anthropic && max_tokens.is_none() {
+    if dialect == Dialect::Messages && max_tokens.is_none() {
         return Err("max_tokens: Field required".to_owned());
     }
     let mut hash = Sha256::new();
@@ -108,21 +108,19 @@ fn content(value: &Value) -> Option<String> {
 /// An error body.
 pub(super) fn error(dialect: Dialect, kind: &str, message: &str) -> Value {
     match dialect {
-        Dialect::OpenAi => {
-            json!({"error": {"message": message, "type": kind, "param": null, "code": kind}})
-        }
-        Dialect::Anthropic => {
+        Dialect::Messages => {
             json!({"type": "error", "error": {"type": kind, "message": message}})
         }
+        _ => json!({"error": {"message": message, "type": kind, "param": null, "code": kind}}),
     }
 }
 
 fn reason(dialect: Dialect, finish: &FinishReason) -> &'static str {
     match (dialect, finish) {
-        (Dialect::OpenAi, FinishReason::Length) => "length",
-        (Dialect::OpenAi, _) => "stop",
-        (Dialect::Anthropic, FinishReason::Length) => "max_tokens",
-        (Dialect::Anthropic, _) => "end_turn",
+        (Dialect::Messages, FinishReason::Length) => "max_tokens",
+        (Dialect::Messages, _) => "end_turn",
+        (_, FinishReason::Length) => "length",
+        (_, _) => "stop",
     }
 }
 
@@ -140,20 +138,7 @@ fn openai_usage(spoken: &Spoken) -> Value {
 pub(super) fn whole(dialect: Dialect, spoken: &Spoken) -> Value {
     let reason = reason(dialect, &spoken.finish);
     match dialect {
-        Dialect::OpenAi => json!({
-            "id": spoken.id,
-            "object": "chat.completion",
-            "created": 0,
-            "model": spoken.model,
-            "choices": [{
-                "index": 0,
-                "message": {"role": "assistant", "content": spoken.text, "refusal": null},
-                "logprobs": null,
-                "finish_reason": reason,
-            }],
-            "usage": openai_usage(spoken),
-        }),
-        Dialect::Anthropic => json!({
+        Dialect::Messages => json!({
             "id": spoken.id,
             "type": "message",
             "role": "assistant",
@@ -168,6 +153,19 @@ pub(super) fn whole(dialect: Dialect, spoken: &Spoken) -> Value {
                 "output_tokens": spoken.output_tokens,
             },
         }),
+        _ => json!({
+            "id": spoken.id,
+            "object": "chat.completion",
+            "created": 0,
+            "model": spoken.model,
+            "choices": [{
+                "index": 0,
+                "message": {"role": "assistant", "content": spoken.text, "refusal": null},
+                "logprobs": null,
+                "finish_reason": reason,
+            }],
+            "usage": openai_usage(spoken),
+        }),
     }
 }
 
@@ -175,8 +173,8 @@ pub(super) fn whole(dialect: Dialect, spoken: &Spoken) -> Value {
 pub(super) fn events(dialect: Dialect, spoken: &Spoken, usage_chunk: bool) -> Vec<Bytes> {
     let words: Vec<&str> = spoken.text.split_inclusive(' ').collect();
     match dialect {
-        Dialect::OpenAi => openai_events(spoken, &words, usage_chunk),
-        Dialect::Anthropic => anthropic_events(spoken, &words),
+        Dialect::Messages => anthropic_events(spoken, &words),
+        _ => openai_events(spoken, &words, usage_chunk),
     }
 }
 
@@ -204,7 +202,7 @@ fn openai_events(spoken: &Spoken, words: &[&str], usage_chunk: bool) -> Vec<Byte
     );
     events.push(delta(
         json!({}),
-        reason(Dialect::OpenAi, &spoken.finish).into(),
+        reason(Dialect::ChatCompletions, &spoken.finish).into(),
     ));
     if usage_chunk {
         events.push(chunk(json!([]), openai_usage(spoken)));
@@ -243,7 +241,7 @@ fn anthropic_events(spoken: &Spoken, words: &[&str]) -> Vec<Bytes> {
         "message_delta",
         json!({
             "type": "",
-            "delta": {"stop_reason": reason(Dialect::Anthropic, &spoken.finish), "stop_sequence": null},
+            "delta": {"stop_reason": reason(Dialect::Messages, &spoken.finish), "stop_sequence": null},
             "usage": {"output_tokens": spoken.output_tokens},
         }),
     ));

@@ -66,6 +66,8 @@ const OWN_MODELS: &[(&str, &str)] = &[
     ("deepseek", "deepseek"),
     ("xai", "xai"),
     ("mistral", "mistral"),
+    ("gemini", "google"),
+    ("cohere", "cohere"),
 ];
 
 /// The families of a model. `elsewhere` says that the user set an address: then the vendor names a

@@ -105,14 +105,12 @@ fn recorded_answers_are_read_whole() {
     };
     let read = |dialect: Dialect, path: &str| -> Reply {
         let body = std::fs::read(folder.join("vercel-ai-fixtures").join(path)).unwrap();
-        dialect
-            .parse(&body)
-            .unwrap_or_else(|error| panic!("{path}: {error}"))
+        super::super::parse(dialect, &body).unwrap_or_else(|error| panic!("{path}: {error}"))
     };
     let rows = openai()
         .into_iter()
-        .map(|row| (Dialect::OpenAi, row))
-        .chain(anthropic().into_iter().map(|row| (Dialect::Anthropic, row)));
+        .map(|row| (Dialect::ChatCompletions, row))
+        .chain(anthropic().into_iter().map(|row| (Dialect::Messages, row)));
     for (dialect, (path, model, finish, start, tokens)) in rows {
         let reply = read(dialect, path);
         let usage = reply.completion.usage;
