@@ -7,9 +7,6 @@ use crate::Dialect;
 /// Everything that some dialect can ask for. A field that was not said is `None`, never a default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
-    /// The dialect that this was read from; `None` where it was made here. Tells a writer whether
-    /// `extra`, `Block::Other`, a tool's `vendor` and unsealed proofs of thinking are its own.
-    pub source: Option<Dialect>,
     pub model: String,
     /// Instructions that stand before the conversation (`system`, `developer`, `instructions`).
     pub system: Vec<Block>,
@@ -41,8 +38,6 @@ pub struct Request {
     pub store: Option<bool>,
     /// The key by which the caller asks for prompt-cache affinity.
     pub prompt_cache_key: Option<String>,
-    /// The dialect that the request was read from: whose are `extra`, `Block::Other`, `Tool::vendor`.
-    pub source: Option<Dialect>,
     /// Fields of the source dialect that have no place above, by their names there. A writer of the
     /// same dialect sends them on; another drops each one by name.
     pub extra: Map<String, Value>,
