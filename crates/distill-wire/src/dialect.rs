@@ -23,6 +23,9 @@ pub enum Dialect {
 /// What a writer of replies must know of the request that it answers.
 #[derive(Debug, Clone, Default)]
 pub struct ReplyContext {
+    /// The dialect that the target speaks. Where it is another than the caller's, proofs of thinking
+    /// are sealed with its name, so that they never reach a vendor that did not make them.
+    pub source: Option<Dialect>,
     /// The model as the caller named it; shown in the reply where `None` was reported.
     pub model: String,
     /// The reply's name where the vendor gave none or gave it in another dialect's form.
