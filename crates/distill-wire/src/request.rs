@@ -7,6 +7,9 @@ use crate::Dialect;
 /// Everything that some dialect can ask for. A field that was not said is `None`, never a default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
+    /// The dialect that this was read from; `None` where it was made here. Tells a writer whether
+    /// `extra`, `Block::Other`, a tool's `vendor` and unsealed proofs of thinking are its own.
+    pub source: Option<Dialect>,
     pub model: String,
     /// Instructions that stand before the conversation (`system`, `developer`, `instructions`).
     pub system: Vec<Block>,
