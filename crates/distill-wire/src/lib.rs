@@ -18,8 +18,11 @@ mod dialect;
 pub mod envelope;
 mod error;
 mod event;
+mod fields;
 mod gemini;
+mod leftover;
 mod messages;
+mod proof;
 mod quirks;
 mod reply;
 mod request;
@@ -29,6 +32,8 @@ pub mod sse;
 pub use dialect::{Dialect, ReadStream, ReplyContext, WriteStream};
 pub use error::{ErrorKind, ErrorReply, Malformed, RequestError, Unsupported};
 pub use event::{Delta, Event, Opening};
+pub use leftover::KEPT_STATE;
+pub use proof::SEAL;
 pub use quirks::{
     Quirks, ReasoningParameter, SchemaSupport, SeedParameter, ThinkingField, TokenLimit, ToolCallIds,
     Writing,
