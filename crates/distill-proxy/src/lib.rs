@@ -13,3 +13,7 @@
 )]
 
 pub mod config;
+mod http;
+mod problem;
+pub mod server;
+pub mod telemetry;

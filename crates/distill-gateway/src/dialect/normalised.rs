@@ -74,6 +74,7 @@ fn normalised(request: &ChatRequest) -> Request {
                 },
                 blocks: vec![Block::text(message.content.clone())],
                 name: None,
+                extra: serde_json::Map::new(),
             })
             .collect(),
         max_tokens: request.max_tokens.map(u64::from),

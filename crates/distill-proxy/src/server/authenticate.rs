@@ -1,0 +1,208 @@
+//! Who is asking.
+
+use std::{net::IpAddr, sync::Arc};
+
+use axum::http::{HeaderMap, Uri, header};
+use distill_gateway::Secret;
+use distill_ledger::{Caller, KeyLimits, Role};
+use distill_wire::ErrorKind;
+use sha2::{Digest as _, Sha256};
+
+use crate::{config::SecurityConfig, problem::Problem};
+
+/// Headers in which the client libraries of the dialects send a key.
+const KEY_HEADERS: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+
+/// The keys that a request shows, the likeliest first.
+pub(crate) fn presented(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let bearer = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, key)| key.trim());
+    let others = KEY_HEADERS
+        .iter()
+        .filter_map(|name| headers.get(*name)?.to_str().ok())
+        .map(str::trim);
+    bearer
+        .into_iter()
+        .chain(others)
+        .filter(|key| !key.is_empty())
+}
+
+/// Whether two keys are the same, in a time that says nothing of where they differ: what is
+/// compared are their hashes, from the first byte to the last.
+pub(crate) fn same_key(presented: &str, key: &Secret) -> bool {
+    let (one, other) = (
+        Sha256::digest(presented.as_bytes()),
+        Sha256::digest(key.expose().as_bytes()),
+    );
+    let difference = one
+        .iter()
+        .zip(other.iter())
+        .fold(0, |difference, (one, other)| difference | (one ^ other));
+    std::hint::black_box(difference) == 0
+}
+
+/// The one whom the configured admin key shows.
+pub(crate) fn admin() -> Caller {
+    Caller {
+        role: Role::Admin,
+        ..someone("admin")
+    }
+}
+
+/// Whoever sits at this machine, where no keys are asked for.
+pub(crate) fn anonymous() -> Caller {
+    someone("anonymous")
+}
+
+fn someone(name: &str) -> Caller {
+    Caller {
+        key_id: name.to_owned(),
+        user: name.to_owned(),
+        team: None,
+        discipline: None,
+        level: None,
+        role: Role::User,
+        models: Vec::new(),
+        limits: KeyLimits::default(),
+    }
+}
+
+/// Callers that no key in the ledger names.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) admin: Arc<Caller>,
+    pub(crate) anonymous: Arc<Caller>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            admin: Arc::new(admin()),
+            anonymous: Arc::new(anonymous()),
+        }
+    }
+}
+
+/// What a request shows of its sender.
+pub(crate) struct Sender<'a> {
+    pub(crate) address: IpAddr,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) uri: &'a Uri,
+}
+
+/// Recognises the caller. `identify` looks a key up in the ledger.
+///
+/// # Errors
+/// A [`Problem`] with status 401 where keys are asked for and none is known, 403 where a page of
+/// another site asks in the name of whoever sits at this machine.
+pub(crate) fn recognise(
+    sender: &Sender<'_>,
+    security: &SecurityConfig,
+    admin_key: Option<&Secret>,
+    known: &Known,
+    identify: impl Fn(&str) -> Option<Arc<Caller>>,
+) -> Result<Arc<Caller>, Problem> {
+    let mut shown = false;
+    for key in presented(sender.headers) {
+        shown = true;
+        if let Some(caller) = identify(key) {
+            return Ok(caller);
+        }
+        if admin_key.is_some_and(|admin_key| same_key(key, admin_key)) {
+            return Ok(known.admin.clone());
+        }
+    }
+    // Client libraries insist on sending some key: where none is asked for, any will do.
+    if !security.require_keys && sender.address.is_loopback() {
+        refuse_foreign_pages(sender, security)?;
+        return Ok(known.anonymous.clone());
+    }
+    Err(Problem::new(
+        ErrorKind::Authentication,
+        if shown {
+            "this key is not known here, has expired or was revoked"
+        } else {
+            "no key was sent: use `Authorization: Bearer KEY` or `x-api-key: KEY`"
+        },
+    )
+    .code("invalid_api_key"))
+}
+
+/// Whether the caller is the one who sees and changes everything.
+///
+/// # Errors
+/// A [`Problem`] with status 403.
+pub(crate) fn require_admin(caller: &Caller) -> Result<(), Problem> {
+    if caller.role == Role::Admin {
+        Ok(())
+    } else {
+        Err(Problem::new(
+            ErrorKind::Permission,
+            "this needs an admin key",
+        ))
+    }
+}
+
+/// Without keys, the only proof of who asks is that the connection comes from this machine, which a
+/// browser's does whichever site told it to. So a page of another site is refused, also one whose
+/// name was made to lead here.
+fn refuse_foreign_pages(sender: &Sender<'_>, security: &SecurityConfig) -> Result<(), Problem> {
+    let text = |name| {
+        sender
+            .headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("?"))
+    };
+    let refused = |what: &str| {
+        Problem::new(
+            ErrorKind::Permission,
+            format!(
+                "{what} is not this machine's; ask for keys (`security.require_keys`) or name it in \
+                 `security.hosts`"
+            ),
+        )
+    };
+    let host = sender
+        .uri
+        .authority()
+        .map(axum::http::uri::Authority::as_str)
+        .or_else(|| text(header::HOST));
+    if host.is_some_and(|host| !is_own(host, security)) {
+        return Err(refused("the host that this request names"));
+    }
+    // Editors send origins of their own schemes, which no site can forge.
+    let foreign = text(header::ORIGIN).is_some_and(|origin| {
+        match origin.split_once("://") {
+            Some(("http" | "https", host)) => !is_own(host, security),
+            Some(_) => false,
+            None => true,
+        }
+    });
+    if foreign {
+        return Err(refused("the origin of this request"));
+    }
+    Ok(())
+}
+
+/// Whether a host, with or without a port, is this machine or was named as its name.
+fn is_own(host: &str, security: &SecurityConfig) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+        || security
+            .hosts
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(name) || known.eq_ignore_ascii_case(host))
+}
+
+#[cfg(test)]
+mod tests;

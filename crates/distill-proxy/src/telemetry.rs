@@ -1,0 +1,11 @@
+//! What the proxy tells of itself: metrics, traces, the access log.
+
+mod exporter;
+mod log;
+mod metrics;
+mod traces;
+
+pub use exporter::Exporter;
+pub use log::{AccessLine, LogSink, Notice, clock};
+pub use metrics::{AttemptMeasure, InFlight, Metrics, RequestMeasure, TargetState};
+pub use traces::{AttemptSpan, RequestSpan, TraceContext, export, spans};
