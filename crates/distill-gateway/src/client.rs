@@ -22,10 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use attempt::{body_for, worst_case};
 pub use error::{AskError, AttemptFailure, GatewayError};
+pub use http::install_crypto;
 
 use crate::{
     BreakerSettings, Estimate, Failure, Journal, JournalError, Recorded, RequestHash, SpendSummary,
-    Target, Usd, estimate, health::Health, request_hash::canonical,
+    Target, Usd, estimate, health::TargetHealth, request_hash::canonical,
 };
 use http::Clients;
 
@@ -123,7 +124,8 @@ struct Shared {
     settings: GatewaySettings,
     journal: Journal,
     clients: Clients,
-    health: Health,
+    /// Of each target, by its place in the chain.
+    health: Vec<TargetHealth>,
     places: Semaphore,
     cancel: CancellationToken,
     /// Rings whenever an attempt ends: money may have become free.
@@ -157,7 +159,11 @@ impl Gateway {
         }
         let clients = Clients::new(&settings.chain, settings.timeouts.connect)?;
         Ok(Self(Arc::new(Shared {
-            health: Health::new(settings.chain.len(), settings.breaker),
+            health: settings
+                .chain
+                .iter()
+                .map(|_| TargetHealth::new(settings.breaker))
+                .collect(),
             places: Semaphore::new(settings.concurrency.max(1)),
             settings,
             journal,

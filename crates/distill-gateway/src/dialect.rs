@@ -34,9 +34,9 @@ pub(crate) struct Reply {
 
 /// What an error body says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct VendorError {
-    pub(crate) message: String,
-    pub(crate) code: String,
+pub struct VendorError {
+    pub message: String,
+    pub code: String,
 }
 
 /// The headers of a dialect beside the content type; the key's header is the only one with a secret.
@@ -75,7 +75,7 @@ pub(crate) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
 }
 
 /// Reads an error body. The shapes in use differ little enough to be read by one function.
-pub(crate) fn vendor_error(body: &[u8]) -> VendorError {
+pub fn vendor_error(body: &[u8]) -> VendorError {
     let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return VendorError {
             message: shortened(&String::from_utf8_lossy(body)),

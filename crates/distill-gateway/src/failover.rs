@@ -8,9 +8,9 @@ mod rest;
 
 use std::time::Duration;
 
-use crate::dialect::VendorError;
+pub use crate::dialect::{VendorError, vendor_error};
 
-pub(crate) use rest::rest_from_headers;
+pub use rest::rest_from_headers;
 
 /// What went wrong with an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -192,7 +192,7 @@ impl Failure {
 
 /// Classifies an answer that is not a success. Some vendors hide the target's fault behind a status
 /// that elsewhere means the caller's; the body tells.
-pub(crate) fn of_status(status: u16, error: &VendorError) -> Failure {
+pub fn of_status(status: u16, error: &VendorError) -> Failure {
     let message = error.message.to_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
     let too_long = error.code == "context_length_exceeded"

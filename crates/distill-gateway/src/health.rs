@@ -1,4 +1,7 @@
-//! Which target of a chain may be asked now: rests, outages, and the circuit breaker.
+//! Whether a target may be asked now: rests, outages, the circuit breaker, and how fast it answers.
+//!
+//! One [`TargetHealth`] belongs to one target, however many chains name it: what one request learns
+//! of a target holds for all.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -7,16 +10,26 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::failover::{Effect, Rule};
+use crate::failover::{Effect, Failure, Rule};
+
+mod pace;
+
+pub use pace::{Kind, SpikeSettings};
+use pace::{Paces, Spike};
 
 /// When a target that keeps failing is left alone, and for how long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BreakerSettings {
     /// Consecutive errors that open it.
     pub errors: u32,
     /// The first pause; it doubles with each probe that fails.
     pub pause: Duration,
     pub longest_pause: Duration,
+    /// After how long a target that was taken out is probed again, because a key can be mended and an
+    /// account filled up while a server runs. `None`: never.
+    pub look_again: Option<Duration>,
+    /// When a target that became slow is asked last. `None`: never.
+    pub spike: Option<SpikeSettings>,
 }
 
 impl Default for BreakerSettings {
@@ -25,6 +38,67 @@ impl Default for BreakerSettings {
             errors: 5,
             pause: Duration::from_millis(500),
             longest_pause: Duration::from_secs(30),
+            look_again: None,
+            spike: None,
+        }
+    }
+}
+
+/// Whether a target may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// A probe must be reported back whatever happens: by an outcome or by
+    /// [`TargetHealth::released`].
+    Now { probe: bool },
+    /// It was throttled and rests until then.
+    Rests(Instant),
+    /// Its breaker is open, or somebody else's probe is on its way: look again then.
+    Open(Instant),
+    /// Not with a prompt as long as this one.
+    TooLong,
+    /// Not for as long as it makes sense to wait.
+    Out,
+}
+
+/// What a target is doing, for people to look at.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthSnapshot {
+    pub state: HealthState,
+    /// How long the state lasts if nothing happens; `None`: no end is set.
+    pub remaining: Option<Duration>,
+    pub consecutive_errors: u32,
+    /// The last failure and how long ago it was.
+    pub last_failure: Option<(Failure, Duration)>,
+    /// Moving average of the time to the first content of a stream.
+    pub first_token: Option<Duration>,
+    /// Moving average of the time to a whole answer.
+    pub whole: Option<Duration>,
+    pub answered: u64,
+    pub failed: u64,
+}
+
+/// The state of a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    Closed,
+    /// Asked last, because it became much slower than it was.
+    Slow,
+    Resting,
+    Open,
+    HalfOpen,
+    Out,
+}
+
+impl HealthState {
+    /// As pages and metrics name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Slow => "slow",
+            Self::Resting => "resting",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Out => "out",
         }
     }
 }
@@ -41,23 +115,20 @@ struct State {
     open_until: Option<Instant>,
     pauses: u32,
     probing: bool,
+    paces: Paces,
+    spike: Option<Spike>,
+    last_failure: Option<(Failure, Instant)>,
+    answered: u64,
+    failed: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Out {
+    /// Then it is simply asked again.
     Until(Instant),
+    /// Then one probe decides.
+    ProbeAt(Instant),
     ForGood,
-}
-
-/// Who to ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pick {
-    /// The target at this place of the chain; a probe must be reported back whatever happens.
-    Target { index: usize, probe: bool },
-    /// All that are left rest until then.
-    WaitUntil(Instant),
-    /// No target is left for this request.
-    Exhausted,
 }
 
 /// A breaker that stays open longer than this ends the wait for its target.
@@ -65,63 +136,57 @@ const LONGEST_BREAKER_WAIT: Duration = Duration::from_secs(2);
 /// How long the others wait for a probe's outcome before they look again.
 const PROBE_POLL: Duration = Duration::from_millis(20);
 
-/// The state of every target of a chain.
+/// What is known of one target.
 #[derive(Debug)]
-pub(crate) struct Health {
+pub struct TargetHealth {
     settings: BreakerSettings,
-    states: Mutex<Vec<State>>,
+    state: Mutex<State>,
 }
 
-impl Health {
-    pub(crate) fn new(targets: usize, settings: BreakerSettings) -> Self {
+impl TargetHealth {
+    pub fn new(settings: BreakerSettings) -> Self {
         Self {
             settings,
-            states: Mutex::new(vec![State::default(); targets]),
+            state: Mutex::default(),
         }
     }
 
-    /// Picks the first usable target among `candidates` (places in the chain, best first).
-    pub(crate) fn pick(&self, candidates: &[usize], prompt_bytes: usize, now: Instant) -> Pick {
-        let mut states = self.lock();
-        let mut earliest: Option<Instant> = None;
-        for &index in candidates {
-            let state = &mut states[index];
-            match state.free_at(prompt_bytes, now) {
-                None => {}
-                Some(at) if at > now => {
-                    earliest = Some(earliest.map_or(at, |known| known.min(at)));
-                }
-                Some(_) => {
-                    let probe = state.open_until.is_some();
-                    state.probing = probe;
-                    return Pick::Target { index, probe };
-                }
-            }
+    /// Whether it may be asked now. A target whose pause is over gets one probe at a time; saying
+    /// [`Admission::Now`] with `probe` hands it out.
+    pub fn admit(&self, prompt_bytes: usize, now: Instant) -> Admission {
+        let mut state = self.lock();
+        let admission = state.admission(prompt_bytes, now);
+        if let Admission::Now { probe: true } = admission {
+            state.probing = true;
         }
-        earliest.map_or(Pick::Exhausted, Pick::WaitUntil)
+        admission
     }
 
-    /// An answer came: whatever stood against the target is forgotten.
-    pub(crate) fn succeeded(&self, index: usize) {
-        let mut states = self.lock();
-        let state = &mut states[index];
+    /// An answer came: whatever stood against the target is forgotten. `took`: how long, and to what.
+    pub fn succeeded(&self, took: Option<(Kind, Duration)>, now: Instant) {
+        let mut state = self.lock();
         state.consecutive_errors = 0;
         state.open_until = None;
+        if matches!(state.out, Some(Out::ProbeAt(_))) {
+            state.out = None;
+        }
         state.pauses = 0;
         state.probing = false;
+        state.answered += 1;
+        if let Some((kind, took)) = took {
+            let state = &mut *state;
+            state
+                .paces
+                .note(kind, took, self.settings.spike, &mut state.spike, now);
+        }
     }
 
     /// Applies a row of the policy. `told` is the rest that the target's headers asked for.
-    pub(crate) fn failed(
-        &self,
-        index: usize,
-        rule: &Rule,
-        told: Option<Duration>,
-        prompt_bytes: usize,
-        now: Instant,
-    ) {
-        let mut states = self.lock();
-        let state = &mut states[index];
+    pub fn failed(&self, rule: &Rule, told: Option<Duration>, prompt_bytes: usize, now: Instant) {
+        let mut state = self.lock();
+        state.last_failure = Some((rule.failure, now));
+        state.failed += 1;
+        let probed = std::mem::take(&mut state.probing);
         match rule.effect {
             Effect::Stays => {}
             Effect::RestsAsTold(untold) => {
@@ -136,13 +201,21 @@ impl Health {
                 );
             }
             Effect::OutFor(time) => state.out = Some(Out::Until(later(now, time))),
-            Effect::Out => state.out = Some(Out::ForGood),
+            Effect::Out => {
+                state.out = Some(
+                    self.settings
+                        .look_again
+                        .map_or(Out::ForGood, |time| Out::ProbeAt(later(now, time))),
+                );
+            }
         }
-        let probed = std::mem::take(&mut state.probing);
         if !rule.breaks {
             if probed {
                 // It answered, if only to refuse: it is up.
                 state.open_until = None;
+                if rule.effect != Effect::Out && matches!(state.out, Some(Out::ProbeAt(_))) {
+                    state.out = None;
+                }
             }
             return;
         }
@@ -155,46 +228,109 @@ impl Health {
         }
     }
 
-    /// A probe ended without an outcome (it was cancelled, or no money was left): the next may probe.
-    pub(crate) fn released(&self, index: usize) {
-        self.lock()[index].probing = false;
+    /// An attempt ended without an outcome (it was cancelled, or no money was left): the next may
+    /// probe.
+    pub fn released(&self) {
+        self.lock().probing = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<State>> {
-        self.states.lock().expect("no holder of this lock panics")
+    /// Whether it became so slow that others are asked first. When its pause is over, one caller is
+    /// told that it is not, and what that one measures decides.
+    pub fn is_slow(&self, now: Instant) -> bool {
+        let Some(settings) = self.settings.spike else {
+            return false;
+        };
+        let mut state = self.lock();
+        state
+            .spike
+            .as_mut()
+            .is_some_and(|spike| spike.holds(&settings, now))
+    }
+
+    /// Moving average of how long an answer takes; `None`: not measured yet.
+    pub fn pace(&self, kind: Kind) -> Option<Duration> {
+        self.lock().paces.of(kind)
+    }
+
+    /// What it is doing.
+    pub fn snapshot(&self, now: Instant) -> HealthSnapshot {
+        let state = self.lock();
+        let left = |until: Instant| until.saturating_duration_since(now);
+        let running = |until: &Instant| *until > now;
+        let (name, remaining) = match state.out {
+            Some(Out::ForGood) => (HealthState::Out, None),
+            Some(Out::Until(until)) if until > now => (HealthState::Out, Some(left(until))),
+            Some(Out::ProbeAt(until)) => (HealthState::Out, Some(left(until))),
+            _ => {
+                if let Some(until) = state.rests_until.filter(running) {
+                    (HealthState::Resting, Some(left(until)))
+                } else if state.probing {
+                    (HealthState::HalfOpen, None)
+                } else if let Some(until) = state.open_until {
+                    if until > now {
+                        (HealthState::Open, Some(left(until)))
+                    } else {
+                        (HealthState::HalfOpen, None)
+                    }
+                } else if let Some(spike) = &state.spike {
+                    (HealthState::Slow, Some(left(spike.until())))
+                } else {
+                    (HealthState::Closed, None)
+                }
+            }
+        };
+        HealthSnapshot {
+            state: name,
+            remaining,
+            consecutive_errors: state.consecutive_errors,
+            last_failure: state
+                .last_failure
+                .map(|(failure, at)| (failure, now.saturating_duration_since(at))),
+            first_token: state.paces.of(Kind::FirstToken),
+            whole: state.paces.of(Kind::Whole),
+            answered: state.answered,
+            failed: state.failed,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of this lock panics")
     }
 }
 
 impl State {
-    /// When it may be asked; `None` for never.
-    fn free_at(&mut self, prompt_bytes: usize, now: Instant) -> Option<Instant> {
+    fn admission(&mut self, prompt_bytes: usize, now: Instant) -> Admission {
+        let mut probe = false;
+        match self.out {
+            Some(Out::ForGood) => return Admission::Out,
+            Some(Out::Until(until) | Out::ProbeAt(until)) if until > now => return Admission::Out,
+            Some(Out::ProbeAt(_)) => probe = true,
+            Some(Out::Until(_)) => self.out = None,
+            None => {}
+        }
         if self
             .too_long_from
             .is_some_and(|limit| prompt_bytes >= limit)
         {
-            return None;
-        }
-        match self.out {
-            Some(Out::ForGood) => return None,
-            Some(Out::Until(until)) if until > now => return None,
-            Some(Out::Until(_)) => self.out = None,
-            None => {}
+            return Admission::TooLong;
         }
         let mut at = now;
-        if let Some(until) = self.rests_until {
-            at = at.max(until);
-        }
         if let Some(until) = self.open_until {
             // A target that has been down for long is not waited for.
             if until > now + LONGEST_BREAKER_WAIT {
-                return None;
+                return Admission::Out;
             }
+            probe = true;
             at = at.max(until);
-            if self.probing {
-                at = at.max(now + PROBE_POLL);
-            }
         }
-        Some(at)
+        if probe && self.probing {
+            at = at.max(now + PROBE_POLL);
+        }
+        match self.rests_until {
+            Some(until) if until > at => Admission::Rests(until),
+            _ if at > now => Admission::Open(at),
+            _ => Admission::Now { probe },
+        }
     }
 }
 
@@ -204,102 +340,4 @@ fn later(now: Instant, time: Duration) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::time::Instant;
-
-    use super::{BreakerSettings, Health, Pick};
-    use crate::failover::Failure;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn health() -> Health {
-        Health::new(
-            2,
-            BreakerSettings {
-                errors: 2,
-                pause: SECOND,
-                longest_pause: 3 * SECOND,
-            },
-        )
-    }
-
-    fn first(index: usize) -> Pick {
-        Pick::Target {
-            index,
-            probe: false,
-        }
-    }
-
-    #[test]
-    fn a_throttled_target_rests_and_when_all_rest_the_earliest_is_waited_for() {
-        let (health, now) = (health(), Instant::now());
-        let rule = Failure::RateLimited.rule();
-        health.failed(0, &rule, Some(5 * SECOND), 10, now);
-        assert_eq!(health.pick(&[0, 1], 10, now), first(1));
-        health.failed(1, &rule, Some(3 * SECOND), 10, now);
-        assert_eq!(
-            health.pick(&[0, 1], 10, now),
-            Pick::WaitUntil(now + 3 * SECOND)
-        );
-        assert_eq!(health.pick(&[0, 1], 10, now + 3 * SECOND), first(1));
-        assert_eq!(health.pick(&[0, 1], 10, now + 5 * SECOND), first(0));
-    }
-
-    #[test]
-    fn the_breaker_opens_probes_once_and_closes_on_success() {
-        let (health, now) = (health(), Instant::now());
-        let rule = Failure::ServerError.rule();
-        health.failed(0, &rule, None, 10, now);
-        assert_eq!(health.pick(&[0], 10, now), first(0));
-        health.failed(0, &rule, None, 10, now);
-        assert_eq!(health.pick(&[0], 10, now), Pick::WaitUntil(now + SECOND));
-        let probe = Pick::Target {
-            index: 0,
-            probe: true,
-        };
-        let then = now + SECOND;
-        assert_eq!(health.pick(&[0], 10, then), probe);
-        assert!(
-            matches!(health.pick(&[0], 10, then), Pick::WaitUntil(_)),
-            "one probe at a time"
-        );
-        health.failed(0, &rule, None, 10, then);
-        assert_eq!(
-            health.pick(&[0], 10, then),
-            Pick::WaitUntil(then + 2 * SECOND)
-        );
-        assert_eq!(health.pick(&[0], 10, then + 2 * SECOND), probe);
-        health.succeeded(0);
-        assert_eq!(health.pick(&[0], 10, then + 2 * SECOND), first(0));
-    }
-
-    #[test]
-    fn a_probe_without_outcome_lets_the_next_one_probe() {
-        let (health, now) = (health(), Instant::now());
-        for _ in 0..2 {
-            health.failed(0, &Failure::Timeout.rule(), None, 10, now);
-        }
-        let probe = Pick::Target {
-            index: 0,
-            probe: true,
-        };
-        assert_eq!(health.pick(&[0], 10, now + SECOND), probe);
-        health.released(0);
-        assert_eq!(health.pick(&[0], 10, now + SECOND), probe);
-    }
-
-    #[test]
-    fn a_target_is_out_for_good_for_a_time_or_for_long_prompts() {
-        let (health, now) = (health(), Instant::now());
-        health.failed(0, &Failure::ContextTooLong.rule(), None, 1000, now);
-        assert_eq!(health.pick(&[0], 1000, now), Pick::Exhausted);
-        assert_eq!(health.pick(&[0], 999, now), first(0));
-        health.failed(0, &Failure::RequestTimeout.rule(), None, 10, now);
-        assert_eq!(health.pick(&[0], 10, now), Pick::Exhausted);
-        assert_eq!(health.pick(&[0], 10, now + 31 * SECOND), first(0));
-        health.failed(0, &Failure::KeyRefused.rule(), None, 10, now);
-        assert_eq!(health.pick(&[0, 1], 10, now + 3600 * SECOND), first(1));
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ mod client;
 mod dialect;
 mod estimate;
 pub mod failover;
-mod health;
+pub mod health;
 mod journal;
 mod price;
 mod request_hash;
@@ -27,26 +27,28 @@ pub mod simulate;
 mod target;
 mod usd;
 mod vendor;
+mod walker;
 
 pub use client::{
     Alert, Answered, AskError, AttemptFailure, DEFAULT_MAX_TOKENS, Gateway, GatewayError,
-    GatewaySettings, Timeouts,
+    GatewaySettings, Timeouts, install_crypto,
 };
 pub use dialect::Dialect;
 pub use estimate::{Estimate, estimate};
 pub use failover::Failure;
-pub use health::BreakerSettings;
+pub use health::{BreakerSettings, HealthSnapshot, HealthState, SpikeSettings, TargetHealth};
 pub use journal::{
     AttemptCount, AttemptRecord, Journal, JournalError, LatencySummary, Recorded, SpendSummary,
     TeacherShare, UnsettledAttempt, UsageTotals,
 };
 pub use price::{
     BatchRates, Disagreement, ImportError, Price, PriceRow, PriceSource, PriceTable,
-    PriceTableError, Rates, TableSource, TierRates, date_of_days, days_of_date,
+    PriceTableError, Rates, TableSource, TierRates, believable, date_of_days, days_of_date,
     import as import_prices,
 };
 pub use request_hash::RequestHash;
-pub use secret::Secret;
-pub use target::{Target, TargetError, TargetOptions};
+pub use secret::{Secret, without as without_secret};
+pub use target::{Connection, Target, TargetError, TargetOptions};
 pub use usd::Usd;
 pub use vendor::{Vendor, families, vendor, vendors};
+pub use walker::{Bounds, Patience, Step, Walker};

@@ -44,7 +44,7 @@ impl PriceSource {
 const MOST_TOKENS: u64 = 1_000_000_000;
 
 /// A reported usage; nothing where it cannot be true, so that the reservation stands for the cost.
-pub(crate) fn believable(usage: Usage) -> Usage {
+pub fn believable(usage: Usage) -> Usage {
     let counts = [
         usage.input_tokens,
         usage.cached_input_tokens,
@@ -104,12 +104,7 @@ impl Price {
 
     /// The price of a model in a table on a day (`YYYY-MM-DD`; `None`: the day the table was read).
     /// A dated snapshot costs what its alias costs.
-    pub(crate) fn of(
-        vendor: &Vendor,
-        model: &str,
-        table: &PriceTable,
-        day: Option<&str>,
-    ) -> Option<Self> {
+    pub fn of(vendor: &Vendor, model: &str, table: &PriceTable, day: Option<&str>) -> Option<Self> {
         if vendor.local {
             return Some(Self::per_million(0.0, 0.0, None, PriceSource::Local));
         }

@@ -35,7 +35,7 @@ impl fmt::Display for Secret {
 }
 
 /// Takes a key out of text that came from a vendor: some echo it in their error messages.
-pub(crate) fn without(text: &str, secret: Option<&Secret>) -> String {
+pub fn without(text: &str, secret: Option<&Secret>) -> String {
     match secret {
         Some(secret) if !secret.is_empty() => text.replace(secret.expose(), "[secret]"),
         _ => text.to_owned(),

@@ -80,6 +80,36 @@ impl TargetError {
     }
 }
 
+/// A model at an address that somebody else looked up.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// As messages, bills and routes name it: `vendor/model`.
+    pub name: String,
+    /// The row of the vendor table that it is, or is like.
+    pub vendor: &'static Vendor,
+    /// As the vendor calls it.
+    pub model: String,
+    /// Without a slash at the end.
+    pub base_url: String,
+    pub key: Option<Secret>,
+    pub price: Price,
+}
+
+impl From<Connection> for Target {
+    fn from(connection: Connection) -> Self {
+        Self {
+            identity: format!("{}@{}", connection.name, connection.base_url),
+            name: connection.name,
+            vendor: connection.vendor,
+            model: connection.model,
+            base_url: connection.base_url,
+            key: connection.key,
+            price: connection.price,
+            expected_latency: None,
+        }
+    }
+}
+
 impl Target {
     /// Finds a model written as `vendor/model`.
     pub fn parse(

@@ -49,7 +49,7 @@ impl Clients {
 }
 
 /// The program brings its cryptography itself instead of leaving the choice to what is linked.
-fn install_crypto() {
+pub fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         // Another part of the program may have installed one; any will do.

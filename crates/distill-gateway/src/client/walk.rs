@@ -12,20 +12,17 @@ use super::{
 use crate::{
     Failure, Recorded, RequestHash, Target,
     failover::{Rule, Then},
-    health::Pick,
+    health::Kind,
     journal::NewAnswer,
+    walker::{Bounds, Patience, Step, Walker},
 };
 
 /// What is known of one request on its way.
+#[derive(Default)]
 struct Progress {
-    /// Failed attempts at each target that its rule lets be repeated.
-    retries: Vec<u32>,
-    /// Targets that are not asked again for this request.
-    spent: Vec<bool>,
     failures: Vec<AttemptFailure>,
     /// The last whole answer that broke the schema: better than none when nobody keeps it.
     invalid: Option<Box<NewAnswer>>,
-    attempts: u32,
 }
 
 /// Asks target after target until one answers or the policy says stop.
@@ -44,17 +41,21 @@ pub(super) async fn walk(
         deadline: Instant::now() + shared.settings.timeouts.deadline,
     };
     let chain = &shared.settings.chain;
-    let mut progress = Progress {
-        retries: vec![0; chain.len()],
-        spent: vec![false; chain.len()],
-        failures: Vec::new(),
-        invalid: None,
-        attempts: 0,
-    };
+    let mut progress = Progress::default();
+    let mut walker = Walker::new(
+        (0..chain.len()).collect(),
+        chain.len(),
+        Bounds {
+            max_attempts: shared.settings.max_attempts,
+            deadline: question.deadline,
+            patience: Patience::WaitsForRests,
+            retries: true,
+        },
+    );
     let mut bodies = Vec::with_capacity(chain.len());
     for (index, target) in chain.iter().enumerate() {
         bodies.push(body_for(target, request).unwrap_or_else(|unsupported| {
-            progress.spent[index] = true;
+            walker.skip(index);
             progress.note(target, Failure::RequestFault, unsupported.to_string());
             String::new()
         }));
@@ -64,97 +65,73 @@ pub(super) async fn walk(
         if shared.cancel.is_cancelled() {
             return Err(AskError::Cancelled);
         }
-        if progress.attempts >= shared.settings.max_attempts {
-            return finish(shared, question, progress).await;
-        }
-        let candidates = candidates(chain, &progress);
-        match shared
-            .health
-            .pick(&candidates, prompt_bytes, Instant::now())
-        {
-            Pick::Exhausted => return finish(shared, question, progress).await,
-            Pick::WaitUntil(at) if at >= question.deadline => {
-                return late(shared, question, progress).await;
-            }
-            Pick::WaitUntil(at) => wait(shared, &question, tokio::time::sleep_until(at)).await?,
-            Pick::Target { index, probe } => {
-                progress.attempts += 1;
+        match walker.next(|index| &shared.health[index], prompt_bytes, Instant::now()) {
+            Step::Exhausted { .. } => return finish(shared, question, progress).await,
+            Step::Late => return late(shared, question, progress).await,
+            Step::WaitUntil(at) => wait(shared, &question, tokio::time::sleep_until(at)).await?,
+            Step::Ask {
+                index,
+                probe,
+                number,
+            } => {
                 let probe = Probe::new(shared, index, probe);
-                let ended = attempt(
-                    shared,
-                    &question,
-                    &chain[index],
-                    bodies[index].clone(),
-                    progress.attempts,
-                )
-                .await?;
+                let body = bodies[index].clone();
+                let ended = attempt(shared, &question, &chain[index], body, number).await?;
                 probe.over();
+                let health = &shared.health[index];
                 match ended {
                     Ended::Answered(recorded) => {
-                        shared.health.succeeded(index);
+                        let took = (Kind::Whole, recorded.latency);
+                        health.succeeded(Some(took), Instant::now());
                         return Ok(fresh(*recorded, question.hash));
                     }
                     Ended::InJournal(recorded) => {
-                        shared.health.released(index);
+                        health.released();
                         return Ok(from_journal(*recorded, question.hash));
                     }
                     Ended::Invalid { answer, message } => {
-                        shared.health.succeeded(index);
-                        progress.spent[index] = true;
+                        health.succeeded(None, Instant::now());
+                        walker.failed(index, Failure::InvalidOutput);
+                        // Those first that a vendor can hold to a schema.
+                        walker.prefer(|index| chain[index].holds_schema());
                         progress.note(&chain[index], Failure::InvalidOutput, message);
                         progress.invalid = Some(answer);
                     }
                     Ended::Failed(broken) => {
-                        note_failure(shared, &mut progress, index, prompt_bytes, broken)?;
+                        note_failure(
+                            shared,
+                            (&mut walker, &mut progress),
+                            index,
+                            prompt_bytes,
+                            broken,
+                        )?;
                     }
-                }
-                if Instant::now() >= question.deadline {
-                    return late(shared, question, progress).await;
                 }
             }
         }
     }
-}
-
-/// Places in the chain still to be asked: in order, but after a broken schema those first that a
-/// vendor can hold to one.
-fn candidates(chain: &[Target], progress: &Progress) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..chain.len())
-        .filter(|&index| !progress.spent[index])
-        .collect();
-    if progress.invalid.is_some() {
-        places.sort_by_key(|&index| !chain[index].holds_schema());
-    }
-    places
 }
 
 /// Applies the policy to a failed attempt.
 fn note_failure(
     shared: &Shared,
-    progress: &mut Progress,
+    (walker, progress): (&mut Walker, &mut Progress),
     index: usize,
     prompt_bytes: usize,
     broken: Broken,
 ) -> Result<(), AskError> {
     let target = &shared.settings.chain[index];
     let rule: Rule = broken.failure.rule();
-    shared
-        .health
-        .failed(index, &rule, broken.rest, prompt_bytes, Instant::now());
+    shared.health[index].failed(&rule, broken.rest, prompt_bytes, Instant::now());
     if rule.alert {
         shared.alert(target, broken.failure, &broken.message);
     }
-    if rule.then == Then::ReturnToCaller {
+    if walker.failed(index, broken.failure) == Then::ReturnToCaller {
         return Err(AskError::Refused {
             target: target.name().to_owned(),
             status: broken.status.unwrap_or_default(),
             message: broken.message,
         });
-    }
-    // A throttled target is not spent: it rests, and is asked again when all the others failed.
-    if broken.failure != Failure::RateLimited {
-        progress.retries[index] += 1;
-        progress.spent[index] = progress.retries[index] > rule.retries_here;
     }
     progress.note(target, broken.failure, broken.message);
     Ok(())
@@ -247,7 +224,7 @@ impl<'a> Probe<'a> {
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
         if self.open {
-            self.shared.health.released(self.index);
+            self.shared.health[self.index].released();
         }
     }
 }

@@ -6,10 +6,7 @@ use crate::price::days_since_epoch;
 
 /// Reads `retry-after-ms`, `retry-after` and the vendors' rate-limit headers. `now` is seconds since
 /// 1970. `None`: they say nothing.
-pub(crate) fn rest_from_headers(
-    header: &dyn Fn(&str) -> Option<String>,
-    now: f64,
-) -> Option<Duration> {
+pub fn rest_from_headers(header: &dyn Fn(&str) -> Option<String>, now: f64) -> Option<Duration> {
     let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds.max(0.0)).ok();
     if let Some(milliseconds) = header("retry-after-ms").and_then(|text| text.trim().parse().ok()) {
         let milliseconds: f64 = milliseconds;

@@ -373,6 +373,7 @@ async fn an_open_breaker_spares_a_failing_model_until_a_probe_succeeds() {
             errors: 2,
             pause: Duration::from_secs(1),
             longest_pause: Duration::from_secs(1),
+            ..BreakerSettings::default()
         },
         ..settings(chain)
     });

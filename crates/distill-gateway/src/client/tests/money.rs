@@ -136,6 +136,7 @@ async fn in_a_storm_of_faults_every_row_is_answered_and_the_books_agree_line_by_
         stall: 0.02,
         malformed: 0.03,
         truncate: 0.02,
+        ..FaultShares::default()
     };
     let provider = provider(faults, Duration::ZERO).await;
     let fixture = Fixture::new();
