@@ -9,12 +9,15 @@
 //! Start reading at [`SimulatedProvider`], then `server` (what a request meets) and `gold` (what is
 //! answered).
 
+mod asked;
 mod bill;
 mod confusion;
 mod draw;
+mod embedding;
 mod extraction;
 mod free_text;
 mod gold;
+mod improvise;
 mod judge;
 mod server;
 mod settings;
@@ -27,6 +30,7 @@ use std::{
     time::Duration,
 };
 
+use distill_wire::Dialect;
 use sha2::{Digest, Sha256};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -37,7 +41,7 @@ pub use settings::{
     FaultShares, JUDGE_MODEL, JudgeSettings, LatencySettings, ModelSettings, SimulatorSettings,
 };
 
-use crate::{Dialect, Price, PriceSource, Target, request_hash::hex};
+use crate::{Price, PriceSource, Target, request_hash::hex};
 use bill::Ledger;
 use gold::GoldTable;
 use server::Provider;
@@ -92,6 +96,9 @@ pub fn answer_identity(gold: &[GoldEntry], settings: &SimulatorSettings) -> Stri
     if settings.judge != JudgeSettings::default() {
         hash.update(settings.judge.digest());
     }
+    if settings.improvise {
+        hash.update(b"improvise");
+    }
     if settings.unsteady > 0.0 {
         hash.update(b"unsteady");
         hash.update(settings.unsteady.to_le_bytes());
@@ -139,12 +146,18 @@ impl Builder {
             return Err(SimulateError::Settings { problem });
         }
         let identity = answer_identity(&self.gold, &self.settings);
-        let table = GoldTable::new(&self.gold, self.settings.seed, self.settings.error_noise)
-            .map_err(|problem| SimulateError::Gold { problem })?;
+        let table = if self.settings.improvise && self.gold.is_empty() {
+            GoldTable::empty()
+        } else {
+            GoldTable::new(&self.gold, self.settings.seed, self.settings.error_noise)
+                .map_err(|problem| SimulateError::Gold { problem })?
+        };
         let ledger =
-            Ledger::open(self.state.as_deref()).map_err(|source| SimulateError::State {
-                path: self.state.unwrap_or_default(),
-                source,
+            Ledger::open(self.state.as_deref(), self.settings.bill_rows).map_err(|source| {
+                SimulateError::State {
+                    path: self.state.unwrap_or_default(),
+                    source,
+                }
             })?;
         let failed = |source| SimulateError::Listen {
             address: self.address,
@@ -202,6 +215,11 @@ impl SimulatedProvider {
     /// What Anthropic's SDK calls the base URL.
     pub fn anthropic_base_url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// What Google's SDK calls the base URL.
+    pub fn gemini_base_url(&self) -> String {
+        format!("http://{}/v1beta", self.address)
     }
 
     /// What shapes its answers; see [`answer_identity`].

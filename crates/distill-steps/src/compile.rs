@@ -256,6 +256,7 @@ pub(crate) fn simulator_of(simulate: &spec::SimulateSpec) -> SimulatorSettings {
             stall: simulate.faults.stall,
             malformed: simulate.faults.malformed,
             truncate: simulate.faults.truncate,
+            ..FaultShares::default()
         },
         seed: simulate.seed,
         unsteady: simulate.unsteady.unwrap_or(usual.unsteady),
@@ -276,6 +277,8 @@ pub(crate) fn simulator_of(simulate: &spec::SimulateSpec) -> SimulatorSettings {
             .collect(),
         retry_after: usual.retry_after,
         error_noise: usual.error_noise,
+        improvise: usual.improvise,
+        bill_rows: usual.bill_rows,
     }
 }
 

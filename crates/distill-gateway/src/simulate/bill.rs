@@ -4,7 +4,7 @@
 //! client and of the provider alike.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs::{File, OpenOptions},
     io::{self, Write},
     path::Path,
@@ -63,23 +63,44 @@ impl Bill {
     fn of(rows: Vec<BillRow>) -> Self {
         let mut bill = Self::default();
         for row in &rows {
-            bill.requests += 1;
-            bill.billed_usd += row.usd();
-            let total = bill.by_outcome.entry(row.outcome.clone()).or_default();
-            total.requests += 1;
-            total.usd += row.usd();
-            *bill.by_request.entry(row.request.clone()).or_default() += 1;
+            bill.count(row);
         }
         bill.rows = rows;
         bill
+    }
+
+    /// Adds to the totals.
+    fn count(&mut self, row: &BillRow) {
+        self.requests += 1;
+        self.billed_usd += row.usd();
+        let total = self.by_outcome.entry(row.outcome.clone()).or_default();
+        total.requests += 1;
+        total.usd += row.usd();
+        *self.by_request.entry(row.request.clone()).or_default() += 1;
     }
 }
 
 #[derive(Debug)]
 struct State {
     seen: HashMap<String, u64>,
-    rows: Vec<BillRow>,
+    /// Without its rows.
+    totals: Bill,
+    rows: VecDeque<BillRow>,
+    most_rows: usize,
     file: Option<File>,
+}
+
+impl State {
+    fn keep(&mut self, row: BillRow) {
+        self.totals.count(&row);
+        if self.most_rows == 0 {
+            return;
+        }
+        while self.rows.len() >= self.most_rows {
+            self.rows.pop_front();
+        }
+        self.rows.push_back(row);
+    }
 }
 
 /// The log of a running provider.
@@ -88,13 +109,17 @@ pub(super) struct Ledger(Mutex<State>);
 
 impl Ledger {
     /// Goes on with a state file, or begins one; without a path nothing outlives the provider.
-    pub(super) fn open(path: Option<&Path>) -> io::Result<Self> {
+    /// Keeps the last so many rows apart from the totals.
+    pub(super) fn open(path: Option<&Path>, most_rows: usize) -> io::Result<Self> {
+        let mut state = State {
+            seen: HashMap::new(),
+            totals: Bill::default(),
+            rows: VecDeque::new(),
+            most_rows,
+            file: None,
+        };
         let Some(path) = path else {
-            return Ok(Self(Mutex::new(State {
-                seen: HashMap::new(),
-                rows: Vec::new(),
-                file: None,
-            })));
+            return Ok(Self(Mutex::new(state)));
         };
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -103,16 +128,13 @@ impl Ledger {
         let (bill, whole) = read(path)?;
         // The provider was killed while it wrote: nothing was answered after that half line.
         file.set_len(whole)?;
-        let mut seen = HashMap::new();
-        for row in &bill.rows {
-            let count = seen.entry(row.request.clone()).or_insert(0);
+        for row in bill.rows {
+            let count = state.seen.entry(row.request.clone()).or_insert(0);
             *count = row.attempt.max(*count);
+            state.keep(row);
         }
-        Ok(Self(Mutex::new(State {
-            seen,
-            rows: bill.rows,
-            file: Some(file),
-        })))
+        state.file = Some(file);
+        Ok(Self(Mutex::new(state)))
     }
 
     /// Counts a request and writes what `row` makes of its attempt number. Everything that decides
@@ -131,12 +153,16 @@ impl Ledger {
             file.write_all(line.as_bytes())?;
         }
         state.seen.insert(request.to_owned(), attempt);
-        state.rows.push(row.clone());
+        state.keep(row.clone());
         Ok(row)
     }
 
     pub(super) fn bill(&self) -> Bill {
-        Bill::of(self.0.lock().expect("no holder panics").rows.clone())
+        let state = self.0.lock().expect("no holder panics");
+        Bill {
+            rows: state.rows.iter().cloned().collect(),
+            ..state.totals.clone()
+        }
     }
 }
 

@@ -45,6 +45,13 @@ pub(super) struct GoldTable {
 }
 
 impl GoldTable {
+    /// A table without rows, of a provider that improvises.
+    pub(super) fn empty() -> Self {
+        Self {
+            rows: HashMap::new(),
+        }
+    }
+
     /// Reads a table. Of rows with equal messages the first counts: a model cannot tell them apart.
     pub(super) fn new(entries: &[GoldEntry], seed: u64, noise: f64) -> Result<Self, String> {
         let mut first = HashMap::with_capacity(entries.len());

@@ -1,32 +1,37 @@
 //! What a request to the simulated provider meets.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+mod body;
+
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::{Body, Bytes},
-    extract::{DefaultBodyLimit, RawQuery, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    body::Bytes,
+    extract::{DefaultBodyLimit, Path, RawQuery, State},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::{get, post},
     serve::ListenerExt,
 };
 use distill_chat::{FinishReason, Usage};
-use futures_util::stream;
+use distill_wire::Dialect;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     SAMPLE_HEADER,
+    asked::{self, Asked},
     bill::{BillRow, Ledger},
-    draw,
+    draw, embedding,
     gold::GoldTable,
-    judge, price_of,
-    settings::{FaultShares, LatencySettings, ModelSettings, SimulatorSettings},
-    wire::{self, Asked, Spoken},
+    improvise, judge, price_of,
+    settings::{LatencySettings, ModelSettings, SimulatorSettings},
+    wire::{self, Call, Spoken},
 };
-use crate::Dialect;
+use crate::request_hash::hex;
+use body::{Fate, respond, whole};
 
 /// The state behind every handler.
 #[derive(Debug)]
@@ -44,8 +49,12 @@ const LARGEST_BODY: usize = 32 * 1024 * 1024;
 pub(super) async fn serve(listener: TcpListener, provider: Arc<Provider>) {
     let stop = provider.stop.clone();
     let router = Router::new()
-        .route("/v1/chat/completions", post(openai))
-        .route("/v1/messages", post(anthropic))
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/messages", post(messages))
+        .route("/v1/messages/count_tokens", post(count_tokens))
+        .route("/v1/responses", post(responses))
+        .route("/v1beta/models/{call}", post(gemini))
+        .route("/v1/embeddings", post(embeddings))
         .route("/v1/models", get(models))
         .route("/simulated/bill", get(bill))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
@@ -62,12 +71,47 @@ pub(super) async fn serve(listener: TcpListener, provider: Arc<Provider>) {
     );
 }
 
-async fn openai(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
-    answer(Dialect::ChatCompletions, &provider, &headers, &body).await
+async fn chat(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(Dialect::ChatCompletions, &provider, &headers, &body, None).await
 }
 
-async fn anthropic(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
-    answer(Dialect::Messages, &provider, &headers, &body).await
+async fn messages(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(Dialect::Messages, &provider, &headers, &body, None).await
+}
+
+async fn responses(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
+    answer(Dialect::Responses, &provider, &headers, &body, None).await
+}
+
+/// `MODEL:generateContent` and `MODEL:streamGenerateContent`.
+async fn gemini(
+    provider: State<Arc<Provider>>,
+    Path(call): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (model, stream) = match call.rsplit_once(':') {
+        Some((model, "generateContent")) => (model, false),
+        Some((model, "streamGenerateContent")) => (model, true),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    let path = Some((model, stream));
+    answer(Dialect::Gemini, &provider, &headers, &body, path).await
+}
+
+/// Counting is free of charge, so it is on no bill.
+async fn count_tokens(provider: State<Arc<Provider>>, body: Bytes) -> Response {
+    let mut fields: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if let Some(fields) = fields.as_object_mut() {
+        // The one required field of the other endpoint that this one does not have.
+        fields.insert("max_tokens".to_owned(), 1.into());
+    }
+    match asked::read(Dialect::Messages, fields.to_string().as_bytes(), None) {
+        Ok(asked) => {
+            Json(json!({"input_tokens": input_tokens(&asked, &provider.settings)})).into_response()
+        }
+        Err(message) => refused(Dialect::Messages, &message),
+    }
 }
 
 async fn models(provider: State<Arc<Provider>>) -> Json<Value> {
@@ -89,46 +133,26 @@ async fn bill(provider: State<Arc<Provider>>, RawQuery(query): RawQuery) -> Resp
     Json(bill).into_response()
 }
 
-/// What becomes of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    Answered,
-    RateLimited,
-    ServerError,
-    Hang,
-    Stall,
-    Malformed,
+fn refused(dialect: Dialect, message: &str) -> Response {
+    let body = wire::error(dialect, "invalid_request_error", message);
+    (StatusCode::BAD_REQUEST, Json(body)).into_response()
 }
 
-impl Fate {
-    fn draw(shares: &FaultShares, seed: u64, request: &str, attempt: u64) -> Self {
-        let names: [&[u8]; 3] = [b"fault", request.as_bytes(), &attempt.to_le_bytes()];
-        let mut left = draw::uniform(seed, &names);
-        for (share, fate) in [
-            (shares.rate_limit, Self::RateLimited),
-            (shares.server_error, Self::ServerError),
-            (shares.hang, Self::Hang),
-            (shares.stall, Self::Stall),
-            (shares.malformed, Self::Malformed),
-        ] {
-            left -= share;
-            if left < 0.0 {
-                return fate;
-            }
-        }
-        Self::Answered
-    }
+fn unknown_model(dialect: Dialect, model: &str) -> Response {
+    let message = format!("the model `{model}` does not exist");
+    let body = wire::error(dialect, "model_not_found", &message);
+    (StatusCode::NOT_FOUND, Json(body)).into_response()
+}
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Answered => "answered",
-            Self::RateLimited => "rate_limited",
-            Self::ServerError => "server_error",
-            Self::Hang => "hang",
-            Self::Stall => "stall",
-            Self::Malformed => "malformed",
-        }
-    }
+/// The disk of the simulation is full; to the client that is a server error like any other.
+fn unwritten(dialect: Dialect) -> Response {
+    let body = wire::error(dialect, "api_error", "the state file cannot be written");
+    (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
+}
+
+fn client_attempt(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("x-client-request-id")?;
+    Some(value.to_str().ok()?.to_owned())
 }
 
 async fn answer(
@@ -136,54 +160,46 @@ async fn answer(
     provider: &Provider,
     headers: &HeaderMap,
     body: &[u8],
+    path: Option<(&str, bool)>,
 ) -> Response {
-    let bad = |message: &str| {
-        let body = wire::error(dialect, "invalid_request_error", message);
-        (StatusCode::BAD_REQUEST, Json(body)).into_response()
-    };
-    let asked = match wire::read(dialect, body) {
+    let asked = match asked::read(dialect, body, path) {
         Ok(asked) => asked,
-        Err(message) => return bad(&message),
+        Err(message) => return refused(dialect, &message),
     };
     let settings = &provider.settings;
-    let Some(model) = settings
-        .models
-        .iter()
-        .find(|model| model.name == asked.model)
-    else {
-        let message = format!("the model `{}` does not exist", asked.model);
-        let body = wire::error(dialect, "model_not_found", &message);
-        return (StatusCode::NOT_FOUND, Json(body)).into_response();
+    let Some(model) = settings.model(&asked.model) else {
+        return unknown_model(dialect, &asked.model);
     };
-    let Some(text) = text(provider, model, &asked, sample_of(headers)) else {
-        return bad("unknown row: the gold table of this simulated provider has no such message");
+    let Some(said) = said(provider, model, &asked, sample_of(headers)) else {
+        let message = "unknown row: the gold table of this simulated provider has no such message";
+        return refused(dialect, message);
     };
-    let (text, finish) = cut(&text, &asked, settings, model);
-    let client_attempt = headers
-        .get("x-client-request-id")
-        .and_then(|value| Some(value.to_str().ok()?.to_owned()));
+    let tokens = Tokens::of(&said, &asked, settings, model);
+    let client_attempt = client_attempt(headers);
     let mut fate = Fate::Answered;
     let entered = provider.ledger.enter(&asked.hash, |attempt| {
-        fate = Fate::draw(
-            &settings.faults_of(model),
-            settings.seed,
-            &asked.hash,
+        let faults = settings.faults_of(model);
+        fate = Fate::draw(&faults, settings.seed, &asked.hash, attempt);
+        let name = Naming {
+            prefix: wire::id_prefix(dialect),
+            request: &asked.hash,
             attempt,
-        );
-        row(dialect, fate, model, &asked, text, attempt, client_attempt)
+            client_attempt,
+        };
+        row(fate, model, tokens, name)
     });
     let Ok(row) = entered else {
-        // The disk of the simulation is full; to the client that is a server error like any other.
-        let body = wire::error(dialect, "api_error", "the state file cannot be written");
-        return (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response();
+        return unwritten(dialect);
     };
     let spoken = Spoken {
         id: row.response_id,
         model: format!("{}-sim-2026-01", model.name),
-        text: text.to_owned(),
-        finish,
-        input_tokens: tokens(asked.input_bytes),
-        output_tokens: tokens(text.len()),
+        text: said.text,
+        calls: said.calls,
+        finish: said.finish,
+        input_tokens: tokens.input,
+        output_tokens: tokens.output,
+        reasoning_tokens: tokens.reasoning,
     };
     let latency = latency(
         settings.latency_of(model),
@@ -197,16 +213,163 @@ async fn answer(
     }
 }
 
+/// Vectors for one text or several; their shares of faults are the model's, as whole answers have
+/// them.
+async fn embeddings(provider: State<Arc<Provider>>, headers: HeaderMap, body: Bytes) -> Response {
+    let dialect = Dialect::ChatCompletions;
+    let Ok(fields) = serde_json::from_slice::<Value>(&body) else {
+        return refused(dialect, "the body is not JSON");
+    };
+    let name = fields["model"].as_str().unwrap_or_default();
+    let settings = &provider.settings;
+    let Some(model) = settings.model(name).filter(|_| settings.improvise) else {
+        return unknown_model(dialect, name);
+    };
+    let texts: Vec<String> = match &fields["input"] {
+        Value::String(text) => vec![text.clone()],
+        Value::Array(tokens) if tokens.iter().all(Value::is_number) && !tokens.is_empty() => {
+            vec![Value::from(tokens.clone()).to_string()]
+        }
+        Value::Array(texts) => texts
+            .iter()
+            .map(|text| {
+                text.as_str()
+                    .map_or_else(|| text.to_string(), str::to_owned)
+            })
+            .collect(),
+        _ => return refused(dialect, "`input` is neither a text nor a list of texts"),
+    };
+    let length = fields["dimensions"]
+        .as_u64()
+        .map_or(embedding::USUAL_LENGTH, |length| length as usize);
+    if !(1..=embedding::LONGEST).contains(&length) {
+        return refused(dialect, "`dimensions` is out of range");
+    }
+    let used = Tokens {
+        input: texts.iter().map(|text| tokens(text.len())).sum(),
+        ..Tokens::default()
+    };
+    let hash = hex(&Sha256::digest(&body));
+    let client_attempt = client_attempt(&headers);
+    let mut fate = Fate::Answered;
+    let entered = provider.ledger.enter(&hash, |attempt| {
+        fate = Fate::draw(&settings.faults_of(model), settings.seed, &hash, attempt);
+        let name = Naming {
+            prefix: "emb-sim",
+            request: &hash,
+            attempt,
+            client_attempt,
+        };
+        row(fate, model, used, name)
+    });
+    let Ok(row) = entered else {
+        return unwritten(dialect);
+    };
+    let as_text = fields["encoding_format"] == "base64";
+    let data: Vec<Value> = texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let vector = embedding::of(text, length);
+            let vector = if as_text {
+                json!(embedding::base64(&vector))
+            } else {
+                json!(vector)
+            };
+            json!({"object": "embedding", "index": index, "embedding": vector})
+        })
+        .collect();
+    let body = json!({
+        "object": "list",
+        "data": data,
+        "model": format!("{name}-sim-2026-01"),
+        "usage": {"prompt_tokens": used.input, "total_tokens": used.input},
+    });
+    let wait = latency(
+        settings.latency_of(model),
+        settings.seed,
+        &hash,
+        row.attempt,
+    );
+    tokio::select! {
+        response = whole(dialect, fate, body, wait, &provider) => response,
+        () = provider.stop.cancelled() => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
+}
+
+/// What the model says.
+struct Said {
+    text: String,
+    calls: Vec<Call>,
+    finish: FinishReason,
+}
+
+/// What is billed.
+#[derive(Clone, Copy, Default)]
+struct Tokens {
+    input: u64,
+    /// Reasoning included.
+    output: u64,
+    reasoning: u64,
+}
+
+impl Tokens {
+    fn of(said: &Said, asked: &Asked, settings: &SimulatorSettings, model: &ModelSettings) -> Self {
+        let called: usize = said
+            .calls
+            .iter()
+            .map(|call| call.name.len() + call.arguments.len())
+            .sum();
+        let shown = tokens(said.text.len() + called);
+        let reasoning = (shown as f64 * model.reasoning).round() as u64;
+        Self {
+            input: input_tokens(asked, settings),
+            output: shown + reasoning,
+            reasoning,
+        }
+    }
+}
+
+fn input_tokens(asked: &Asked, settings: &SimulatorSettings) -> u64 {
+    let extra = if settings.improvise {
+        asked.extra_bytes
+    } else {
+        0
+    };
+    tokens(asked.input_bytes + extra)
+}
+
+/// Calls of tools, an answer from the table, or one that is made up.
+fn said(provider: &Provider, model: &ModelSettings, asked: &Asked, sample: u32) -> Option<Said> {
+    let settings = &provider.settings;
+    if settings.improvise {
+        let calls = improvise::calls(asked);
+        if !calls.is_empty() {
+            return Some(Said {
+                text: String::new(),
+                calls,
+                finish: FinishReason::ToolCalls,
+            });
+        }
+    }
+    let text = text(provider, model, asked, sample).or_else(|| {
+        settings
+            .improvise
+            .then(|| improvise::text(asked, settings.seed))
+    })?;
+    let (text, finish) = cut(&text, asked, settings, model);
+    Some(Said {
+        text: text.to_owned(),
+        calls: Vec::new(),
+        finish,
+    })
+}
+
 /// What the model says: its answer to a row of the table, or its verdict on answers of others.
-fn text<'a>(
-    provider: &'a Provider,
-    model: &ModelSettings,
-    asked: &Asked,
-    sample: u32,
-) -> Option<Cow<'a, str>> {
+fn text(provider: &Provider, model: &ModelSettings, asked: &Asked, sample: u32) -> Option<String> {
     let settings = &provider.settings;
     if let Some(verdict) = judge::verdict(&asked.prompt, &provider.table, settings) {
-        return Some(verdict.into());
+        return Some(verdict);
     }
     let accuracy = settings.accuracy_of(model);
     let answer = if sample > 0
@@ -219,7 +382,7 @@ fn text<'a>(
     } else {
         provider.table.answer(&asked.prompt, accuracy)
     };
-    answer.map(Cow::from)
+    answer.map(str::to_owned)
 }
 
 /// Which repetition of a question this is; see [`SAMPLE_HEADER`].
@@ -230,34 +393,30 @@ fn sample_of(headers: &HeaderMap) -> u32 {
         .unwrap_or_default()
 }
 
-/// The line of the bill. A fault before the answer costs nothing; one in it costs what was made.
-fn row(
-    dialect: Dialect,
-    fate: Fate,
-    model: &ModelSettings,
-    asked: &Asked,
-    text: &str,
+/// How an attempt is named on the bill.
+struct Naming<'a> {
+    prefix: &'a str,
+    request: &'a str,
     attempt: u64,
     client_attempt: Option<String>,
-) -> BillRow {
+}
+
+/// The line of the bill. A fault before the answer costs nothing; one in it costs what was made.
+fn row(fate: Fate, model: &ModelSettings, tokens: Tokens, name: Naming<'_>) -> BillRow {
     let (input_tokens, output_tokens) = match fate {
-        Fate::RateLimited | Fate::ServerError | Fate::Hang => (0, 0),
-        Fate::Answered | Fate::Malformed => (tokens(asked.input_bytes), tokens(text.len())),
-        Fate::Stall => (tokens(asked.input_bytes), tokens(text.len()).div_ceil(2)),
+        Fate::RateLimited | Fate::ServerError | Fate::Hang | Fate::EarlyError => (0, 0),
+        Fate::Answered | Fate::Malformed => (tokens.input, tokens.output),
+        Fate::Stall | Fate::Cut | Fate::LateError => (tokens.input, tokens.output.div_ceil(2)),
     };
     let usage = Usage {
         input_tokens: Some(input_tokens),
         output_tokens: Some(output_tokens),
         ..Usage::default()
     };
-    let prefix = match dialect {
-        Dialect::Messages => "msg_sim",
-        _ => "chatcmpl-sim",
-    };
     BillRow {
-        response_id: format!("{prefix}-{}-{attempt}", &asked.hash[..16]),
-        request: asked.hash.clone(),
-        attempt,
+        response_id: format!("{}-{}-{}", name.prefix, &name.request[..16], name.attempt),
+        request: name.request.to_owned(),
+        attempt: name.attempt,
         model: model.name.clone(),
         outcome: fate.name().to_owned(),
         input_tokens,
@@ -266,99 +425,8 @@ fn row(
             .cost(&usage)
             .expect("both token counts are given")
             .pico(),
-        client_attempt,
+        client_attempt: name.client_attempt,
     }
-}
-
-async fn respond(
-    dialect: Dialect,
-    fate: Fate,
-    spoken: &Spoken,
-    asked: &Asked,
-    latency: Duration,
-    provider: &Provider,
-) -> Response {
-    match fate {
-        Fate::Hang => std::future::pending().await,
-        Fate::RateLimited => {
-            let rest = provider.settings.retry_after;
-            let body = wire::error(dialect, "rate_limit_exceeded", "too many requests");
-            let headers = [
-                ("retry-after-ms", rest.as_millis().to_string()),
-                ("retry-after", rest.as_secs_f64().ceil().to_string()),
-            ];
-            (StatusCode::TOO_MANY_REQUESTS, headers, Json(body)).into_response()
-        }
-        Fate::ServerError => {
-            let body = wire::error(dialect, "api_error", "the simulated server failed");
-            (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
-        }
-        Fate::Answered | Fate::Stall | Fate::Malformed if asked.stream => {
-            let events = wire::events(dialect, spoken, asked.usage_chunk);
-            streamed(fate, events, latency, provider.stop.clone())
-        }
-        Fate::Answered | Fate::Stall | Fate::Malformed => {
-            if !latency.is_zero() {
-                tokio::time::sleep(latency).await;
-            }
-            let body = wire::whole(dialect, spoken).to_string();
-            let half = body.floor_char_boundary(body.len() / 2);
-            let body = match fate {
-                Fate::Malformed => Body::from(body[..half].to_owned()),
-                Fate::Stall => {
-                    let first = Bytes::copy_from_slice(&body.as_bytes()[..half]);
-                    pieces(vec![first], Duration::ZERO, Some(provider.stop.clone()))
-                }
-                _ => Body::from(body),
-            };
-            ([(CONTENT_TYPE, "application/json")], body).into_response()
-        }
-    }
-}
-
-/// A streamed answer: half the latency before the first piece, the rest between the pieces.
-fn streamed(
-    fate: Fate,
-    mut events: Vec<Bytes>,
-    latency: Duration,
-    stop: CancellationToken,
-) -> Response {
-    let half = events.len() / 2;
-    if fate == Fate::Malformed {
-        let whole = &events[half];
-        events[half] = [&whole[..whole.len() / 2], b"\n\n"].concat().into();
-        events.truncate(half + 1);
-    }
-    let stall = (fate == Fate::Stall).then(|| {
-        events.truncate(half);
-        stop
-    });
-    let pause = latency / u32::try_from(events.len() + 1).unwrap_or(u32::MAX);
-    let body = pieces(events, pause, stall);
-    ([(CONTENT_TYPE, "text/event-stream")], body).into_response()
-}
-
-/// A body in pieces, with a pause before each. With `stall` it then stays open until that says stop.
-fn pieces(pieces: Vec<Bytes>, pause: Duration, stall: Option<CancellationToken>) -> Body {
-    let pieces = pieces.into_iter();
-    Body::from_stream(stream::unfold(
-        (pieces, stall),
-        move |(mut pieces, stall)| async move {
-            if let Some(piece) = pieces.next() {
-                if !pause.is_zero() {
-                    tokio::time::sleep(pause).await;
-                }
-                return Some((Ok::<_, std::io::Error>(piece), (pieces, stall)));
-            }
-            let stop = stall?;
-            stop.cancelled().await;
-            // Ending here would look like a whole body.
-            Some((
-                Err(std::io::ErrorKind::ConnectionAborted.into()),
-                (pieces, None),
-            ))
-        },
-    ))
 }
 
 /// Cuts the text where the request's own limit or a drawn truncation ends it.

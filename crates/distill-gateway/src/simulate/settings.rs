@@ -22,6 +22,11 @@ pub struct SimulatorSettings {
     pub error_noise: f64,
     /// Share of questions that a model answers otherwise when it is asked them again on purpose.
     pub unsteady: f64,
+    /// Whether what is not in the gold table is answered too: with made-up text, with JSON and calls
+    /// of tools where they are asked for, and with vectors. The table may then be empty.
+    pub improvise: bool,
+    /// How many rows of the bill are kept; its totals count them all.
+    pub bill_rows: usize,
     pub judge: JudgeSettings,
     pub models: Vec<ModelSettings>,
 }
@@ -88,6 +93,12 @@ pub struct FaultShares {
     /// A whole answer with its text cut off. A function of the message alone, so that the same row
     /// is cut at every attempt: a limit that is too low does not go away by itself.
     pub truncate: f64,
+    /// An answer whose connection breaks in the middle.
+    pub cut: f64,
+    /// An error in place of the content, with status 200.
+    pub early_error: f64,
+    /// An error after half of a streamed answer; of a whole one, with status 200.
+    pub late_error: f64,
 }
 
 /// One simulated model.
@@ -101,6 +112,9 @@ pub struct ModelSettings {
     pub latency: Option<LatencySettings>,
     #[serde(default)]
     pub faults: Option<FaultShares>,
+    /// Hidden tokens of reasoning for each token that is shown; they are billed as output.
+    #[serde(default)]
+    pub reasoning: f64,
     pub input_usd_per_million: f64,
     pub output_usd_per_million: f64,
 }
@@ -121,6 +135,8 @@ impl Default for SimulatorSettings {
             retry_after: Duration::from_millis(250),
             error_noise: 1.0,
             unsteady: 0.0,
+            improvise: false,
+            bill_rows: usize::MAX,
             judge: JudgeSettings::default(),
             models: ["frontier", "backup", "cheap", JUDGE_MODEL]
                 .into_iter()
@@ -139,6 +155,7 @@ impl ModelSettings {
             accuracy: None,
             latency: None,
             faults: None,
+            reasoning: 0.0,
             input_usd_per_million: price.base.input.dollars() * 1e6,
             output_usd_per_million: price.base.output.dollars() * 1e6,
         }
@@ -159,6 +176,9 @@ impl SimulatorSettings {
                 .or_else(|| share("stall", faults.stall))
                 .or_else(|| share("malformed", faults.malformed))
                 .or_else(|| share("truncate", faults.truncate))
+                .or_else(|| share("cut", faults.cut))
+                .or_else(|| share("early_error", faults.early_error))
+                .or_else(|| share("late_error", faults.late_error))
                 .or_else(|| share("the sum of the faults", faults.sum()))
         };
         let latency = |latency: &LatencySettings| {
@@ -180,9 +200,17 @@ impl SimulatorSettings {
                     share("accuracy", model.accuracy.unwrap_or_default())
                         .or_else(|| model.faults.as_ref().and_then(&faults))
                         .or_else(|| model.latency.as_ref().and_then(latency))
+                        .or_else(|| {
+                            (!(0.0..=100.0).contains(&model.reasoning))
+                                .then(|| "`reasoning` is no number between 0 and 100".to_owned())
+                        })
                         .map(|problem| format!("model `{}`: {problem}", model.name))
                 })
             })
+    }
+
+    pub(super) fn model(&self, name: &str) -> Option<&ModelSettings> {
+        self.models.iter().find(|model| model.name == name)
     }
 
     pub(super) fn accuracy_of(&self, model: &ModelSettings) -> f64 {
@@ -206,6 +234,13 @@ impl SimulatorSettings {
 
 impl FaultShares {
     fn sum(&self) -> f64 {
-        self.rate_limit + self.server_error + self.hang + self.stall + self.malformed
+        self.rate_limit
+            + self.server_error
+            + self.hang
+            + self.stall
+            + self.malformed
+            + self.cut
+            + self.early_error
+            + self.late_error
     }
 }
