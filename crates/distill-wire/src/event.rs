@@ -86,3 +86,18 @@ impl Event {
             )
     }
 }
+
+/// Adds what an [`Event::Usage`] reports to what is known: the last word of each class counts.
+pub fn merge_usage(known: &mut Usage, later: &Usage) {
+    for (known, word) in [
+        (&mut known.input_tokens, later.input_tokens),
+        (&mut known.cached_input_tokens, later.cached_input_tokens),
+        (&mut known.cache_write_tokens, later.cache_write_tokens),
+        (&mut known.output_tokens, later.output_tokens),
+        (&mut known.reasoning_tokens, later.reasoning_tokens),
+    ] {
+        if word.is_some() {
+            *known = word;
+        }
+    }
+}

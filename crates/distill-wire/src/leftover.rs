@@ -62,3 +62,23 @@ pub(crate) fn leave(dropped: &mut Vec<Dropped>, field: &str, reason: &'static st
         });
     }
 }
+
+/// A normalised field as the caller wrote it.
+pub(crate) fn caller_name(source: Option<Dialect>, field: &'static str) -> &'static str {
+    use Dialect::{ChatCompletions, Gemini, Messages, Responses};
+    match (field, source) {
+        ("reasoning", Some(ChatCompletions)) => "reasoning_effort",
+        ("reasoning", Some(Messages)) => "thinking",
+        ("output", Some(ChatCompletions) | None) => "response_format",
+        ("output", Some(Messages)) => "output_config.format",
+        ("output", Some(Responses)) => "text.format",
+        ("user", Some(Messages)) => "metadata.user_id",
+        ("history", Some(ChatCompletions)) => "messages[].reasoning_content",
+        ("history", Some(Responses)) => "input[].reasoning",
+        ("history", Some(Messages)) => "messages[].content[].thinking",
+        ("history", Some(Gemini)) => "contents[].parts[].thought",
+        ("history", _) => "thinking of earlier turns",
+        ("stop", Some(Messages)) => "stop_sequences",
+        _ => field,
+    }
+}

@@ -50,6 +50,36 @@ impl Proof {
             text: some(text),
         })
     }
+
+    /// What a caller's thinking block proves to the writer's vendor; `None` where another vendor made
+    /// it. `source`: the dialect that the block was read from.
+    pub(crate) fn of_own(
+        text: Option<&str>,
+        id: Option<&str>,
+        source: Option<Dialect>,
+        writer: Dialect,
+    ) -> Option<Self> {
+        match text.and_then(Self::open) {
+            Some(proof) => (proof.dialect == writer).then_some(proof),
+            // A seal that cannot be opened is nobody's.
+            None if text.is_some_and(|text| text.starts_with(SEAL)) => None,
+            None => source.is_none_or(|source| source == writer).then(|| Self {
+                dialect: writer,
+                redacted: false,
+                id: id.map(str::to_owned),
+                text: text.map(str::to_owned).filter(|text| !text.is_empty()),
+            }),
+        }
+    }
+
+    /// The proof as a caller gets it: as it is in its own dialect, sealed in another.
+    pub(crate) fn for_caller(self, caller: Dialect) -> Option<String> {
+        if self.dialect == caller {
+            self.text
+        } else {
+            Some(self.seal())
+        }
+    }
 }
 
 #[cfg(test)]
