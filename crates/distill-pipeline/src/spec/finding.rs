@@ -134,6 +134,11 @@ impl SourceText {
         }
     }
 
+    /// How findings name the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Starts a finding at a place of this text.
     pub fn finding(&self, code: Code, span: Range<usize>, message: impl Into<String>) -> Finding {
         let span = self.on_characters(span);

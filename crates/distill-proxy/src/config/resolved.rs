@@ -1,9 +1,9 @@
 //! The configuration as plain data: what the rest of the proxy reads.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use distill_gateway::Secret;
-use distill_ledger::KeyLimits;
+use distill_gateway::{PriceTable, Secret};
+use distill_ledger::LimitTable;
 
 mod guard;
 mod route;
@@ -41,9 +41,9 @@ pub struct Config {
     pub tasks: Vec<TaskConfig>,
     /// What a data class allows, by its name.
     pub classes: BTreeMap<String, ClassConfig>,
-    pub limits: LimitsConfig,
+    /// What people, teams and tasks may use, and the pools they draw on.
+    pub limits: LimitTable,
     pub people: Vec<PersonConfig>,
-    pub pools: Vec<PoolConfig>,
     pub spend: SpendConfig,
     /// Whether and how answers are cached where a route does not say otherwise; `None`: not.
     pub cache: Option<CacheConfig>,
@@ -54,8 +54,8 @@ pub struct Config {
     pub students: Option<StudentsConfig>,
     pub alerts: AlertsConfig,
     pub quality: QualityConfig,
-    /// A price table whose rows go before the program's own.
-    pub prices: Option<PathBuf>,
+    /// What tokens cost: the program's own table, or the user's rows before it.
+    pub prices: Arc<PriceTable>,
     /// Settings of the simulated vendors, which answer from inside the program.
     pub simulate: SimulateConfig,
     /// What is worth knowing and is no mistake (a key that is not set for a vendor that has others
@@ -67,6 +67,22 @@ impl Config {
     /// The route of that name.
     pub fn route(&self, name: &str) -> Option<&RouteConfig> {
         self.routes.iter().find(|route| route.name == name)
+    }
+
+    /// The route that takes a model which callers name so: the one of that name, or the one with the
+    /// longest `NAME*` that it begins with.
+    pub fn route_for(&self, model: &str) -> Option<&RouteConfig> {
+        self.route(model).or_else(|| {
+            self.routes
+                .iter()
+                .filter(|route| {
+                    route
+                        .name
+                        .strip_suffix('*')
+                        .is_some_and(|start| model.starts_with(start))
+                })
+                .max_by_key(|route| route.name.len())
+        })
     }
 
     /// The task of that name.
@@ -88,16 +104,6 @@ pub enum StoreConfig {
     Postgres(Secret),
 }
 
-/// What people, teams and tasks may use. A limit that is not named does not bind.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct LimitsConfig {
-    /// Of everybody who is not named in `users`.
-    pub everyone: KeyLimits,
-    pub users: BTreeMap<String, KeyLimits>,
-    pub teams: BTreeMap<String, KeyLimits>,
-    pub tasks: BTreeMap<String, KeyLimits>,
-}
-
 /// What the configuration says of a person; who has which key stands in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PersonConfig {
@@ -111,22 +117,6 @@ pub struct PersonConfig {
     pub webhook: Option<WebhookConfig>,
     /// Whether the spend breaker leaves this person alone (a service with its own budget).
     pub spend_exempt: bool,
-}
-
-/// Tokens bought in bulk, drawn down by all who may use them.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PoolConfig {
-    pub name: String,
-    /// Targets that draw from it, as `vendor/model`; `*` at the end stands for anything.
-    pub models: Vec<String>,
-    pub tokens: u64,
-    /// Who draws from it; empty: all.
-    pub teams: Vec<String>,
-    pub from: Option<Day>,
-    /// The last day.
-    pub until: Option<Day>,
-    /// Whether requests are refused when it is empty; otherwise they are billed as usual.
-    pub refuse_when_empty: bool,
 }
 
 /// Released students.
