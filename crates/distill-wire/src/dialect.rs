@@ -49,6 +49,10 @@ pub trait ReadStream: Send {
 
     /// Whether the vendor has said that the stream is whole: a connection that ends before was cut.
     fn is_whole(&self) -> bool;
+
+    /// The connection ended in order: appends what only that tells (the `End` of a dialect that does
+    /// not mark it). Where the stream was cut, nothing.
+    fn finish(&mut self, _events: &mut Vec<Event>) {}
 }
 
 /// Turns events into a caller's stream.

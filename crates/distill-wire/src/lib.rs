@@ -19,7 +19,7 @@ pub mod envelope;
 mod error;
 mod event;
 mod fields;
-mod gemini;
+pub mod gemini;
 mod leftover;
 mod messages;
 mod proof;
@@ -27,16 +27,17 @@ mod quirks;
 mod reply;
 mod request;
 mod responses;
+mod rest;
 pub mod sse;
 
 pub use dialect::{Dialect, ReadStream, ReplyContext, WriteStream};
 pub use error::{ErrorKind, ErrorReply, Malformed, RequestError, Unsupported};
-pub use event::{Delta, Event, Opening};
+pub use event::{Delta, Event, Opening, merge_usage};
 pub use leftover::KEPT_STATE;
 pub use proof::SEAL;
 pub use quirks::{
-    Quirks, ReasoningParameter, SchemaSupport, SeedParameter, ThinkingField, TokenLimit, ToolCallIds,
-    Writing,
+    Quirks, ReasoningParameter, SchemaSupport, SeedParameter, ThinkingField, TokenLimit,
+    ToolCallIds, Writing,
 };
 pub use reply::{Finish, Reply, TokenLogprob};
 pub use request::{
