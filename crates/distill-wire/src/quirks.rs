@@ -25,6 +25,8 @@ pub struct Quirks {
     pub tool_call_ids: ToolCallIds,
     /// Whether `top_k` is known.
     pub top_k: bool,
+    /// Whether `user` is known.
+    pub user: bool,
     /// Whether `metadata`, `service_tier`, `store` and `prompt_cache_key` are known.
     pub openai_fields: bool,
     /// Whether parts may carry Anthropic's `cache_control`.
@@ -109,6 +111,7 @@ impl Quirks {
         thinking: ThinkingField::ReasoningContent,
         tool_call_ids: ToolCallIds::Any,
         top_k: true,
+        user: true,
         openai_fields: false,
         cache_control: false,
     };
@@ -131,6 +134,7 @@ impl Quirks {
         thinking: ThinkingField::Parts,
         tool_call_ids: ToolCallIds::Nine,
         top_k: false,
+        user: false,
         ..Self::COMPATIBLE
     };
 
