@@ -13,8 +13,37 @@
 )]
 
 mod api;
+mod batch;
+mod books;
+mod clock;
+mod entry;
+mod error;
+mod event;
+mod key;
+mod keyring;
+mod ledger;
+mod local;
+mod log;
+mod options;
+mod question;
+mod records;
+mod store;
 
 pub use api::{
     AttemptEnd, AttemptStart, CacheUse, Caller, KeyLimits, LimitTable, Refusal, RequestEnd,
     RequestStart, Role, Settled, TokenPool,
+};
+pub use books::Scope;
+pub use clock::Clock;
+pub use entry::RequestFacts;
+pub use error::LedgerError;
+pub use event::{FinishedRequest, LedgerEvent, ModelChange, SettledAttempt};
+pub use key::KEY_PREFIX;
+pub use keyring::{KeyInfo, NewKey};
+pub use ledger::{Ledger, OpenAttempt, OpenRequest};
+pub use options::{Durability, LedgerOptions, Store};
+pub use question::{Answer, NewQuestion, Question, QuestionFilter};
+pub use records::{
+    AttemptRecord, Dimension, Records, RequestFilter, RequestRecord, Sighting, StoredBody,
+    TargetFact, Tokens, Unsettled, UnsettledState, UsageQuery, UsageRow, UsageTable,
 };
