@@ -13,12 +13,13 @@
 )]
 
 mod chat;
-mod cohere;
+pub mod cohere;
 mod dialect;
 pub mod envelope;
 mod error;
 mod event;
 mod fields;
+mod gather;
 pub mod gemini;
 mod leftover;
 mod messages;
@@ -33,6 +34,7 @@ pub mod sse;
 pub use dialect::{Dialect, ReadStream, ReplyContext, WriteStream};
 pub use error::{ErrorKind, ErrorReply, Malformed, RequestError, Unsupported};
 pub use event::{Delta, Event, Opening, merge_usage};
+pub use gather::{Gatherer, replay};
 pub use leftover::KEPT_STATE;
 pub use proof::SEAL;
 pub use quirks::{

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{error, reply};
 use crate::{
     Block, Delta, Event, Finish, Malformed, Opening, ReadStream, ReplyContext, WriteStream,
+    event::merge_usage,
     sse::{self, Frame},
 };
 
@@ -359,7 +360,7 @@ impl WriteStream for Writer {
                 }
             }
             Event::Finish { reason, .. } => self.finish = Some(reason.clone()),
-            Event::Usage(usage) => self.usage = merged(self.usage, *usage),
+            Event::Usage(usage) => merge_usage(&mut self.usage, usage),
             Event::Error(error) => {
                 self.over = true;
                 sse::write(None, &error::value(error).to_string(), bytes);
@@ -377,16 +378,5 @@ impl WriteStream for Writer {
                 );
             }
         }
-    }
-}
-
-/// The last word of each class counts.
-fn merged(before: Usage, now: Usage) -> Usage {
-    Usage {
-        input_tokens: now.input_tokens.or(before.input_tokens),
-        cached_input_tokens: now.cached_input_tokens.or(before.cached_input_tokens),
-        cache_write_tokens: now.cache_write_tokens.or(before.cache_write_tokens),
-        output_tokens: now.output_tokens.or(before.output_tokens),
-        reasoning_tokens: now.reasoning_tokens.or(before.reasoning_tokens),
     }
 }
