@@ -35,7 +35,7 @@ impl Reach {
 ///
 /// # Errors
 /// Where the system's certificates cannot be read.
-pub(crate) fn client(reach: &Reach) -> Result<reqwest::Client, reqwest::Error> {
+pub(crate) fn client(reach: Reach) -> Result<reqwest::Client, reqwest::Error> {
     static CRYPTO: Once = Once::new();
     CRYPTO.call_once(|| {
         // Another part of the program may have installed one; any will do.

@@ -1,12 +1,10 @@
 //! Who is asking.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use axum::http::{HeaderMap, Uri, header};
-use distill_gateway::Secret;
 use distill_ledger::{Caller, KeyLimits, Role};
 use distill_wire::ErrorKind;
-use sha2::{Digest as _, Sha256};
 
 use crate::{config::SecurityConfig, problem::Problem};
 
@@ -31,59 +29,17 @@ pub(crate) fn presented(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .filter(|key| !key.is_empty())
 }
 
-/// Whether two keys are the same, in a time that says nothing of where they differ: what is
-/// compared are their hashes, from the first byte to the last.
-pub(crate) fn same_key(presented: &str, key: &Secret) -> bool {
-    let (one, other) = (
-        Sha256::digest(presented.as_bytes()),
-        Sha256::digest(key.expose().as_bytes()),
-    );
-    let difference = one
-        .iter()
-        .zip(other.iter())
-        .fold(0, |difference, (one, other)| difference | (one ^ other));
-    std::hint::black_box(difference) == 0
-}
-
-/// The one whom the configured admin key shows.
-pub(crate) fn admin() -> Caller {
-    Caller {
-        role: Role::Admin,
-        ..someone("admin")
-    }
-}
-
 /// Whoever sits at this machine, where no keys are asked for.
 pub(crate) fn anonymous() -> Caller {
-    someone("anonymous")
-}
-
-fn someone(name: &str) -> Caller {
     Caller {
-        key_id: name.to_owned(),
-        user: name.to_owned(),
+        key_id: "anonymous".to_owned(),
+        user: "anonymous".to_owned(),
         team: None,
         discipline: None,
         level: None,
         role: Role::User,
         models: Vec::new(),
         limits: KeyLimits::default(),
-    }
-}
-
-/// Callers that no key in the ledger names.
-#[derive(Debug, Clone)]
-pub(crate) struct Known {
-    pub(crate) admin: Arc<Caller>,
-    pub(crate) anonymous: Arc<Caller>,
-}
-
-impl Default for Known {
-    fn default() -> Self {
-        Self {
-            admin: Arc::new(admin()),
-            anonymous: Arc::new(anonymous()),
-        }
     }
 }
 
@@ -94,32 +50,43 @@ pub(crate) struct Sender<'a> {
     pub(crate) uri: &'a Uri,
 }
 
-/// Recognises the caller. `identify` looks a key up in the ledger.
+impl Sender<'_> {
+    /// Whether the request was made on this machine, as far as it shows: one that another server
+    /// passed on was not, wherever that server runs.
+    pub(crate) fn is_local(&self) -> bool {
+        self.address.is_loopback()
+            && !["forwarded", "x-forwarded-for", "x-real-ip"]
+                .iter()
+                .any(|name| self.headers.contains_key(*name))
+    }
+}
+
+/// Recognises the caller. `identify` looks a key up in the ledger, which compares hashes in constant
+/// time.
 ///
 /// # Errors
 /// A [`Problem`] with status 401 where keys are asked for and none is known, 403 where a page of
 /// another site asks in the name of whoever sits at this machine.
-pub(crate) fn recognise(
+pub(crate) async fn recognise<F>(
     sender: &Sender<'_>,
     security: &SecurityConfig,
-    admin_key: Option<&Secret>,
-    known: &Known,
-    identify: impl Fn(&str) -> Option<Arc<Caller>>,
-) -> Result<Arc<Caller>, Problem> {
+    anonymous: &Arc<Caller>,
+    identify: impl Fn(String) -> F,
+) -> Result<Arc<Caller>, Problem>
+where
+    F: Future<Output = Option<Arc<Caller>>>,
+{
     let mut shown = false;
     for key in presented(sender.headers) {
         shown = true;
-        if let Some(caller) = identify(key) {
+        if let Some(caller) = identify(key.to_owned()).await {
             return Ok(caller);
-        }
-        if admin_key.is_some_and(|admin_key| same_key(key, admin_key)) {
-            return Ok(known.admin.clone());
         }
     }
     // Client libraries insist on sending some key: where none is asked for, any will do.
-    if !security.require_keys && sender.address.is_loopback() {
+    if !security.require_keys && sender.is_local() {
         refuse_foreign_pages(sender, security)?;
-        return Ok(known.anonymous.clone());
+        return Ok(anonymous.clone());
     }
     Err(Problem::new(
         ErrorKind::Authentication,

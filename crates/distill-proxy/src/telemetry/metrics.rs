@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -55,11 +55,12 @@ pub struct AttemptMeasure<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetState {
     pub target: String,
-    /// `closed`, `open`, `half_open`.
-    pub breaker: &'static str,
-    /// Whether it rests because the vendor asked for it.
-    pub resting: bool,
+    /// One of [`STATES`].
+    pub state: &'static str,
 }
+
+/// The states of targets.
+pub const STATES: [&str; 6] = ["closed", "slow", "resting", "open", "half_open", "out"];
 
 /// Everything that is counted.
 #[derive(Debug, Default)]
@@ -130,18 +131,18 @@ impl Histogram {
 
 /// Counts a request as in flight while it lives.
 #[derive(Debug)]
-pub struct InFlight<'a>(&'a AtomicI64);
+pub struct InFlight(Arc<Metrics>);
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Metrics {
-    pub fn in_flight(&self) -> InFlight<'_> {
+    pub fn in_flight(self: &Arc<Self>) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(&self.in_flight)
+        InFlight(self.clone())
     }
 
     pub fn log_dropped(&self) {
@@ -257,28 +258,17 @@ impl Metrics {
             let families = self.families();
             families.write(&mut page);
         }
-        let state = |matches: fn(&TargetState) -> bool| {
-            targets.iter().map(move |target| {
-                (
-                    rendered(&[("target", &target.target)]),
-                    f64::from(u8::from(matches(target))),
-                )
-            })
-        };
         page.gauge(
-            "distill_target_breaker_open",
-            "1 while a target is taken out by its circuit breaker.",
-            state(|target| target.breaker == "open"),
-        );
-        page.gauge(
-            "distill_target_breaker_half_open",
-            "1 while a target is probed after its circuit breaker opened.",
-            state(|target| target.breaker == "half_open"),
-        );
-        page.gauge(
-            "distill_target_resting",
-            "1 while a target rests because its vendor asked for it.",
-            state(|target| target.resting),
+            "distill_target_state",
+            "1 for the state in which a target is (closed: it is asked as usual).",
+            targets.iter().flat_map(|target| {
+                STATES.map(|state| {
+                    (
+                        rendered(&[("target", &target.target), ("state", state)]),
+                        f64::from(u8::from(target.state == state)),
+                    )
+                })
+            }),
         );
         for (name, help, count) in [
             (
@@ -511,7 +501,7 @@ fn decimal(status: u16, digits: &mut [u8; 5]) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
     use distill_chat::Usage;
     use distill_gateway::Usd;
@@ -533,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_page_holds_what_was_counted() {
-        let metrics = Metrics::default();
+        let metrics = Arc::new(Metrics::default());
         let in_flight = metrics.in_flight();
         metrics.request(&request("fast"));
         metrics.request(&RequestMeasure {
@@ -558,8 +548,7 @@ mod tests {
         metrics.refused("budget");
         let page = metrics.render(&[TargetState {
             target: "openai/gpt-5-mini".into(),
-            breaker: "open",
-            resting: false,
+            state: "open",
         }]);
         for line in [
             "distill_in_flight 1",
@@ -576,8 +565,8 @@ mod tests {
             "distill_cache_hits_total{route=\"fast\",kind=\"exact\"} 1",
             "distill_cache_saved_usd_total{route=\"fast\",kind=\"exact\"} 0.25",
             "distill_refusals_total{reason=\"budget\"} 1",
-            "distill_target_breaker_open{target=\"openai/gpt-5-mini\"} 1",
-            "distill_target_resting{target=\"openai/gpt-5-mini\"} 0",
+            "distill_target_state{target=\"openai/gpt-5-mini\",state=\"open\"} 1",
+            "distill_target_state{target=\"openai/gpt-5-mini\",state=\"closed\"} 0",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }

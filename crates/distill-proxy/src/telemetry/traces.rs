@@ -108,12 +108,10 @@ pub struct AttemptSpan {
     pub target: String,
     pub simulated: bool,
     pub outcome: String,
-    pub status: Option<u16>,
     pub usage: Usage,
     pub usd: Option<Usd>,
     /// As the vendor named it.
     pub model: Option<String>,
-    pub response_id: Option<String>,
     pub first_token_us: Option<i64>,
     pub started_us: i64,
     pub ended_us: i64,
@@ -189,7 +187,6 @@ fn attempt_span(
         .text("gen_ai.provider.name", provider(vendor))
         .text("gen_ai.request.model", model)
         .optional("gen_ai.response.model", attempt.model.as_deref())
-        .optional("gen_ai.response.id", attempt.response_id.as_deref())
         .number(
             "gen_ai.usage.input_tokens",
             // The convention counts every class of input here.
@@ -212,10 +209,6 @@ fn attempt_span(
             usage.cache_write_tokens,
         )
         .number("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
-        .number(
-            "http.response.status_code",
-            attempt.status.map(u64::from),
-        )
         .whole("distill.attempt", u64::from(attempt.number))
         .text("distill.outcome", &attempt.outcome)
         .yes_no("distill.simulated", attempt.simulated);

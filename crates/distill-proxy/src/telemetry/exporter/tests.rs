@@ -44,7 +44,7 @@ async fn collector(statuses: &[u16]) -> (OtlpConfig, Arc<Mutex<Collector>>) {
 }
 
 fn client() -> reqwest::Client {
-    crate::http::client(&crate::http::Reach::Loopback).unwrap()
+    crate::http::client(crate::http::Reach::Loopback).unwrap()
 }
 
 fn counted(metrics: &Metrics, name: &str) -> String {

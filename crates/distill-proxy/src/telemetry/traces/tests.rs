@@ -31,7 +31,6 @@ fn attempt(number: u32, outcome: &str) -> AttemptSpan {
         target: "xai/grok/4".into(),
         simulated: false,
         outcome: outcome.into(),
-        status: Some(500),
         usage: Usage {
             input_tokens: Some(10),
             cached_input_tokens: Some(5),
@@ -41,7 +40,6 @@ fn attempt(number: u32, outcome: &str) -> AttemptSpan {
         },
         usd: Some(Usd::from_dollars(0.5)),
         model: None,
-        response_id: None,
         first_token_us: Some(250_000),
         started_us: 1_700_000_000_000_010,
         ended_us: 1_700_000_000_400_000,
