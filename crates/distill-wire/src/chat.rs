@@ -145,3 +145,6 @@ fn reply_id<'a>(id: Option<&'a str>, context: &'a ReplyContext) -> &'a str {
         _ => &context.id,
     }
 }
+
+#[cfg(test)]
+mod tests;

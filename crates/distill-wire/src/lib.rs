@@ -12,7 +12,7 @@
     allow(clippy::unwrap_used, reason = "a panic is how a test fails")
 )]
 
-mod chat;
+pub mod chat;
 pub mod cohere;
 mod dialect;
 pub mod envelope;

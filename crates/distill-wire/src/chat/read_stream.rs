@@ -20,10 +20,19 @@ pub(super) struct Reader {
     /// The block of text, thinking or refusal that is being written.
     current: Option<(Kind, usize)>,
     calls: Vec<Call>,
-    finished: bool,
-    whole: bool,
-    /// After an error or the end nothing counts.
-    over: bool,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Progress {
+    #[default]
+    Running,
+    /// The vendor gave its finish reason.
+    Finished,
+    /// The end was seen: nothing counts any more.
+    Whole,
+    /// An error was seen: nothing counts any more.
+    Failed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -44,22 +53,20 @@ struct Call {
 impl ReadStream for Reader {
     fn read(&mut self, frame: &Frame, events: &mut Vec<Event>) -> Result<(), Malformed> {
         let data = frame.data.trim();
-        if self.over || data.is_empty() {
+        if matches!(self.progress, Progress::Whole | Progress::Failed) || data.is_empty() {
             return Ok(());
         }
         if data == "[DONE]" {
-            if !self.finished {
+            if self.progress != Progress::Finished {
                 return Err(Malformed::Missing("finish reason"));
             }
-            self.over = true;
-            self.whole = true;
-            events.push(Event::End);
+            self.finish(events);
             return Ok(());
         }
         let chunk: Chunk =
             serde_json::from_str(data).map_err(|error| Malformed::NotJson(error.to_string()))?;
         if let Some(error) = &chunk.error {
-            self.over = true;
+            self.progress = Progress::Failed;
             events.push(Event::Error(failure::read(error)));
             return Ok(());
         }
@@ -69,7 +76,14 @@ impl ReadStream for Reader {
     /// The finish reason is the vendor's word that nothing is missing: some servers close the
     /// connection after it without `[DONE]`.
     fn is_whole(&self) -> bool {
-        self.whole || (self.finished && !self.over)
+        matches!(self.progress, Progress::Finished | Progress::Whole)
+    }
+
+    fn finish(&mut self, events: &mut Vec<Event>) {
+        if self.progress == Progress::Finished {
+            self.progress = Progress::Whole;
+            events.push(Event::End);
+        }
     }
 }
 
@@ -120,9 +134,9 @@ impl Reader {
         }
         let reason = choice.finish_reason.filter(|reason| !reason.is_empty());
         if let Some(reason) = reason
-            && !self.finished
+            && self.progress == Progress::Running
         {
-            self.finished = true;
+            self.progress = Progress::Finished;
             self.close(events);
             let calls = !self.calls.is_empty();
             for call in self.calls.drain(..) {
@@ -143,7 +157,11 @@ impl Reader {
     fn delta(&mut self, delta: ChoiceDelta<'_>, events: &mut Vec<Event>) -> Result<(), Malformed> {
         let speaks = !matches!(&delta.content, Content::None)
             && !matches!(&delta.content, Content::Text(text) if text.is_empty());
-        if self.finished && (speaks || delta.tool_calls.is_some()) {
+        let calls = delta
+            .tool_calls
+            .as_ref()
+            .is_some_and(|calls| !calls.is_empty());
+        if self.progress == Progress::Finished && (speaks || calls) {
             return Err(Malformed::OutOfOrder("content after the finish reason"));
         }
         let details = delta.reasoning_details.unwrap_or_default();

@@ -93,13 +93,3 @@ pub(super) fn write(usage: &Usage) -> Option<Value> {
     }
     Some(value.into())
 }
-
-/// What a later report says of each class, where it says something.
-pub(super) fn merge(known: &mut Usage, later: &Usage) {
-    let take = |known: &mut Option<u64>, later: Option<u64>| *known = later.or(*known);
-    take(&mut known.input_tokens, later.input_tokens);
-    take(&mut known.cached_input_tokens, later.cached_input_tokens);
-    take(&mut known.cache_write_tokens, later.cache_write_tokens);
-    take(&mut known.output_tokens, later.output_tokens);
-    take(&mut known.reasoning_tokens, later.reasoning_tokens);
-}

@@ -121,8 +121,7 @@ fn write_output(
 ) {
     let object = json!({"type": "json_object"});
     let format = match (&request.output, quirks.schema) {
-        (None, _) => return,
-        (Some(OutputFormat::Text), SchemaSupport::None) => return,
+        (None, _) | (Some(OutputFormat::Text), SchemaSupport::None) => return,
         (Some(OutputFormat::Text), _) => json!({"type": "text"}),
         (Some(_), SchemaSupport::None) => {
             leave(

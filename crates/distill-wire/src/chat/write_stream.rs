@@ -10,7 +10,7 @@ use super::{
     reply::{proof_for_caller, write_finish, write_logprobs},
     thinking, usage,
 };
-use crate::{Delta, Dialect, Event, Opening, ReplyContext, WriteStream};
+use crate::{Delta, Dialect, Event, Opening, ReplyContext, WriteStream, merge_usage};
 
 /// Writes one stream.
 pub(super) struct Writer {
@@ -243,7 +243,7 @@ impl WriteStream for Writer {
                 return;
             }
             Event::Usage(usage) => {
-                usage::merge(&mut self.usage, usage);
+                merge_usage(&mut self.usage, usage);
                 return;
             }
             Event::Error(error) => {
