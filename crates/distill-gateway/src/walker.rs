@@ -155,6 +155,25 @@ impl Walker {
         self.spent[index] = true;
     }
 
+    /// An attempt was begun beside the walk (a hedge).
+    pub fn begun(&mut self) {
+        self.attempts += 1;
+    }
+
+    /// The attempt that was just begun was not made: nothing was sent.
+    pub fn unbegun(&mut self) {
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+
+    /// Whether somebody else may still be asked after this one.
+    pub fn has_others(&self, index: usize) -> bool {
+        self.attempts < self.bounds.max_attempts
+            && self
+                .order
+                .iter()
+                .any(|&other| other != index && !self.spent[other])
+    }
+
     /// Asks these first from now on, the others as before.
     pub fn prefer(&mut self, preferred: impl Fn(usize) -> bool) {
         self.order.sort_by_key(|&index| !preferred(index));

@@ -13,7 +13,11 @@
 )]
 
 pub mod config;
+pub mod forward;
 mod http;
 mod problem;
+pub mod route;
 pub mod server;
+pub mod task;
 pub mod telemetry;
+pub mod ui;

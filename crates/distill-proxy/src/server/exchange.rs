@@ -5,11 +5,11 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderMap, HeaderValue, Response, header},
+    http::{HeaderMap, Response},
 };
-use distill_ledger::{Caller, OpenRequest, RequestEnd, RequestStart};
+use distill_ledger::{Caller, OpenRequest, RequestStart};
 use distill_wire::{
-    Dialect, ErrorKind,
+    ErrorKind,
     envelope::{self, Envelope},
 };
 use futures_util::StreamExt as _;
@@ -181,6 +181,7 @@ async fn forwarded(asking: Asking<'_>, ready: Ready, story: Story) -> Response<B
             request: None,
             headers: asking.headers,
             route: ready.route,
+            only: None,
             open: ready.open,
             collect: false,
         },

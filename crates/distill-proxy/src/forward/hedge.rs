@@ -1,0 +1,69 @@
+//! Two targets at once, where a route asks for it: when the first is slow, a second is asked as well,
+//! and whoever answers first wins. The other is called back and booked.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use distill_gateway::{Step, Walker};
+use tokio::time::Instant;
+
+use super::{
+    Context,
+    attempt::{Ended, attempt},
+};
+
+/// What a race brought: the ends of its attempts, the winner's or the last failure last.
+pub(super) type Race = Vec<(usize, Ended)>;
+
+impl Ended {
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Whole(_) | Self::Stream(_))
+    }
+}
+
+/// Makes an attempt, and a second one at another target when no content came within `after`.
+pub(super) async fn race(
+    context: &Arc<Context>,
+    walker: &mut Walker,
+    (index, number): (usize, u32),
+    others: bool,
+    after: Duration,
+) -> Race {
+    let mut first = pin!(attempt(context, index, number, others));
+    tokio::select! {
+        biased;
+        ended = &mut first => return vec![(index, ended)],
+        () = tokio::time::sleep(after) => {}
+    }
+    // The walk would name the same target again.
+    let mut second_walk = walker.clone();
+    second_walk.skip(index);
+    let step = second_walk.next(
+        |place| &context.route.members[place].live.health,
+        context.body.len(),
+        Instant::now(),
+    );
+    let Step::Ask {
+        index: other,
+        number,
+        ..
+    } = step
+    else {
+        return vec![(index, first.await)];
+    };
+    walker.begun();
+    let mut second = pin!(attempt(context, other, number, true));
+    tokio::select! {
+        ended = &mut first => {
+            if ended.is_answer() {
+                return vec![(index, ended)];
+            }
+            vec![(index, ended), (other, second.await)]
+        }
+        ended = &mut second => {
+            if ended.is_answer() {
+                return vec![(other, ended)];
+            }
+            vec![(other, ended), (index, first.await)]
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A target as it runs: where its requests go, with which headers, and how it has fared.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use distill_gateway::{Target, TargetHealth};
+use distill_wire::Dialect;
+use reqwest::Url;
+
+use super::RouteError;
+use crate::config::VendorConfig;
+
+/// A target that can be asked, shared by all routes that name it.
+#[derive(Debug)]
+pub struct LiveTarget {
+    pub(crate) target: Target,
+    pub(crate) health: Arc<TargetHealth>,
+    /// The vendor's connection as the configuration names it.
+    pub(crate) vendor: String,
+    /// The key and whatever else every request to it carries.
+    pub(crate) headers: HeaderMap,
+    urls: Vec<(Dialect, bool, Url)>,
+    pub(crate) embeddings: Option<Url>,
+    pub(crate) count_tokens: Option<Url>,
+    /// Requests in flight at once, over all its vendor's models.
+    pub(crate) places: Option<Arc<tokio::sync::Semaphore>>,
+}
+
+impl LiveTarget {
+    pub(super) fn new(
+        target: Target,
+        vendor: &VendorConfig,
+        health: Arc<TargetHealth>,
+        places: Option<Arc<tokio::sync::Semaphore>>,
+    ) -> Result<Self, RouteError> {
+        let address = |text: &str| {
+            Url::parse(text).map_err(|_| RouteError::Address {
+                target: target.name().to_owned(),
+            })
+        };
+        let row = target.vendor();
+        let mut urls = Vec::new();
+        for dialect in std::iter::once(row.dialect).chain(row.also.iter().copied()) {
+            for stream in [false, true] {
+                urls.push((dialect, stream, address(&target.url(dialect, stream))?));
+            }
+        }
+        let embeddings = if row.embeddings {
+            Some(address(&target.embeddings_url())?)
+        } else {
+            None
+        };
+        // Only the vendor itself counts; the simulated one of its dialect does not.
+        let count_tokens = if row.dialect == Dialect::Messages {
+            Some(address(&target.count_tokens_url())?)
+        } else {
+            None
+        };
+        Ok(Self {
+            headers: headers(&target, vendor)?,
+            vendor: vendor.name.clone(),
+            target,
+            health,
+            urls,
+            embeddings,
+            count_tokens,
+            places,
+        })
+    }
+
+    /// The dialect in which it is asked for a caller of this one.
+    pub(crate) fn dialect_for(&self, dialect: Dialect) -> Dialect {
+        self.target.vendor().dialect_for(dialect)
+    }
+
+    /// Where a request in a dialect that it speaks goes.
+    pub(crate) fn url(&self, dialect: Dialect, stream: bool) -> Option<&Url> {
+        self.urls
+            .iter()
+            .find(|(known, streamed, _)| *known == dialect && *streamed == stream)
+            .map(|(_, _, url)| url)
+    }
+
+    /// `vendor/model`.
+    pub fn name(&self) -> &str {
+        self.target.name()
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub fn health(&self) -> &TargetHealth {
+        &self.health
+    }
+}
+
+fn headers(target: &Target, vendor: &VendorConfig) -> Result<HeaderMap, RouteError> {
+    let mut headers = HeaderMap::new();
+    let secret = |text: String| {
+        let mut value = HeaderValue::try_from(text).map_err(|_| RouteError::Key {
+            target: target.name().to_owned(),
+        })?;
+        value.set_sensitive(true);
+        Ok::<_, RouteError>(value)
+    };
+    if let Some(key) = target.key() {
+        let (name, before) = target.vendor().key_header;
+        headers.insert(
+            HeaderName::from_static(name),
+            secret(format!("{before}{}", key.expose()))?,
+        );
+    }
+    for (name, value) in &vendor.headers {
+        let name = HeaderName::try_from(name.as_str()).map_err(|_| RouteError::Key {
+            target: target.name().to_owned(),
+        })?;
+        headers.insert(name, secret(value.expose().to_owned())?);
+    }
+    Ok(headers)
+}
