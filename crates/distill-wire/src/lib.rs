@@ -15,6 +15,7 @@
 pub mod chat;
 pub mod cohere;
 mod dialect;
+pub mod embeddings;
 pub mod envelope;
 mod error;
 mod event;
