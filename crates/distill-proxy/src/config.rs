@@ -9,6 +9,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 use distill_gateway::PriceTable;
 use distill_pipeline::spec::document::{self, Document, Findings, SourceText};
 
+mod allowed;
 mod resolve;
 mod resolved;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 mod values;
 mod written;
 
+pub use allowed::is_allowed;
 pub use resolved::{
     AlertsConfig, Answer, CacheConfig, CacheScope, ClassConfig, Conditions, Config, Day, Detector,
     EmbeddingConfig, HedgeConfig, LogFormat, MemberConfig, OtlpConfig, PersonConfig, Policy,

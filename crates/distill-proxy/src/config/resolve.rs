@@ -1,6 +1,6 @@
 //! Checks what the types of the file cannot hold, and fills in the defaults.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::Range, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc};
 
 use distill_gateway::{PriceTable, Secret};
 use distill_pipeline::spec::document::{At, Code, Finding, SourceText, nearest};
@@ -8,17 +8,15 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Sources,
-    resolved::{
-        CacheConfig, ClassConfig, Config, Day, RouteConfig, SimulateConfig, StoreConfig,
-        StudentsConfig, VendorConfig, WebhookConfig,
-    },
-    values::{Length, Short, Size, Switch, Texts},
+    resolved::{CacheConfig, ClassConfig, Config, Day, RouteConfig, VendorConfig, WebhookConfig},
+    values::{Length, Size, Switch, Texts},
     written::{CacheSection, MissingKeys, Proxy, WrittenRoute},
 };
 
 mod guard;
 mod people;
 mod route;
+mod server;
 mod task;
 mod vendor;
 
@@ -146,7 +144,7 @@ impl Resolver<'_> {
         let simulate = self.simulate(written);
         let passthrough = written.passthrough.as_ref().is_some_and(|at| at.value);
         let cache = written.cache.as_ref().map(|at| self.cache(&at.value, None));
-        let classes = self.classes(written);
+        let classes = route::classes(written);
         let known = Known {
             vendors: self.vendors(written, students.is_some()),
             classes,
@@ -154,7 +152,7 @@ impl Resolver<'_> {
             students: students.is_some(),
             passthrough,
         };
-        let (routes, passthrough_route) = self.routes(written, &known);
+        let (mut routes, passthrough_route) = self.routes(written, &known);
         let tasks = self.tasks(written, &routes, &known);
         let people = self.people(written);
         let limits = self.limits(written);
@@ -174,6 +172,8 @@ impl Resolver<'_> {
                 "add `models: {fast: [openai/gpt-5-mini]}`, or `passthrough: true` for any `vendor/model`",
             );
         }
+        let of_tasks = task::routes(&tasks, &routes, &passthrough_route, &known.classes);
+        routes.extend(of_tasks);
         self.notes_on_sunsets(&routes, alerts.sunset_days);
         let vendors = reachable(known.vendors, &routes, passthrough);
         Some(Config {
@@ -187,6 +187,7 @@ impl Resolver<'_> {
             passthrough,
             passthrough_route,
             tasks,
+            task_releases: self.sources.state.join("tasks.json"),
             classes: known.classes,
             limits,
             people,
@@ -221,144 +222,6 @@ impl Resolver<'_> {
                 format!("the price table `{}` cannot be used: {problem}", path.value),
                 "not a price table",
                 "its shape is that of `distill prices import`; leave the key out for the program's own prices",
-            ),
-        }
-    }
-
-    fn listen(&mut self, written: &Proxy) -> Option<SocketAddr> {
-        let Some(listen) = &written.listen else {
-            return Some(SocketAddr::from(([127, 0, 0, 1], 4000)));
-        };
-        let text = listen.value.trim();
-        // `:4000` and `4000` mean this machine.
-        let address = text.parse().ok().or_else(|| {
-            let port = text
-                .strip_prefix("localhost:")
-                .or_else(|| text.strip_prefix(':'))
-                .unwrap_or(text);
-            Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?)))
-        });
-        if address.is_none() {
-            self.report(
-                Code::Invalid,
-                &listen.span,
-                format!("`listen` cannot be `{}`", listen.value),
-                "not an address with a port",
-                "give an address with a port, for instance 127.0.0.1:4000",
-            );
-        }
-        address
-    }
-
-    fn admin_key(&mut self, written: &Proxy) -> Option<Secret> {
-        let variable = written.admin_key_env.as_ref()?;
-        let key = self.variable(variable, "`admin_key_env`")?;
-        if key.expose().trim().len() < 16 {
-            self.report(
-                Code::Invalid,
-                &variable.span,
-                format!(
-                    "the administrator's key in {} is shorter than 16 characters",
-                    variable.value
-                ),
-                "too easy to guess",
-                "make one, for instance with `openssl rand -hex 24`",
-            );
-        }
-        Some(key)
-    }
-
-    fn ledger(&mut self, written: &Proxy) -> Option<StoreConfig> {
-        let Some(ledger) = &written.ledger else {
-            return Some(StoreConfig::Sqlite(self.sources.state.join("proxy.db")));
-        };
-        let section = match &ledger.value {
-            Short::Text(path) => return self.ledger_file(path, &ledger.span),
-            Short::Section(section) => section,
-        };
-        match (&section.path, &section.url_env) {
-            (Some(path), None) => self.ledger_file(&path.value, &path.span),
-            (None, Some(variable)) => {
-                let url = self.variable(variable, "`ledger.url_env`")?;
-                let known = ["postgres://", "postgresql://"];
-                if !known.iter().any(|start| url.expose().starts_with(start)) {
-                    self.report(
-                        Code::Invalid,
-                        &variable.span,
-                        format!("{} holds no PostgreSQL address", variable.value),
-                        "not a database",
-                        "the address begins with postgres://",
-                    );
-                }
-                Some(StoreConfig::Postgres(url))
-            }
-            (both, _) => {
-                let what = if both.is_some() {
-                    "both a file and a database"
-                } else {
-                    "neither a file nor a database"
-                };
-                self.report(
-                    Code::Conflict,
-                    &ledger.span,
-                    format!("`ledger` names {what}"),
-                    "one of the two",
-                    "write `ledger: proxy.db`, or `ledger: {url_env: DISTILL_LEDGER_URL}`",
-                );
-                None
-            }
-        }
-    }
-
-    fn ledger_file(&mut self, path: &str, span: &Range<usize>) -> Option<StoreConfig> {
-        if path.contains("://") {
-            self.masked.push(span.clone());
-            self.report(
-                Code::Invalid,
-                span,
-                "`ledger` holds an address, which may hold a password",
-                "does not belong into a file",
-                "put the address into an environment variable and name it: `ledger: {url_env: DISTILL_LEDGER_URL}`",
-            );
-            return None;
-        }
-        if path.trim().is_empty() {
-            self.report(
-                Code::Invalid,
-                span,
-                "`ledger` is empty",
-                "names no file",
-                "give a path, or leave the key out",
-            );
-            return None;
-        }
-        Some(StoreConfig::Sqlite(self.path(path)))
-    }
-
-    fn students(&mut self, written: &Proxy) -> Option<StudentsConfig> {
-        let releases = match &written.students.as_ref()?.value {
-            Short::Text(path) => path.clone(),
-            Short::Section(section) => section.releases.as_ref()?.value.clone(),
-        };
-        Some(StudentsConfig {
-            releases: self.path(&releases),
-        })
-    }
-
-    fn simulate(&mut self, written: &Proxy) -> SimulateConfig {
-        let default = SimulateConfig::default();
-        let Some(section) = written.simulate.as_ref().map(|at| &at.value) else {
-            return default;
-        };
-        SimulateConfig {
-            seed: section.seed.as_ref().map_or(default.seed, |at| at.value),
-            latency: length(section.latency.as_ref()),
-            faults: self.number(
-                section.faults.as_ref(),
-                "simulate.faults",
-                default.faults,
-                &SHARE,
-                "0.05 lets one request in twenty fail",
             ),
         }
     }
@@ -555,7 +418,9 @@ impl Resolver<'_> {
     fn notes_on_sunsets(&mut self, routes: &[RouteConfig], days: u32) {
         let today = self.sources.today;
         for route in routes {
-            for member in &route.members {
+            // A task's route has the members of another.
+            let of_a_task = route.name.starts_with("task/");
+            for member in route.members.iter().filter(|_| !of_a_task) {
                 let Some(sunset) = member.sunset else {
                     continue;
                 };

@@ -33,12 +33,15 @@ pub struct Config {
     pub ledger: StoreConfig,
     /// Every vendor that a route, a task or a passed-through name can lead to.
     pub vendors: Vec<VendorConfig>,
+    /// Those of `models`, then one `task/NAME@VERSION` for each version of each task.
     pub routes: Vec<RouteConfig>,
     /// Whether a model that no route names may be asked as `vendor/model`.
     pub passthrough: bool,
     /// How models that are passed through are asked; its name and members are empty.
     pub passthrough_route: RouteConfig,
     pub tasks: Vec<TaskConfig>,
+    /// Where it is kept which version of a task was released.
+    pub task_releases: PathBuf,
     /// What a data class allows, by its name.
     pub classes: BTreeMap<String, ClassConfig>,
     /// What people, teams and tasks may use, and the pools they draw on.

@@ -185,7 +185,7 @@ fn everything_that_can_be_said_is_understood() {
 
     let route = config.route("pool").unwrap();
     assert_eq!(route.policy, Policy::Weight);
-    assert_eq!(route.members[0].weight, 3.0);
+    assert!((route.members[0].weight - 3.0).abs() < 1e-12);
     assert_eq!(route.members[0].when.max_prompt_bytes, Some(200_000));
     assert_eq!(route.members[0].when.tools, Some(false));
     assert_eq!(

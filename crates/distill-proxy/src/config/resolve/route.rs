@@ -21,19 +21,6 @@ use crate::config::{
 };
 
 impl Resolver<'_> {
-    pub(super) fn classes(&mut self, written: &Proxy) -> BTreeMap<String, ClassConfig> {
-        let entries = written.data_classes.iter().flat_map(|at| &at.value.0);
-        entries
-            .map(|entry| {
-                let class = ClassConfig {
-                    vendors: texts(entry.value.vendors.as_ref()),
-                    models: texts(entry.value.models.as_ref()),
-                };
-                (entry.name.clone(), class)
-            })
-            .collect()
-    }
-
     /// Every route, and how models are asked that are passed through.
     pub(super) fn routes(
         &mut self,
@@ -192,7 +179,7 @@ impl Resolver<'_> {
             config.sunset = own.or(config.sunset);
             if let Some(options) = &section.options {
                 self.options(options, &format!("{path}.options"));
-                config.options = options.value.0.clone();
+                config.options.clone_from(&options.value.0);
             }
         }
         if let (Some(until), None) = (priced_until, config.sunset) {
@@ -546,6 +533,20 @@ impl Resolver<'_> {
             );
         }
     }
+}
+
+/// What each data class allows.
+pub(super) fn classes(written: &Proxy) -> BTreeMap<String, ClassConfig> {
+    let entries = written.data_classes.iter().flat_map(|at| &at.value.0);
+    entries
+        .map(|entry| {
+            let class = ClassConfig {
+                vendors: texts(entry.value.vendors.as_ref()),
+                models: texts(entry.value.models.as_ref()),
+            };
+            (entry.name.clone(), class)
+        })
+        .collect()
 }
 
 /// Whether data of this class may go to this target.

@@ -1,6 +1,6 @@
 //! Checks of `tasks`: templates, schemas, versions, who may call them and who may answer.
 
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 
 use distill_chat::{ObjectSchema, Task, TaskDefinition, TaskError, TaskKind};
 use distill_pipeline::spec::{
@@ -15,7 +15,10 @@ use super::{
     texts, vendor_of,
 };
 use crate::config::{
-    resolved::{RouteConfig, TaskConfig, TaskParameters, TaskPolicy, TaskVersion},
+    resolved::{
+        ClassConfig, MemberConfig, RedactConfig, RouteConfig, TaskConfig, TaskParameters,
+        TaskPolicy, TaskVersion,
+    },
     values::Entry,
     written::{ParametersSection, Proxy, TaskSection},
 };
@@ -62,17 +65,6 @@ impl Resolver<'_> {
         let (name, section) = (entry.name.as_str(), &entry.value);
         let path = format!("tasks.{name}");
         self.task_name(name, "a task", &entry.span);
-        let mut versions = Vec::new();
-        for version in self.versions(entry, &path) {
-            self.task_name(version.name, "a version", version.span);
-            if let Some(route) = version.route {
-                self.task_route(route, routes, known);
-            }
-            versions.extend(self.version(&version));
-        }
-        if let Some(route) = &section.route {
-            self.task_route(route, routes, known);
-        }
         let policy = TaskPolicy {
             models: texts(section.models.as_ref()),
             vendors: texts(section.vendors.as_ref()),
@@ -85,6 +77,18 @@ impl Resolver<'_> {
             max_bytes: size(section.max_size.as_ref()),
             allow: texts(section.allow.as_ref()),
         };
+        let mut versions = Vec::new();
+        for version in self.versions(entry, &path) {
+            self.task_name(version.name, "a version", version.span);
+            if let Some(route) = version.route {
+                self.task_route(route, routes, known);
+                self.somebody_may_answer(route, &policy, routes, known);
+            }
+            versions.extend(self.version(&version));
+        }
+        if let Some(route) = &section.route {
+            self.task_route(route, routes, known);
+        }
         if let Some(allow) = &section.allow {
             self.allowed(&allow.value);
         }
@@ -438,6 +442,49 @@ impl Resolver<'_> {
             );
         }
     }
+}
+
+/// The route of every version of every task: the one that it names, without the members that the
+/// task's rules exclude.
+pub(super) fn routes(
+    tasks: &[TaskConfig],
+    routes: &[RouteConfig],
+    passthrough: &RouteConfig,
+    classes: &BTreeMap<String, ClassConfig>,
+) -> Vec<RouteConfig> {
+    let mut all = Vec::new();
+    for task in tasks {
+        let policy = &task.policy;
+        let class = policy
+            .data_class
+            .as_ref()
+            .and_then(|name| classes.get(name));
+        for version in &task.versions {
+            let name = version.route.as_ref().unwrap_or(&task.route);
+            let mut route = match routes.iter().find(|route| route.name == *name) {
+                Some(route) => route.clone(),
+                None => RouteConfig {
+                    members: vec![MemberConfig::target(name)],
+                    ..passthrough.clone()
+                },
+            };
+            route.name = task.live_route(&version.version);
+            route.members.retain(|member| {
+                policy.allows(&member.target)
+                    && class.is_none_or(|class| class_allows(class, &member.target))
+            });
+            route.data_class = policy.data_class.clone().or(route.data_class);
+            // Who may call a task need not be allowed to ask its models in other words.
+            route.allow.clone_from(&policy.allow);
+            route.redact = RedactConfig {
+                before_sending: route.redact.before_sending || policy.redact.before_sending,
+                before_storing: route.redact.before_storing || policy.redact.before_storing,
+                reversible: route.redact.reversible || policy.redact.reversible,
+            };
+            all.push(route);
+        }
+    }
+    all
 }
 
 impl TaskPolicy {

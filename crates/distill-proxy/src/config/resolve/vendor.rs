@@ -74,9 +74,8 @@ impl Resolver<'_> {
                 self.known_name(&like.value, &like.span, "vendor", names, hint);
                 vendor(&like.value)?
             }
-            None => match vendor(name) {
-                Some(row) => row,
-                None => {
+            None => {
+                let Some(row) = vendor(name) else {
                     self.report(
                         Code::Missing,
                         &entry.span,
@@ -85,8 +84,9 @@ impl Resolver<'_> {
                         "add `like: vllm` for an OpenAI-compatible server, or another vendor's name",
                     );
                     return None;
-                }
-            },
+                };
+                row
+            }
         };
         let base_url = match &section.base_url {
             Some(url) => self.base_url(url, &path),

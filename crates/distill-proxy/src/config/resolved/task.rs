@@ -21,6 +21,12 @@ pub struct TaskConfig {
 }
 
 impl TaskConfig {
+    /// The route by which a version answers: the task's, with the task's rules applied to its members.
+    /// The configuration has one for every version.
+    pub fn live_route(&self, version: &str) -> String {
+        format!("task/{}@{version}", self.name)
+    }
+
     /// The version of that name.
     pub fn version(&self, name: &str) -> Option<&TaskVersion> {
         self.versions.iter().find(|version| version.version == name)
