@@ -11,6 +11,8 @@ use crate::{
     WriteStream, Written, quirks::Writing,
 };
 
+pub(crate) use thinking::effort_of_budget;
+
 pub(crate) fn read_request(body: &[u8]) -> Result<Request, RequestError> {
     read::request(body)
 }

@@ -1,37 +1,48 @@
-//! Responses.
+//! `OpenAI` responses.
+
+mod echo;
+mod emit;
+mod read;
+mod reply;
+mod stream;
+mod tools;
+mod write;
 
 use crate::{
     ErrorReply, Malformed, ReadStream, Reply, ReplyContext, Request, RequestError, Unsupported,
     WriteStream, Written, quirks::Writing,
 };
 
-pub(crate) fn read_request(_body: &[u8]) -> Result<Request, RequestError> {
-    unimplemented!()
+pub(crate) fn read_request(body: &[u8]) -> Result<Request, RequestError> {
+    read::request(body)
 }
 
 pub(crate) fn write_request(
-    _request: &Request,
-    _writing: &Writing<'_>,
+    request: &Request,
+    writing: &Writing<'_>,
 ) -> Result<Written, Unsupported> {
-    unimplemented!()
+    write::request(request, writing)
 }
 
-pub(crate) fn read_reply(_body: &[u8]) -> Result<Reply, Malformed> {
-    unimplemented!()
+pub(crate) fn read_reply(body: &[u8]) -> Result<Reply, Malformed> {
+    reply::read(body)
 }
 
-pub(crate) fn write_reply(_reply: &Reply, _context: &ReplyContext) -> Vec<u8> {
-    unimplemented!()
+pub(crate) fn write_reply(reply: &Reply, context: &ReplyContext) -> Vec<u8> {
+    reply::write(reply, context)
 }
 
-pub(crate) fn write_error(_error: &ErrorReply) -> Vec<u8> {
-    unimplemented!()
+pub(crate) fn write_error(error: &ErrorReply) -> Vec<u8> {
+    reply::write_error(error)
 }
 
 pub(crate) fn stream_reader() -> Box<dyn ReadStream> {
-    unimplemented!()
+    Box::<stream::Reader>::default()
 }
 
-pub(crate) fn stream_writer(_context: &ReplyContext) -> Box<dyn WriteStream> {
-    unimplemented!()
+pub(crate) fn stream_writer(context: &ReplyContext) -> Box<dyn WriteStream> {
+    Box::new(emit::Writer::new(context))
 }
+
+#[cfg(test)]
+mod tests;

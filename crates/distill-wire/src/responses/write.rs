@@ -1,0 +1,697 @@
+//! Requests as the vendor takes them.
+
+use serde_json::{Map, Value, json};
+
+use super::tools::{self, Call, Kind};
+use crate::{
+    Block, Dialect, Dropped, ImageSource, OutputFormat, Request, ToolChoice, Turn, TurnRole,
+    Unsupported, Writing, Written,
+    leftover::{caller_name, leave, leave_out},
+    messages::effort_of_budget,
+    proof::Proof,
+};
+
+/// The least bound that the vendor takes.
+const LEAST_TOKENS: u64 = 16;
+
+/// The most bytes of the caller's name for its user.
+const LONGEST_USER: usize = 64;
+
+pub(super) fn request(request: &Request, writing: &Writing<'_>) -> Result<Written, Unsupported> {
+    let mut writer = Writer {
+        request,
+        writing,
+        own: request.source == Some(Dialect::Responses),
+        dropped: Vec::new(),
+    };
+    let body = writer.body()?;
+    Ok(Written {
+        body: serde_json::to_vec(&body).map_err(|error| Unsupported {
+            field: "body".to_owned(),
+            reason: error.to_string(),
+        })?,
+        dropped: writer.dropped,
+    })
+}
+
+struct Writer<'a> {
+    request: &'a Request,
+    writing: &'a Writing<'a>,
+    /// Whether the caller speaks this dialect: nothing needs translating.
+    own: bool,
+    dropped: Vec<Dropped>,
+}
+
+fn unsupported(field: impl Into<String>, reason: impl Into<String>) -> Unsupported {
+    Unsupported {
+        field: field.into(),
+        reason: reason.into(),
+    }
+}
+
+/// Families of `OpenAI` that refuse to be asked to think.
+fn thinks(model: &str) -> bool {
+    let name = model.rsplit(['/', ':']).next().unwrap_or(model);
+    !["gpt-4", "gpt-3", "chatgpt-4"]
+        .iter()
+        .any(|family| name.starts_with(family) || model.starts_with(&format!("ft:{family}")))
+}
+
+impl Writer<'_> {
+    fn leave(&mut self, field: &str, reason: &'static str) {
+        leave(&mut self.dropped, field, reason);
+    }
+
+    fn leave_named(&mut self, field: &'static str, reason: &'static str) {
+        let name = caller_name(self.request.source, field);
+        self.leave(name, reason);
+    }
+
+    fn body(&mut self) -> Result<Value, Unsupported> {
+        let request = self.request;
+        let mut body = Map::new();
+        body.insert("model".to_owned(), self.writing.model.into());
+        let mut input = Vec::with_capacity(request.turns.len());
+        self.instructions(&mut body, &mut input)?;
+        for (index, turn) in request.turns.iter().enumerate() {
+            self.turn(turn, index, &mut input)?;
+        }
+        body.insert("input".to_owned(), Value::Array(input));
+        self.tools(&mut body)?;
+        let bound = request
+            .max_tokens
+            .unwrap_or(self.writing.default_max_tokens);
+        body.insert(
+            "max_output_tokens".to_owned(),
+            bound.max(LEAST_TOKENS).into(),
+        );
+        self.sampling(&mut body);
+        self.reasoning(&mut body);
+        self.text(&mut body);
+        if request.stream {
+            body.insert("stream".to_owned(), true.into());
+        }
+        self.about_the_caller(&mut body);
+        self.not_here()?;
+        if self.own {
+            for (name, value) in &request.extra {
+                match (body.get_mut(name), value) {
+                    (Some(Value::Object(there)), Value::Object(more)) => there.extend(more.clone()),
+                    _ => {
+                        body.insert(name.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        Ok(Value::Object(body))
+    }
+
+    fn instructions(
+        &mut self,
+        body: &mut Map<String, Value>,
+        input: &mut Vec<Value>,
+    ) -> Result<(), Unsupported> {
+        let texts: Option<Vec<&str>> = self
+            .request
+            .system
+            .iter()
+            .map(|block| match block {
+                Block::Text { text, cache, .. } => {
+                    if cache.is_some() {
+                        leave(&mut self.dropped, "cache_control", NO_MARKS);
+                    }
+                    Some(text.as_str())
+                }
+                _ => None,
+            })
+            .collect();
+        match texts {
+            Some(texts) if texts.is_empty() => {}
+            Some(texts) if self.request.turns.is_empty() => {
+                // Instructions alone are no input here; elsewhere they are a conversation.
+                input.push(json!({"role": "developer", "content": texts.join("\n\n")}));
+            }
+            Some(texts) => {
+                body.insert("instructions".to_owned(), texts.join("\n\n").into());
+            }
+            None => {
+                let turn = Turn {
+                    role: TurnRole::System,
+                    blocks: self.request.system.clone(),
+                    name: None,
+                    extra: Map::new(),
+                };
+                self.turn(&turn, 0, input)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A turn is as many items as it has calls, results and thoughts; what stands between is one
+    /// message.
+    fn turn(
+        &mut self,
+        turn: &Turn,
+        index: usize,
+        input: &mut Vec<Value>,
+    ) -> Result<(), Unsupported> {
+        if turn.name.is_some() {
+            self.leave("messages[].name", "this dialect names no speakers");
+        }
+        let place = format!("messages[{index}]");
+        let mut parts = Vec::new();
+        let mut extra = if self.own {
+            turn.extra.clone()
+        } else {
+            Map::new()
+        };
+        for block in &turn.blocks {
+            if let Some(part) = self.part(block, turn.role, &place)? {
+                parts.push(part);
+                continue;
+            }
+            let Some(item) = self.item(block, &place)? else {
+                continue;
+            };
+            flush(turn.role, &mut parts, &mut extra, input);
+            input.push(item);
+        }
+        flush(turn.role, &mut parts, &mut extra, input);
+        Ok(())
+    }
+
+    /// A part of a message; `None` where the block is an item of its own.
+    fn part(
+        &mut self,
+        block: &Block,
+        role: TurnRole,
+        place: &str,
+    ) -> Result<Option<Value>, Unsupported> {
+        Ok(Some(match block {
+            Block::Text {
+                text,
+                cache,
+                annotations,
+            } => {
+                if cache.is_some() {
+                    self.leave("cache_control", NO_MARKS);
+                }
+                let kind = if role == TurnRole::Assistant {
+                    "output_text"
+                } else {
+                    "input_text"
+                };
+                let mut part = json!({"type": kind, "text": text});
+                match annotations {
+                    Some(annotations) if self.own => part["annotations"] = annotations.clone(),
+                    Some(_) => self.leave("citations", "only its own dialect knows it"),
+                    None => {}
+                }
+                part
+            }
+            Block::Refusal { text } if role == TurnRole::Assistant => {
+                json!({"type": "refusal", "refusal": text})
+            }
+            Block::Refusal { text } => json!({"type": "input_text", "text": text}),
+            Block::Image {
+                source,
+                detail,
+                cache,
+            } => {
+                if cache.is_some() {
+                    self.leave("cache_control", NO_MARKS);
+                }
+                let mut part = json!({"type": "input_image"});
+                match source {
+                    ImageSource::Url(url) => part["image_url"] = url.as_str().into(),
+                    ImageSource::Base64 { media_type, data } => {
+                        part["image_url"] = format!("data:{media_type};base64,{data}").into();
+                    }
+                    ImageSource::File(id) if self.own => part["file_id"] = id.as_str().into(),
+                    ImageSource::File(_) => {
+                        return Err(unsupported(
+                            place,
+                            "the image is a file that another vendor keeps; send its data",
+                        ));
+                    }
+                }
+                part["detail"] = detail.as_deref().unwrap_or("auto").into();
+                part
+            }
+            Block::Other(value) if self.own => match value.get("type").and_then(Value::as_str) {
+                Some("input_file" | "input_audio") => value.clone(),
+                _ => return Ok(None),
+            },
+            Block::Other(value) => match file(value) {
+                Some(part) => part,
+                None => return Ok(None),
+            },
+            _ => return Ok(None),
+        }))
+    }
+
+    fn item(&mut self, block: &Block, place: &str) -> Result<Option<Value>, Unsupported> {
+        Ok(Some(match block {
+            Block::ToolCall {
+                id,
+                name,
+                arguments,
+                cache,
+                signature,
+            } => {
+                if cache.is_some() {
+                    self.leave("cache_control", NO_MARKS);
+                }
+                if signature.is_some() {
+                    self.leave("thought_signature", "another vendor made it");
+                }
+                let tool = tools::named(Some(self.request), name);
+                let arguments = match arguments.as_str() {
+                    "" if tool.kind != Kind::Custom => "{}",
+                    arguments => arguments,
+                };
+                Call {
+                    tool: &tool,
+                    id,
+                    arguments,
+                    item: None,
+                    status: (tool.kind == Kind::LocalShell).then_some("completed"),
+                }
+                .item()
+            }
+            Block::ToolResult {
+                id,
+                blocks,
+                is_error,
+                cache,
+            } => {
+                if cache.is_some() {
+                    self.leave("cache_control", NO_MARKS);
+                }
+                if *is_error {
+                    self.leave("is_error", "this dialect tells errors by the text alone");
+                }
+                let mut parts = Vec::with_capacity(blocks.len());
+                for block in blocks {
+                    match self.part(block, TurnRole::Tool, place)? {
+                        Some(part) => parts.push(part),
+                        None => return Err(unknown_part(place, block)),
+                    }
+                }
+                let output = match parts.as_slice() {
+                    [] => Value::from(""),
+                    [only] if only["type"] == "input_text" => only["text"].clone(),
+                    _ => Value::Array(parts),
+                };
+                let kind = match self.kind_of_call(id) {
+                    Kind::Function => "function_call_output",
+                    Kind::Custom => "custom_tool_call_output",
+                    Kind::LocalShell => "local_shell_call_output",
+                };
+                json!({"type": kind, "call_id": id, "output": output})
+            }
+            Block::Thinking { .. } | Block::RedactedThinking { .. } => {
+                let item = self.reasoning_item(block);
+                if item.is_none() {
+                    self.leave_named("history", "another vendor thought it");
+                }
+                return Ok(item);
+            }
+            Block::Other(value) if self.own => value.clone(),
+            Block::Other(value) => {
+                let kind = value.get("type").and_then(Value::as_str).unwrap_or("part");
+                if kind.ends_with("_tool_use") || kind.ends_with("_tool_result") {
+                    self.leave(kind, "only the vendor that ran it knows it");
+                    return Ok(None);
+                }
+                return Err(unknown_part(place, block));
+            }
+            Block::Text { .. } | Block::Image { .. } | Block::Refusal { .. } => return Ok(None),
+        }))
+    }
+
+    fn kind_of_call(&self, id: &str) -> Kind {
+        if !self.own {
+            return Kind::Function;
+        }
+        self.request
+            .turns
+            .iter()
+            .flat_map(|turn| &turn.blocks)
+            .find_map(|block| match block {
+                Block::ToolCall { id: call, name, .. } if call == id => {
+                    Some(tools::named(Some(self.request), name).kind)
+                }
+                _ => None,
+            })
+            .unwrap_or(Kind::Function)
+    }
+
+    /// An earlier thought as its vendor wants it back; `None` where another vendor thought it.
+    fn reasoning_item(&self, block: &Block) -> Option<Value> {
+        let own = |text, id| Proof::of_own(text, id, self.request.source, Dialect::Responses);
+        let (proof, summary) = match block {
+            Block::Thinking {
+                text,
+                signature,
+                id,
+            } => (own(signature.as_deref(), id.as_deref())?, text.as_str()),
+            Block::RedactedThinking { data, id } => (own(Some(data.as_str()), id.as_deref())?, ""),
+            _ => return None,
+        };
+        if !self.own && proof.text.is_none() {
+            return None;
+        }
+        let mut item = Map::new();
+        item.insert("type".to_owned(), "reasoning".into());
+        if let Some(id) = proof.id {
+            item.insert("id".to_owned(), id.into());
+        }
+        let summary = if summary.is_empty() {
+            json!([])
+        } else {
+            json!([{"type": "summary_text", "text": summary}])
+        };
+        item.insert("summary".to_owned(), summary);
+        if let Some(text) = proof.text {
+            item.insert("encrypted_content".to_owned(), text.into());
+        }
+        Some(Value::Object(item))
+    }
+
+    fn tools(&mut self, body: &mut Map<String, Value>) -> Result<(), Unsupported> {
+        let request = self.request;
+        let written = if self.own {
+            tools::write_own(&request.tools)
+        } else {
+            let mut written = Vec::with_capacity(request.tools.len());
+            for tool in &request.tools {
+                if tool.cache.is_some() {
+                    self.leave("cache_control", NO_MARKS);
+                }
+                if tool.parameters.is_some() {
+                    written.push(tools::write_function(tool));
+                    continue;
+                }
+                if matches!(&request.tool_choice, Some(ToolChoice::Tool(name)) if *name == tool.name)
+                {
+                    return Err(unsupported(
+                        "tool_choice",
+                        format!("the vendor of another dialect runs `{}`", tool.name),
+                    ));
+                }
+                self.leave(
+                    &format!("tools[{}]", tool.name),
+                    "only the vendor of its own dialect runs it",
+                );
+            }
+            written
+        };
+        if written.is_empty() {
+            return match &request.tool_choice {
+                Some(ToolChoice::Required | ToolChoice::Tool(_)) => Err(unsupported(
+                    "tool_choice",
+                    "it forces a tool, and none of the tools can be sent",
+                )),
+                _ => Ok(()),
+            };
+        }
+        body.insert("tools".to_owned(), Value::Array(written));
+        if let Some(choice) = &request.tool_choice {
+            body.insert("tool_choice".to_owned(), tool_choice(choice, Some(request)));
+        }
+        if let Some(parallel) = request.parallel_tool_calls {
+            body.insert("parallel_tool_calls".to_owned(), parallel.into());
+        }
+        Ok(())
+    }
+
+    fn sampling(&mut self, body: &mut Map<String, Value>) {
+        for (name, value) in [
+            ("temperature", self.request.temperature),
+            ("top_p", self.request.top_p),
+        ] {
+            let Some(value) = value else { continue };
+            if self.writing.fixed_temperature {
+                self.leave(name, "this model refuses it");
+            } else {
+                body.insert(name.to_owned(), value.into());
+            }
+        }
+        if let Some(logprobs) = self.request.logprobs {
+            body.insert("top_logprobs".to_owned(), logprobs.into());
+            if !self.own {
+                include(body, "message.output_text.logprobs");
+            }
+        }
+    }
+
+    fn reasoning(&mut self, body: &mut Map<String, Value>) {
+        let Some(asked) = &self.request.reasoning else {
+            return;
+        };
+        if !self.own && !thinks(self.writing.model) {
+            self.leave_named("reasoning", "this model does not think");
+            return;
+        }
+        let mut reasoning = Map::new();
+        let effort = match (asked.effort.as_deref(), asked.budget_tokens) {
+            (Some(effort), _) => Some(effort),
+            (None, Some(budget)) => Some(effort_of_budget(budget)),
+            (None, None) => None,
+        };
+        // Not every model can be told not to think.
+        let off = asked.enabled == Some(false);
+        if let Some(effort) = effort.filter(|_| !off) {
+            reasoning.insert("effort".to_owned(), effort.into());
+        }
+        match asked.summary.as_deref() {
+            Some("omitted") => {}
+            Some(summary @ ("auto" | "concise" | "detailed")) => {
+                reasoning.insert("summary".to_owned(), summary.into());
+            }
+            Some(summary) if self.own => {
+                reasoning.insert("summary".to_owned(), summary.into());
+            }
+            Some(_) => {
+                reasoning.insert("summary".to_owned(), "auto".into());
+            }
+            // Callers of another dialect are shown what was thought unless they say otherwise.
+            None if !self.own && asked.enabled == Some(true) => {
+                reasoning.insert("summary".to_owned(), "auto".into());
+            }
+            None => {}
+        }
+        if !self.own && !off {
+            include(body, "reasoning.encrypted_content");
+        }
+        if !reasoning.is_empty() || self.own {
+            body.insert("reasoning".to_owned(), Value::Object(reasoning));
+        }
+    }
+
+    fn text(&mut self, body: &mut Map<String, Value>) {
+        if let Some(format) = self.request.output.as_ref().map(text_format) {
+            body.insert("text".to_owned(), json!({ "format": format }));
+        }
+    }
+
+    fn about_the_caller(&mut self, body: &mut Map<String, Value>) {
+        let request = self.request;
+        let kin = self.own || request.source == Some(Dialect::ChatCompletions);
+        match &request.metadata {
+            Some(metadata) if kin => {
+                body.insert("metadata".to_owned(), metadata.clone());
+            }
+            Some(_) => self.leave("metadata", "only its own dialect keeps it"),
+            None => {}
+        }
+        match &request.user {
+            Some(user) if self.own || user.len() <= LONGEST_USER => {
+                body.insert("user".to_owned(), user.as_str().into());
+            }
+            Some(_) => self.leave_named("user", "it is longer than this vendor takes"),
+            None => {}
+        }
+        let tier = match request.service_tier.as_deref() {
+            Some(tier) if kin => Some(tier),
+            Some("auto") => Some("auto"),
+            Some("standard_only") => Some("default"),
+            Some(_) => {
+                self.leave("service_tier", "this vendor has no such tier");
+                None
+            }
+            None => None,
+        };
+        if let Some(tier) = tier {
+            body.insert("service_tier".to_owned(), tier.into());
+        }
+        if let Some(key) = &request.prompt_cache_key {
+            body.insert("prompt_cache_key".to_owned(), key.as_str().into());
+        }
+        // This vendor keeps replies unless told otherwise; callers of other dialects expect none kept.
+        let store = if self.own {
+            request.store
+        } else {
+            Some(request.store.unwrap_or(false))
+        };
+        if let Some(store) = store {
+            body.insert("store".to_owned(), store.into());
+        }
+    }
+
+    fn not_here(&mut self) -> Result<(), Unsupported> {
+        let request = self.request;
+        if request.n.is_some_and(|n| n > 1) {
+            return Err(unsupported(
+                "n",
+                "this dialect gives one reply a request; ask n times",
+            ));
+        }
+        if !request.stop.is_empty() {
+            return Err(unsupported(
+                caller_name(request.source, "stop"),
+                "this dialect knows no stop sequences; leave them out or choose another model",
+            ));
+        }
+        let absent = [
+            ("top_k", request.top_k.is_some()),
+            ("presence_penalty", request.presence_penalty.is_some()),
+            ("frequency_penalty", request.frequency_penalty.is_some()),
+            ("seed", request.seed.is_some()),
+        ];
+        for (name, asked) in absent {
+            if asked {
+                self.leave(name, "this dialect does not know it");
+            }
+        }
+        leave_out(request, Dialect::Responses, &[], &mut self.dropped)
+    }
+}
+
+const NO_MARKS: &str = "this vendor caches prompts without marks";
+
+fn unknown_part(place: &str, block: &Block) -> Unsupported {
+    let kind = match block {
+        Block::Other(value) => value.get("type").and_then(Value::as_str).unwrap_or("part"),
+        _ => "part",
+    };
+    unsupported(
+        format!("{place}: {kind}"),
+        "this dialect has no such part; leave it out or choose a model of its own dialect",
+    )
+}
+
+fn include(body: &mut Map<String, Value>, what: &str) {
+    if let Value::Array(list) = body
+        .entry("include")
+        .or_insert_with(|| Value::Array(Vec::new()))
+    {
+        list.push(what.into());
+    }
+}
+
+fn flush(
+    role: TurnRole,
+    parts: &mut Vec<Value>,
+    extra: &mut Map<String, Value>,
+    input: &mut Vec<Value>,
+) {
+    if parts.is_empty() {
+        return;
+    }
+    let role = match role {
+        TurnRole::System => "developer",
+        TurnRole::Assistant => "assistant",
+        TurnRole::User | TurnRole::Tool => "user",
+    };
+    let mut message = Map::new();
+    message.insert("type".to_owned(), "message".into());
+    message.insert("role".to_owned(), role.into());
+    message.insert("content".to_owned(), Value::Array(std::mem::take(parts)));
+    message.append(extra);
+    input.push(Value::Object(message));
+}
+
+/// A document or file of another dialect as a file here.
+fn file(value: &Value) -> Option<Value> {
+    let text =
+        |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    match value.get("type")?.as_str()? {
+        "document" => {
+            let source = value.get("source")?;
+            let title = text(value, "title");
+            match source.get("type")?.as_str()? {
+                "base64" => {
+                    let media_type = text(source, "media_type")?;
+                    let data = text(source, "data")?;
+                    Some(json!({
+                        "type": "input_file",
+                        "filename": title.unwrap_or_else(|| "document.pdf".to_owned()),
+                        "file_data": format!("data:{media_type};base64,{data}"),
+                    }))
+                }
+                "url" => Some(json!({"type": "input_file", "file_url": text(source, "url")?})),
+                "text" => Some(json!({"type": "input_text", "text": text(source, "data")?})),
+                _ => None,
+            }
+        }
+        "file" => {
+            let inner = value.get("file")?;
+            Some(json!({
+                "type": "input_file",
+                "filename": text(inner, "filename").unwrap_or_else(|| "document.pdf".to_owned()),
+                "file_data": text(inner, "file_data")?,
+            }))
+        }
+        _ => None,
+    }
+}
+
+pub(super) fn tool_choice(choice: &ToolChoice, request: Option<&Request>) -> Value {
+    match choice {
+        ToolChoice::Auto => "auto".into(),
+        ToolChoice::None => "none".into(),
+        ToolChoice::Required => "required".into(),
+        ToolChoice::Tool(name) => {
+            let hosted = request
+                .and_then(|request| request.tools.iter().find(|tool| tool.name == *name))
+                .is_some_and(|tool| tool.parameters.is_none());
+            if hosted {
+                return json!({ "type": name });
+            }
+            let tool = tools::named(request, name);
+            match tool.kind {
+                Kind::Function => json!({"type": "function", "name": tool.name}),
+                Kind::Custom => json!({"type": "custom", "name": tool.name}),
+                Kind::LocalShell => json!({"type": "local_shell"}),
+            }
+        }
+    }
+}
+
+pub(super) fn text_format(output: &OutputFormat) -> Value {
+    match output {
+        OutputFormat::Text => json!({"type": "text"}),
+        OutputFormat::JsonObject => json!({"type": "json_object"}),
+        OutputFormat::JsonSchema {
+            name,
+            description,
+            schema,
+            strict,
+        } => {
+            let mut format = json!({
+                "type": "json_schema",
+                "name": name.as_deref().unwrap_or("answer"),
+                "schema": schema,
+            });
+            if let Some(description) = description {
+                format["description"] = description.as_str().into();
+            }
+            if let Some(strict) = strict {
+                format["strict"] = (*strict).into();
+            }
+            format
+        }
+    }
+}
