@@ -32,10 +32,12 @@ pub enum Dimension {
     Day,
     /// Hours of UTC, as `2026-01-31T17`.
     Hour,
+    /// Minutes of UTC, as `2026-01-31T17:05`.
+    Minute,
 }
 
 impl Dimension {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::User,
         Self::Team,
         Self::Discipline,
@@ -49,6 +51,7 @@ impl Dimension {
         Self::Vendor,
         Self::Day,
         Self::Hour,
+        Self::Minute,
     ];
 
     pub fn name(self) -> &'static str {
@@ -66,6 +69,7 @@ impl Dimension {
             Self::Vendor => "vendor",
             Self::Day => "day",
             Self::Hour => "hour",
+            Self::Minute => "minute",
         }
     }
 
@@ -76,7 +80,7 @@ impl Dimension {
     }
 
     fn is_time(self) -> bool {
-        matches!(self, Self::Day | Self::Hour)
+        matches!(self, Self::Day | Self::Hour | Self::Minute)
     }
 
     /// The column, where `target` is the one that names the target.
@@ -95,6 +99,7 @@ impl Dimension {
             Self::Vendor => database.before_slash(target),
             Self::Day => "(r.started_ms / 86400000)".to_owned(),
             Self::Hour => "(r.started_ms / 3600000)".to_owned(),
+            Self::Minute => "(r.started_ms / 60000)".to_owned(),
         }
     }
 
@@ -104,6 +109,11 @@ impl Dimension {
             Self::Hour => value.integer().map(|hour| {
                 let date = date_of_days(hour.div_euclid(24));
                 format!("{date}T{:02}", hour.rem_euclid(24))
+            }),
+            Self::Minute => value.integer().map(|minute| {
+                let date = date_of_days(minute.div_euclid(1440));
+                let minute = minute.rem_euclid(1440);
+                format!("{date}T{:02}:{:02}", minute / 60, minute % 60)
             }),
             _ => value.text(),
         }
