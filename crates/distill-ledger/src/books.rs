@@ -141,7 +141,7 @@ pub(crate) struct Balance {
 }
 
 /// The accounts of one request, in the books.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Accounts(Vec<usize>);
 
 /// What an attempt holds.
@@ -390,8 +390,13 @@ impl Books {
     }
 
     fn now(&mut self, now_ms: i64) -> i64 {
-        self.latest_ms = self.latest_ms.max(now_ms);
+        self.latest_ms = self.latest(now_ms);
         self.latest_ms
+    }
+
+    /// The time by the books, which never goes back.
+    pub(crate) fn latest(&self, now_ms: i64) -> i64 {
+        self.latest_ms.max(now_ms)
     }
 
     /// Lets a request in, or says which rate it passes. Returns when, by the books.
@@ -521,7 +526,7 @@ impl Books {
 
     /// Pico-dollars committed by a scope in the day, the month and the whole time of `now_ms`.
     pub(crate) fn committed(&self, scope: &Scope, now_ms: i64) -> [i64; 3] {
-        let now_ms = now_ms.max(self.latest_ms);
+        let now_ms = self.latest(now_ms);
         let mut committed = [0; 3];
         if let Some(&index) = self.by_scope.get(scope) {
             for (at, window) in Window::MONEY.into_iter().enumerate() {

@@ -22,6 +22,7 @@ use crate::{
     options::{Durability, LedgerOptions, Store},
     question::{self, Answer, NewQuestion, Question},
     records::Records,
+    shared::Shared,
     store::Statement,
 };
 use directory::Directory;
@@ -59,6 +60,8 @@ impl Wanted {
 /// What a request that was let in holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Admission {
+    caller: Arc<Caller>,
+    /// In the books of this process, where those decide.
     accounts: Accounts,
     pub(crate) at_ms: i64,
 }
@@ -67,21 +70,28 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 enum Engine {
     Local(Local),
+    Shared(Shared),
 }
 
 impl Engine {
     async fn admit(
         &self,
-        facts: &RequestFacts,
-        key_limits: &KeyLimits,
+        facts: &Arc<RequestFacts>,
+        caller: &Arc<Caller>,
         worst_tokens: u64,
     ) -> Result<Admission, Refusal> {
-        match self {
-            Self::Local(local) => {
-                let (accounts, at_ms) = local.admit(facts, key_limits, worst_tokens)?;
-                Ok(Admission { accounts, at_ms })
+        let (accounts, at_ms) = match self {
+            Self::Local(local) => local.admit(facts, &caller.limits, worst_tokens)?,
+            Self::Shared(shared) => {
+                let at_ms = shared.admit(facts, caller, worst_tokens).await?;
+                (Accounts::default(), at_ms)
             }
-        }
+        };
+        Ok(Admission {
+            caller: Arc::clone(caller),
+            accounts,
+            at_ms,
+        })
     }
 
     async fn reserve(
@@ -91,30 +101,35 @@ impl Engine {
     ) -> Result<(Held, Arc<Intent>), Refusal> {
         match self {
             Self::Local(local) => local.reserve(&admission.accounts, wanted).await,
+            Self::Shared(shared) => shared.reserve(&admission.caller, wanted).await,
         }
     }
 
     fn settle(&self, admission: &Admission, held: &Held, settlement: Settlement) {
         match self {
             Self::Local(local) => local.settle(&admission.accounts, held, settlement),
+            Self::Shared(shared) => shared.settle(&admission.caller, held, settlement),
         }
     }
 
     fn finish(&self, admission: &Admission, tokens: Option<(i64, i64)>, finish: Finish) {
         match self {
             Self::Local(local) => local.finish(&admission.accounts, tokens, finish),
+            Self::Shared(shared) => shared.finish(&admission.caller, tokens, finish),
         }
     }
 
     fn set_limits(&self, table: LimitTable) {
         match self {
             Self::Local(local) => local.set_limits(table),
+            Self::Shared(shared) => shared.set_limits(table),
         }
     }
 
     fn enqueue(&self, statement: Statement<'static>) -> bool {
         match self {
             Self::Local(local) => local.enqueue(statement),
+            Self::Shared(shared) => shared.enqueue(statement),
         }
     }
 }
@@ -225,11 +240,15 @@ impl Ledger {
         ))
     }
 
-    /// Pico-dollars that a scope has spent or reserved in this day, this month and altogether.
+    /// What a scope has spent or reserved in this day, this month and altogether.
     pub async fn committed(&self, scope: &Scope) -> Result<[Usd; 3], LedgerError> {
-        let now_ms = self.0.options.clock.now_ms();
+        let clock = &self.0.options.clock;
         match &self.0.engine {
-            Engine::Local(local) => Ok(local.committed(scope, now_ms).map(Usd::from_pico)),
+            Engine::Local(local) => Ok(local.committed(scope, clock.now_ms()).map(Usd::from_pico)),
+            Engine::Shared(shared) => {
+                let committed = shared.committed(scope, clock).await;
+                committed.ok_or_else(|| self.closed())
+            }
         }
     }
 
@@ -237,6 +256,26 @@ impl Ledger {
     pub async fn pools(&self) -> Result<Vec<(TokenPool, u64)>, LedgerError> {
         match &self.0.engine {
             Engine::Local(local) => Ok(local.pools()),
+            Engine::Shared(shared) => {
+                let pools = shared.pools().await;
+                pools.ok_or_else(|| self.closed())
+            }
+        }
+    }
+
+    fn closed(&self) -> LedgerError {
+        LedgerError::Read {
+            ledger: self.0.records.name(),
+            source: Arc::new(std::io::Error::other("its database does not answer")),
+        }
+    }
+
+    /// Waits until everything so far is in the tables, and leaves the other instances. A ledger of
+    /// one process does so by itself when its last clone is dropped.
+    pub async fn close(self) {
+        match &self.0.engine {
+            Engine::Local(_) => {}
+            Engine::Shared(shared) => shared.close().await,
         }
     }
 
@@ -313,9 +352,7 @@ async fn open_engine(store: &Store, options: &LedgerOptions) -> Result<Engine, L
             })?;
             local.map(Engine::Local)
         }
-        Store::Postgres(_) => Err(LedgerError::Address {
-            problem: "this build keeps its ledger in a file".to_owned(),
-        }),
+        Store::Postgres(address) => Shared::open(address, options).await.map(Engine::Shared),
     }
 }
 

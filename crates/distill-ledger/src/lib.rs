@@ -27,6 +27,7 @@ mod log;
 mod options;
 mod question;
 mod records;
+mod shared;
 mod store;
 
 pub use api::{

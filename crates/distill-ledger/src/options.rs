@@ -47,6 +47,9 @@ pub struct LedgerOptions {
     pub apply_every: Duration,
     /// How often the store is looked at for what other processes changed.
     pub look_every: Duration,
+    /// An instance that shares the ledger and has not been heard of for so long has ended: what it
+    /// had under way is marked as cut.
+    pub instance_ends_after: Duration,
     /// Requests and attempts older than this are cleared away; `None`: kept.
     pub keep_rows: Option<Duration>,
     /// Stored bodies older than this are cleared away.
@@ -60,6 +63,7 @@ impl Default for LedgerOptions {
             durability: Durability::Process,
             apply_every: Duration::from_millis(100),
             look_every: Duration::from_millis(500),
+            instance_ends_after: Duration::from_secs(30),
             keep_rows: None,
             keep_bodies: Duration::from_secs(30 * 86_400),
         }

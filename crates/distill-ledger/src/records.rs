@@ -15,7 +15,7 @@ use crate::{
     local,
     options::{LedgerOptions, Store},
     question::{self, Answer, NewQuestion, Question, QuestionFilter},
-    store::{Database, Statement, sqlite::Sqlite},
+    store::{Database, Statement, postgres::Postgres, sqlite::Sqlite},
 };
 pub use history::{
     AttemptRecord, RequestFilter, RequestRecord, StoredBody, Unsettled, UnsettledState,
@@ -59,10 +59,8 @@ impl Records {
                 let through = options.durability == crate::options::Durability::Power;
                 Database::Sqlite(Arc::new(Sqlite::open(path, through)?))
             }
-            Store::Postgres(_) => {
-                return Err(LedgerError::Address {
-                    problem: "this build keeps its ledger in a file".to_owned(),
-                });
+            Store::Postgres(address) => {
+                Database::Postgres(Arc::new(Postgres::open(address).await?))
             }
         };
         Ok(Self {

@@ -3,12 +3,14 @@
 //! Statements are written in the part of SQL that both read, with parameters as `$1`, `$2`; times
 //! are milliseconds since 1970, money is in pico-dollars, flags are 0 and 1.
 
+pub(crate) mod postgres;
 mod schema;
 pub(crate) mod sqlite;
 
 use std::{borrow::Cow, sync::Arc};
 
 use crate::error::LedgerError;
+use postgres::Postgres;
 use sqlite::Sqlite;
 
 /// A value on its way into a table or out of it.
@@ -127,6 +129,7 @@ impl<'a> Statement<'a> {
 #[derive(Debug, Clone)]
 pub(crate) enum Database {
     Sqlite(Arc<Sqlite>),
+    Postgres(Arc<Postgres>),
 }
 
 impl Database {
@@ -140,6 +143,7 @@ impl Database {
                 let database = Arc::clone(database);
                 blocking(move || database.query(&statement)).await
             }
+            Self::Postgres(database) => database.query(&statement).await,
         }
     }
 
@@ -153,6 +157,7 @@ impl Database {
                 let database = Arc::clone(database);
                 blocking(move || database.change(&statements)).await
             }
+            Self::Postgres(database) => database.change(&statements).await,
         }
     }
 
@@ -160,6 +165,7 @@ impl Database {
     pub(crate) fn before_slash(&self, text: &str) -> String {
         match self {
             Self::Sqlite(_) => format!("substr({text}, 1, instr({text}, '/') - 1)"),
+            Self::Postgres(_) => format!("split_part({text}, '/', 1)"),
         }
     }
 
@@ -167,6 +173,7 @@ impl Database {
     pub(crate) fn after_slash(&self, text: &str) -> String {
         match self {
             Self::Sqlite(_) => format!("substr({text}, instr({text}, '/') + 1)"),
+            Self::Postgres(_) => format!("substr({text}, strpos({text}, '/') + 1)"),
         }
     }
 
@@ -174,6 +181,7 @@ impl Database {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Sqlite(database) => database.name(),
+            Self::Postgres(database) => database.name(),
         }
     }
 }

@@ -107,10 +107,7 @@ impl OpenRequest {
         if let Some(refusal) = inner.directory.pause(&facts, now_ms) {
             return Err(refusal);
         }
-        let admission = inner
-            .engine
-            .admit(&facts, &caller.limits, worst_tokens)
-            .await?;
+        let admission = inner.engine.admit(&facts, &caller, worst_tokens).await?;
         Ok(Self {
             inner,
             facts,

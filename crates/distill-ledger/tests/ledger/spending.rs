@@ -321,7 +321,7 @@ async fn what_is_spent_outlives_the_process(place: Place) {
     let alice = caller("alice", limits);
     let ledger = place.open().await;
     ask(&ledger, "r1", &alice, 0.7, Some(0.7)).await.unwrap();
-    drop(ledger);
+    ledger.close().await;
     let ledger = place.open().await;
     assert!(ask(&ledger, "r2", &alice, 0.4, None).await.is_err());
     ask(&ledger, "r3", &alice, 0.3, Some(0.3)).await.unwrap();

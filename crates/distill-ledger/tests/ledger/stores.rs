@@ -15,6 +15,8 @@ use distill_ledger::{
     Refusal, RequestEnd, RequestStart, Role, Settled, Store,
 };
 
+use crate::server;
+
 /// 2026-11-21 12:00:00 UTC.
 pub(crate) const NOON: i64 = 1_795_262_400_000;
 
@@ -33,6 +35,15 @@ impl Place {
             now: Arc::new(AtomicI64::new(NOON)),
             _folder: Some(folder),
         }
+    }
+
+    /// A database of its own on the test's server; `None` where there is no `PostgreSQL` here.
+    pub(crate) async fn postgres(test: &str) -> Option<Self> {
+        Some(Self {
+            store: Store::Postgres(server::database(test).await?),
+            now: Arc::new(AtomicI64::new(NOON)),
+            _folder: None,
+        })
     }
 
     pub(crate) fn options(&self) -> LedgerOptions {
@@ -64,6 +75,13 @@ macro_rules! on_each_store {
             #[tokio::test]
             async fn sqlite() {
                 super::$name($crate::stores::Place::sqlite()).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                if let Some(place) = $crate::stores::Place::postgres(stringify!($name)).await {
+                    super::$name(place).await;
+                }
             }
         }
     )*};
