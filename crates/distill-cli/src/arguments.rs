@@ -57,6 +57,8 @@ pub(crate) enum Command {
     Rollback(RollbackArguments),
     /// Serve released students over HTTP
     Serve(ServeArguments),
+    /// Start the LLM proxy: one address for many models, with failover, budgets and a ledger
+    Proxy(ProxyArguments),
 }
 
 /// How a command writes its result to standard output.
@@ -256,4 +258,25 @@ pub(crate) struct ServeArguments {
     pub(crate) host: std::net::IpAddr,
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:\n  distill proxy --demo\n  distill proxy proxy.yaml\n  distill proxy reference"
+)]
+pub(crate) struct ProxyArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<ProxyCommand>,
+    /// The configuration [default: proxy.yaml]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen, in place of what the configuration says
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProxyCommand {
+    /// Show every section and key of the configuration
+    Reference,
 }

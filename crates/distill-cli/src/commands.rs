@@ -11,6 +11,7 @@ mod load;
 mod plan;
 mod pretrain;
 pub(crate) mod prices;
+mod proxy;
 mod report;
 mod rollback;
 mod run;
@@ -47,6 +48,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> 
         Command::Deploy(arguments) => deploy::execute(&arguments).await,
         Command::Rollback(arguments) => rollback::execute(&arguments),
         Command::Serve(arguments) => serve::execute(&arguments).await,
+        Command::Proxy(arguments) => proxy::execute(&arguments).await,
     }
 }
 

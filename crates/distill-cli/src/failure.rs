@@ -113,18 +113,27 @@ impl From<CompileError> for Failure {
     }
 }
 
+/// A failure as it is shown.
+pub(crate) fn in_words(failure: &Failure) -> String {
+    use std::fmt::Write as _;
+    let mut text = if failure.laid_out {
+        failure.message.clone()
+    } else {
+        let causes: String = failure
+            .causes
+            .iter()
+            .map(|cause| format!("  because: {cause}\n"))
+            .collect();
+        format!("error: {}\n{causes}", failure.message)
+    };
+    if let Some(hint) = &failure.hint {
+        let _ = writeln!(text, "  help: {hint}");
+    }
+    text
+}
+
 /// Prints a failure to standard error and gives its exit code.
 pub(crate) fn show(failure: &Failure) -> ExitCode {
-    if failure.laid_out {
-        eprint!("{}", failure.message);
-    } else {
-        eprintln!("error: {}", failure.message);
-        for cause in &failure.causes {
-            eprintln!("  because: {cause}");
-        }
-    }
-    if let Some(hint) = &failure.hint {
-        eprintln!("  help: {hint}");
-    }
+    eprint!("{}", in_words(failure));
     ExitCode::from(failure.code)
 }

@@ -59,10 +59,19 @@ mod tests {
 
     #[test]
     fn only_a_plain_address_of_this_machine_is_loopback() {
-        for url in ["http://127.0.0.1:4318", "http://localhost/x", "http://[::1]:1"] {
+        for url in [
+            "http://127.0.0.1:4318",
+            "http://localhost/x",
+            "http://[::1]:1",
+        ] {
             assert_eq!(Reach::of(url), Reach::Loopback, "{url}");
         }
-        for url in ["https://127.0.0.1", "http://example.org", "http://127.0.0.1.example.org", "x"] {
+        for url in [
+            "https://127.0.0.1",
+            "http://example.org",
+            "http://127.0.0.1.example.org",
+            "x",
+        ] {
             assert_eq!(Reach::of(url), Reach::World, "{url}");
         }
     }

@@ -299,7 +299,8 @@ impl Shared {
             });
         }
         let needs_restart = old.needs_restart(&config);
-        let live = Live::build(config, &self.world, Some(&old)).map_err(|error| error.to_string())?;
+        let live =
+            Live::build(config, &self.world, Some(&old)).map_err(|error| error.to_string())?;
         let digest = live.config.digest.clone();
         self.ledger.set_admin_key(live.config.admin_key.as_ref());
         self.ledger.set_limits(live.config.limits.clone());

@@ -142,12 +142,10 @@ fn refuse_foreign_pages(sender: &Sender<'_>, security: &SecurityConfig) -> Resul
         return Err(refused("the host that this request names"));
     }
     // Editors send origins of their own schemes, which no site can forge.
-    let foreign = text(header::ORIGIN).is_some_and(|origin| {
-        match origin.split_once("://") {
-            Some(("http" | "https", host)) => !is_own(host, security),
-            Some(_) => false,
-            None => true,
-        }
+    let foreign = text(header::ORIGIN).is_some_and(|origin| match origin.split_once("://") {
+        Some(("http" | "https", host)) => !is_own(host, security),
+        Some(_) => false,
+        None => true,
     });
     if foreign {
         return Err(refused("the origin of this request"));

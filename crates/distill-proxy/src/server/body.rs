@@ -60,7 +60,10 @@ where
     while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
     {
         let frame = frame.map_err(|_| {
-            Problem::new(ErrorKind::InvalidRequest, "the body broke off before its end")
+            Problem::new(
+                ErrorKind::InvalidRequest,
+                "the body broke off before its end",
+            )
         })?;
         let Ok(data) = frame.into_data() else {
             continue;
@@ -81,7 +84,11 @@ where
             whole.extend_from_slice(&data);
         }
     }
-    Ok(if whole.is_empty() { first } else { whole.into() })
+    Ok(if whole.is_empty() {
+        first
+    } else {
+        whole.into()
+    })
 }
 
 fn too_large(limit: u64) -> Problem {
@@ -106,11 +113,9 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(5);
 
     fn pieces(pieces: &'static [&'static str]) -> Body {
-        Body::from_stream(stream::iter(
-            pieces
-                .iter()
-                .map(|piece| Ok::<_, std::io::Error>(Bytes::from_static(piece.as_bytes()))),
-        ))
+        Body::from_stream(stream::iter(pieces.iter().map(|piece| {
+            Ok::<_, std::io::Error>(Bytes::from_static(piece.as_bytes()))
+        })))
     }
 
     #[tokio::test]
@@ -134,13 +139,19 @@ mod tests {
         for problem in [told.unwrap_err(), untold.unwrap_err()] {
             assert_eq!(problem.status, 413);
         }
-        assert!(read(&headers, pieces(&["123", "4"]), 4, PATIENCE).await.is_ok());
+        assert!(
+            read(&headers, pieces(&["123", "4"]), 4, PATIENCE)
+                .await
+                .is_ok()
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_ends_is_given_up() {
         let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        let problem = read(&HeaderMap::new(), never, 4, PATIENCE).await.unwrap_err();
+        let problem = read(&HeaderMap::new(), never, 4, PATIENCE)
+            .await
+            .unwrap_err();
         assert_eq!(problem.status, 408);
     }
 
@@ -148,7 +159,9 @@ mod tests {
     async fn a_compressed_body_is_refused_with_a_reason() {
         let mut headers = HeaderMap::new();
         headers.insert("content-encoding", "gzip".parse().unwrap());
-        let problem = read(&headers, Body::from("x"), 4, PATIENCE).await.unwrap_err();
+        let problem = read(&headers, Body::from("x"), 4, PATIENCE)
+            .await
+            .unwrap_err();
         assert_eq!(problem.status, 415);
         headers.insert("content-encoding", "identity".parse().unwrap());
         assert!(read(&headers, Body::from("x"), 4, PATIENCE).await.is_ok());

@@ -59,9 +59,7 @@ fn of_block(block: &Block) -> u64 {
         Block::ToolCall {
             name, arguments, ..
         } => PER_TURN + of_bytes(name.len() + arguments.len()),
-        Block::ToolResult { blocks, .. } => {
-            PER_TURN + blocks.iter().map(of_block).sum::<u64>()
-        }
+        Block::ToolResult { blocks, .. } => PER_TURN + blocks.iter().map(of_block).sum::<u64>(),
         Block::RedactedThinking { data, .. } => of_bytes(data.len()),
         Block::Other(value) => of_bytes(value.to_string().len()),
     }
@@ -81,7 +79,9 @@ mod tests {
     async fn counted(body: serde_json::Value) -> u64 {
         let response = estimate(&Bytes::from(body.to_string())).unwrap();
         assert!(response.headers().contains_key("x-distill-estimate"));
-        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1000)
+            .await
+            .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         body["input_tokens"].as_u64().unwrap()
     }

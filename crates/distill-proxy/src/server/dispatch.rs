@@ -11,7 +11,7 @@ use std::{
 
 use axum::{
     body::{Body, Bytes, HttpBody},
-    http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts},
+    http::{HeaderValue, Request, Response, StatusCode, header, request::Parts},
 };
 use distill_ledger::Caller;
 use distill_wire::{Dialect, ErrorKind};

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use distill_gateway::PriceTable;
-
 use crate::{
     config::{Config, Day, VendorConfig},
     route::{RouteError, RouteTable, Surroundings},
@@ -17,7 +15,6 @@ pub type Addresses = Arc<dyn Fn(&VendorConfig) -> Option<String> + Send + Sync>;
 #[derive(Clone)]
 pub struct World {
     pub addresses: Addresses,
-    pub prices: Arc<PriceTable>,
     /// The day whose prices hold.
     pub today: Arc<dyn Fn() -> Day + Send + Sync>,
 }
@@ -42,7 +39,7 @@ impl Live {
             &config,
             &Surroundings {
                 addresses: &*world.addresses,
-                prices: &world.prices,
+                prices: &config.prices,
                 today: (world.today)(),
             },
             previous.map(|live| &live.routes),

@@ -87,7 +87,10 @@ pub(crate) fn address(method: &Method, path: &str) -> Addressed {
         return Addressed::To(Endpoint::Admin(rest.to_owned()));
     }
     let mut rest = path;
-    while let Some(inner) = rest.strip_prefix("/v1").filter(|inner| inner.starts_with('/')) {
+    while let Some(inner) = rest
+        .strip_prefix("/v1")
+        .filter(|inner| inner.starts_with('/'))
+    {
         rest = inner;
     }
     let posts = |endpoint| {
@@ -155,7 +158,12 @@ mod tests {
 
     #[test]
     fn a_base_address_with_without_and_with_a_doubled_v1_leads_to_the_same() {
-        for path in ["/messages", "/v1/messages", "/v1/v1/messages", "/v1/messages/"] {
+        for path in [
+            "/messages",
+            "/v1/messages",
+            "/v1/v1/messages",
+            "/v1/messages/",
+        ] {
             assert_eq!(
                 address(&Method::POST, path),
                 Addressed::To(Endpoint::Chat(Dialect::Messages)),
@@ -189,7 +197,10 @@ mod tests {
 
     #[test]
     fn a_model_may_have_slashes_in_its_name() {
-        for path in ["/v1/models/openai/gpt-5-mini", "/v1/models/openai%2Fgpt-5-mini"] {
+        for path in [
+            "/v1/models/openai/gpt-5-mini",
+            "/v1/models/openai%2Fgpt-5-mini",
+        ] {
             assert_eq!(
                 address(&Method::GET, path),
                 Addressed::To(Endpoint::Model("openai/gpt-5-mini".into()))
@@ -207,11 +218,23 @@ mod tests {
     #[test]
     fn an_error_is_told_in_the_dialect_of_the_path() {
         let none = HeaderMap::new();
-        assert_eq!(dialect_of_errors("/v1/messages/x", &none), Dialect::Messages);
-        assert_eq!(dialect_of_errors("/v1/responses", &none), Dialect::Responses);
-        assert_eq!(dialect_of_errors("/v1/models", &none), Dialect::ChatCompletions);
+        assert_eq!(
+            dialect_of_errors("/v1/messages/x", &none),
+            Dialect::Messages
+        );
+        assert_eq!(
+            dialect_of_errors("/v1/responses", &none),
+            Dialect::Responses
+        );
+        assert_eq!(
+            dialect_of_errors("/v1/models", &none),
+            Dialect::ChatCompletions
+        );
         let mut anthropic = HeaderMap::new();
         anthropic.insert("anthropic-version", "2023-06-01".parse().unwrap());
-        assert_eq!(dialect_of_errors("/v1/models", &anthropic), Dialect::Messages);
+        assert_eq!(
+            dialect_of_errors("/v1/models", &anthropic),
+            Dialect::Messages
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use distill_gateway::Usd;
-use distill_ledger::{Caller, CacheUse};
+use distill_ledger::{CacheUse, Caller};
 
 use super::Shared;
 use crate::{

@@ -114,9 +114,7 @@ impl Collector {
             match request.send().await {
                 Ok(response) if response.status().is_success() => return true,
                 // The protocol names these as worth another try.
-                Ok(response)
-                    if !matches!(response.status().as_u16(), 429 | 502 | 503 | 504) =>
-                {
+                Ok(response) if !matches!(response.status().as_u16(), 429 | 502 | 503 | 504) => {
                     return false;
                 }
                 _ => {}

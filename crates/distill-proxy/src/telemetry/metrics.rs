@@ -15,8 +15,8 @@ use distill_gateway::Usd;
 
 /// Upper bounds of the histograms' buckets, in seconds.
 const BUCKETS: [f64; 17] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0,
-    300.0,
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+    120.0, 300.0,
 ];
 
 /// Sets of labels of one family at most. A caller may name models freely where they are passed
@@ -183,15 +183,9 @@ impl Metrics {
             ("outcome", measure.outcome),
         ]) += 1;
         let route = [("route", measure.route)];
-        families
-            .request_seconds
-            .at(&route)
-            .observe(measure.latency);
+        families.request_seconds.at(&route).observe(measure.latency);
         if let Some(first_token) = measure.first_token {
-            families
-                .request_first_token
-                .at(&route)
-                .observe(first_token);
+            families.request_first_token.at(&route).observe(first_token);
         }
         if let Some(kind) = measure.cache {
             let labels = [("route", measure.route), ("kind", kind)];
@@ -371,13 +365,17 @@ impl Families {
 
 impl Family<u64> {
     fn whole(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.0.iter().map(|(labels, count)| (labels.as_str(), *count as f64))
+        self.0
+            .iter()
+            .map(|(labels, count)| (labels.as_str(), *count as f64))
     }
 }
 
 impl Family<f64> {
     fn exact(&self) -> impl Iterator<Item = (&str, f64)> {
-        self.0.iter().map(|(labels, value)| (labels.as_str(), *value))
+        self.0
+            .iter()
+            .map(|(labels, value)| (labels.as_str(), *value))
     }
 }
 
@@ -442,7 +440,9 @@ impl Page {
         let kilobytes = std::fs::read_to_string("/proc/self/status")
             .ok()
             .and_then(|status| {
-                let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+                let line = status
+                    .lines()
+                    .find_map(|line| line.strip_prefix("VmRSS:"))?;
                 line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
             });
         if let Some(kilobytes) = kilobytes {

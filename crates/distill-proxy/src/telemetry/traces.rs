@@ -208,7 +208,10 @@ fn attempt_span(
             "gen_ai.usage.cache_creation.input_tokens",
             usage.cache_write_tokens,
         )
-        .number("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens)
+        .number(
+            "gen_ai.usage.reasoning.output_tokens",
+            usage.reasoning_tokens,
+        )
         .whole("distill.attempt", u64::from(attempt.number))
         .text("distill.outcome", &attempt.outcome)
         .yes_no("distill.simulated", attempt.simulated);
@@ -238,7 +241,11 @@ fn attempt_span(
 
 /// The known part of a sum; `None` where nothing of it was reported.
 fn sum(classes: &[Option<u64>]) -> Option<u64> {
-    classes.iter().flatten().copied().reduce(|sum, next| sum + next)
+    classes
+        .iter()
+        .flatten()
+        .copied()
+        .reduce(|sum, next| sum + next)
 }
 
 /// The convention's word for what a dialect does.

@@ -108,11 +108,18 @@ async fn a_stop_lets_a_stream_finish_and_takes_nobody_new() {
     read_until(&mut streaming, "first").await;
 
     server.stop.cancel();
-    assert_eq!(read_to_close(&mut idle).await, "", "an idle connection ends");
+    assert_eq!(
+        read_to_close(&mut idle).await,
+        "",
+        "an idle connection ends"
+    );
     server.pieces.send("last").unwrap();
     drop(server.pieces);
     let rest = read_to_close(&mut streaming).await;
-    assert!(rest.contains("last") && rest.ends_with("0\r\n\r\n"), "{rest}");
+    assert!(
+        rest.contains("last") && rest.ends_with("0\r\n\r\n"),
+        "{rest}"
+    );
     assert_eq!(server.ended.await.unwrap(), Drained { cut: 0 });
     assert!(TcpStream::connect(server.address).await.is_err());
 }
@@ -146,7 +153,9 @@ async fn a_head_that_dribbles_is_given_up_and_an_idle_connection_is_not() {
     ask(&mut kept, "/").await;
     read_until(&mut kept, "whole").await;
     let mut slow = TcpStream::connect(server.address).await.unwrap();
-    slow.write_all(b"GET / HTTP/1.1\r\nhost: loc").await.unwrap();
+    slow.write_all(b"GET / HTTP/1.1\r\nhost: loc")
+        .await
+        .unwrap();
     let said = read_to_close(&mut slow).await;
     assert!(!said.contains("200 OK"), "{said}");
     // The slow one's end came after its wait, which began after the idle ones'.

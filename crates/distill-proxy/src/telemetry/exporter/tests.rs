@@ -1,6 +1,11 @@
 use std::sync::{Arc, Mutex};
 
-use axum::{Router, body::Bytes, http::{HeaderMap, StatusCode}, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use distill_gateway::Secret;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;

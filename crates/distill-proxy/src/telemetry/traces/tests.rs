@@ -111,7 +111,10 @@ fn tokens_are_told_as_the_convention_counts_them() {
 fn an_export_says_whose_it_is() {
     let body = export("proxy-eu", vec![Value::Null]);
     let resource = &body["resourceSpans"][0];
-    assert_eq!(attributes(&resource["resource"])["service.name"], "proxy-eu");
+    assert_eq!(
+        attributes(&resource["resource"])["service.name"],
+        "proxy-eu"
+    );
     assert_eq!(resource["scopeSpans"][0]["spans"][0], Value::Null);
 }
 

@@ -1,0 +1,378 @@
+//! `distill proxy`: one address for many models.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use distill_gateway::simulate::{LatencySettings, SimulatedProvider, SimulatorSettings};
+use distill_ledger::{Ledger, LedgerError, Store};
+use distill_proxy::{
+    config::{Config, Day, Sources, StoreConfig},
+    server::{Loader, Proxy, Setup, World},
+    telemetry::LogSink,
+};
+use distill_serve::{Registry, ServeOptions, Server};
+use distill_steps::prices;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::interruption;
+use crate::{
+    arguments::{ProxyArguments, ProxyCommand},
+    environment,
+    failure::{Failure, in_words},
+};
+
+/// The file that is read when the command line names none.
+const DEFAULT_CONFIG: &str = "proxy.yaml";
+
+pub(crate) async fn execute(arguments: &ProxyArguments) -> Result<ExitCode, Failure> {
+    match &arguments.command {
+        Some(ProxyCommand::Reference) => {
+            print!("{}", distill_proxy::config::reference());
+            Ok(ExitCode::SUCCESS)
+        }
+        None => serve(arguments).await,
+    }
+}
+
+async fn serve(arguments: &ProxyArguments) -> Result<ExitCode, Failure> {
+    let path = config_path(arguments.config.as_deref());
+    let mut config = load(&path)?;
+    if let Some(listen) = arguments.listen {
+        config.listen = listen;
+        refuse_remote_without_consent(&config)?;
+    }
+    hide_what_panics_say();
+    let stop = interruption();
+    ends_with_sigterm(&stop);
+    let beside = Beside::start(&config, &stop).await?;
+    let ledger = open_ledger(&config).await?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::failed(format!("cannot listen on {}", config.listen))
+            .caused_by(error)
+            .hint("`--listen 127.0.0.1:0` takes a free port")
+    })?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Failure::failed("the listener has no address").caused_by(error))?;
+    let (sink, log) = log();
+    for note in &config.notes {
+        eprintln!("note: {note}");
+    }
+    let proxy = Proxy::start(Setup {
+        config,
+        ledger,
+        world: beside.world(),
+        loader: Some(loader(path.clone(), arguments.listen)),
+        log: sink,
+    })
+    .map_err(|error| {
+        Failure::bad_input(format!("the proxy cannot start from {}", path.display()))
+            .caused_by(error)
+            .hint("`distill proxy check` looks at every route")
+    })?;
+    println!("http://{address}");
+    welcome(&proxy, &path);
+    let reloading = tokio::spawn(reload_when_told(proxy.clone(), path));
+    let drained = proxy
+        .serve(listener, &proxy.connection_limits(), &stop)
+        .await;
+    reloading.abort();
+    if drained.cut > 0 {
+        eprintln!(
+            "{} connections were cut: their answers took too long",
+            drained.cut
+        );
+    }
+    proxy.close().await;
+    drop(beside);
+    // The last lines are written when nobody can add one; who still could is not waited for long.
+    let written = tokio::task::spawn_blocking(move || log.join());
+    let _ = tokio::time::timeout(Duration::from_secs(1), written).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The configuration's path, as the command line or custom has it.
+pub(crate) fn config_path(named: Option<&Path>) -> PathBuf {
+    named.map_or_else(|| PathBuf::from(DEFAULT_CONFIG), Path::to_owned)
+}
+
+/// Reads and checks a configuration with this process's environment.
+pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::bad_input(format!("cannot read {}", path.display()))
+            .caused_by(error)
+            .hint("name a file: `distill proxy FILE`; `distill proxy --demo` needs none, `distill proxy reference` lists every key")
+    })?;
+    let environment = environment::reader();
+    let prices = prices::table(&environment)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let state = environment::home_path();
+    Config::load(
+        &path.display().to_string(),
+        &text,
+        &Sources {
+            environment: &|name| environment(name),
+            folder,
+            state: &state,
+            today: Day(prices::today()),
+            prices,
+        },
+    )
+    .map_err(|findings| Failure::findings(findings.to_string()))
+}
+
+/// Opens the ledger that a configuration names.
+pub(crate) async fn open_ledger(config: &Config) -> Result<Ledger, Failure> {
+    let store = match &config.ledger {
+        StoreConfig::Sqlite(path) => {
+            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+                fs::create_dir_all(folder).map_err(|error| {
+                    Failure::failed(format!("cannot make {}", folder.display())).caused_by(error)
+                })?;
+            }
+            Store::Sqlite(path.clone())
+        }
+        StoreConfig::Postgres(address) => Store::Postgres(address.clone()),
+    };
+    Ledger::open(store).await.map_err(|error| {
+        let hint = error.hint();
+        let failure = ledger_failure(error);
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    })
+}
+
+fn ledger_failure(error: LedgerError) -> Failure {
+    Failure::failed("the ledger cannot be opened").caused_by(error)
+}
+
+/// A listener that other machines reach is asked for in the file, never by a slip on the command line.
+fn refuse_remote_without_consent(config: &Config) -> Result<(), Failure> {
+    if config.listen.ip().is_loopback() || config.security.remote {
+        Ok(())
+    } else {
+        Err(Failure::bad_input(format!(
+            "{} can be reached from other machines",
+            config.listen
+        ))
+        .hint("set `security: {remote: true}` in the configuration if that is meant"))
+    }
+}
+
+/// Reads the same file again, with the listener that the command line may have named.
+fn loader(path: PathBuf, listen: Option<std::net::SocketAddr>) -> Loader {
+    Arc::new(move || {
+        let mut config = load(&path).map_err(|failure| in_words(&failure))?;
+        if let Some(listen) = listen {
+            config.listen = listen;
+        }
+        Ok(config)
+    })
+}
+
+/// What answers inside this process: simulated vendors, released students.
+struct Beside {
+    simulated: Option<SimulatedProvider>,
+    students: Option<Server>,
+}
+
+impl Beside {
+    async fn start(config: &Config, stop: &CancellationToken) -> Result<Self, Failure> {
+        let simulated = if config
+            .vendors
+            .iter()
+            .any(|vendor| vendor.row.simulated && vendor.base_url.is_none())
+        {
+            Some(simulated(config).await?)
+        } else {
+            None
+        };
+        let students = match &config.students {
+            Some(students) => Some(
+                distill_serve::serve(
+                    Registry::new(&students.releases),
+                    ServeOptions {
+                        address: ([127, 0, 0, 1], 0).into(),
+                        stop: stop.clone(),
+                    },
+                )
+                .await
+                .map_err(|error| {
+                    Failure::failed("the released students cannot be served")
+                        .caused_by(error)
+                        .hint("`distill deploy RUN` makes a release; leave `students` out until there is one")
+                })?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            simulated,
+            students,
+        })
+    }
+
+    fn world(&self) -> World {
+        let simulated = self
+            .simulated
+            .as_ref()
+            .map(|simulated| (simulated.openai_base_url(), simulated.anthropic_base_url()));
+        let students = self
+            .students
+            .as_ref()
+            .map(|students| format!("http://{}/v1", students.address()));
+        World {
+            addresses: Arc::new(move |vendor| {
+                if vendor.row.simulated {
+                    let (openai, anthropic) = simulated.as_ref()?;
+                    return Some(if vendor.row.dialect == distill_wire::Dialect::Messages {
+                        anthropic.clone()
+                    } else {
+                        openai.clone()
+                    });
+                }
+                students.clone()
+            }),
+            today: Arc::new(|| Day(prices::today())),
+        }
+    }
+}
+
+/// The vendor that stands in where there is no key.
+async fn simulated(config: &Config) -> Result<SimulatedProvider, Failure> {
+    let median = config.simulate.latency.unwrap_or(Duration::ZERO);
+    let mut settings = SimulatorSettings {
+        seed: config.simulate.seed,
+        improvise: true,
+        // The totals count every row; a proxy may run for months.
+        bill_rows: 1000,
+        latency: LatencySettings {
+            median,
+            p95: median * 2,
+        },
+        ..SimulatorSettings::default()
+    };
+    settings.faults.server_error = config.simulate.faults;
+    SimulatedProvider::builder(Vec::new(), settings)
+        .start()
+        .await
+        .map_err(|error| Failure::failed("the simulated vendors cannot start").caused_by(error))
+}
+
+/// Lines that may wait for whoever reads standard error.
+const LOG_LINES: usize = 10_000;
+
+/// Where the log goes: to standard error, from a thread of its own, so that a reader who stops
+/// reading holds up no request.
+fn log() -> (LogSink, thread::JoinHandle<()>) {
+    let (lines, waiting) = mpsc::sync_channel::<String>(LOG_LINES);
+    let writer = thread::spawn(move || {
+        while let Ok(line) = waiting.recv() {
+            eprintln!("{line}");
+        }
+    });
+    (Arc::new(move |line| lines.try_send(line).is_ok()), writer)
+}
+
+fn welcome(proxy: &Proxy, path: &Path) {
+    let live = proxy.live();
+    let config = &live.config;
+    eprintln!("  configuration {}", path.display());
+    for route in &config.routes {
+        let members: Vec<_> = route
+            .members
+            .iter()
+            .map(|member| member.target.as_str())
+            .collect();
+        eprintln!("  model {} → {}", route.name, members.join(", "));
+    }
+    if live
+        .config
+        .vendors
+        .iter()
+        .any(|vendor| vendor.row.simulated)
+    {
+        eprintln!("  SIMULATED vendors answer some of these");
+    }
+    if !config.security.require_keys {
+        eprintln!("  no keys are asked for: everybody on this machine is `anonymous`");
+    }
+    eprintln!("  stop with Ctrl-C; answers in flight are finished first");
+}
+
+/// Ends the process as Ctrl-C does, where a service manager says so.
+fn ends_with_sigterm(stop: &CancellationToken) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let stop = stop.clone();
+        if let Ok(mut signals) = signal(SignalKind::terminate()) {
+            tokio::spawn(async move {
+                signals.recv().await;
+                stop.cancel();
+            });
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = stop;
+}
+
+/// How often the file is looked at.
+const LOOK_AT_FILE: Duration = Duration::from_secs(1);
+
+/// Reads the configuration again when its file changes or SIGHUP comes.
+async fn reload_when_told(proxy: Proxy, path: PathBuf) {
+    let changed = |path: &Path| {
+        let metadata = fs::metadata(path).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    };
+    let mut seen = changed(&path);
+    #[cfg(unix)]
+    let mut hangups =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+    let mut looks = tokio::time::interval(LOOK_AT_FILE);
+    loop {
+        #[cfg(unix)]
+        let told = async {
+            match &mut hangups {
+                Some(hangups) => {
+                    hangups.recv().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        #[cfg(not(unix))]
+        let told = std::future::pending::<()>();
+        let asked = tokio::select! {
+            () = told => true,
+            _ = looks.tick() => false,
+        };
+        let now = changed(&path);
+        if asked || (now.is_some() && now != seen) {
+            // What was found is in the log.
+            let _ = proxy.reload().await;
+            seen = now;
+        }
+    }
+}
+
+/// A panic's message may hold a piece of a prompt: only its place is told.
+fn hide_what_panics_say() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic
+            .location()
+            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+        eprintln!("a fault of the program at {place}; the request it met was answered with 500");
+    }));
+}

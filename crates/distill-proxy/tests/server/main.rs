@@ -1,0 +1,9 @@
+//! The server as its callers meet it: over HTTP, with a ledger and a simulated vendor.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test fails"
+)]
+
+mod endpoints;
+mod fixture;
+mod limits;
