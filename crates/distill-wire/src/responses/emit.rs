@@ -156,6 +156,10 @@ impl Writer {
         while self.blocks.len() < index {
             self.blocks.push(None);
         }
+        if matches!(opening, Opening::Other(_)) {
+            self.blocks.push(None);
+            return;
+        }
         let text = matches!(opening, Opening::Text | Opening::Refusal);
         let last = self.items.len().wrapping_sub(1);
         let joins = text
@@ -509,7 +513,6 @@ impl Writer {
 
     /// Some clients know only the one, some only the other.
     fn fail(&mut self, error: &ErrorReply, bytes: &mut Vec<u8>) {
-        self.begin(bytes);
         let code = failure_code(error).to_owned();
         let members = format!(
             "\"code\":{},\"message\":{},\"param\":{}",
