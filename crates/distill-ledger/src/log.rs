@@ -201,4 +201,4 @@ fn first(bytes: &[u8]) -> Option<(Entry, &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;
