@@ -12,6 +12,7 @@
     allow(clippy::unwrap_used, reason = "a panic is how a test fails")
 )]
 
+pub mod cache;
 pub mod config;
 pub mod forward;
 mod http;
