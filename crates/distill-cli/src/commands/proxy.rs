@@ -128,7 +128,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
             prices,
         },
     )
-    .map_err(|findings| Failure::findings(findings.to_string()))
+    .map_err(|findings| Failure::findings(super::check::render(&findings)))
 }
 
 /// Opens the ledger that a configuration names.

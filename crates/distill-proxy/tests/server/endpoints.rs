@@ -20,7 +20,8 @@ async fn chat_completions_are_answered_whole_and_streamed() {
     let mut streamed = chat("fast");
     streamed["stream"] = true.into();
     let response = fixture.post("/v1/chat/completions", &streamed).await;
-    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let kind = response.headers()["content-type"].to_str().unwrap();
+    assert!(kind.starts_with("text/event-stream"), "{kind}");
     let text = response.text().await.unwrap();
     assert!(text.contains("chat.completion.chunk") && text.trim_end().ends_with("[DONE]"), "{text}");
 }
@@ -51,7 +52,7 @@ async fn models_are_listed_in_the_shape_that_is_asked_for() {
     let fixture = Fixture::with("").await;
     let list = json_of(fixture.get("/v1/models").await, 200).await;
     let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
-    assert_eq!(ids, ["both", "claude", "fast"]);
+    assert_eq!(ids, ["fast", "claude", "both"], "in the order of the file");
     assert_eq!(list["object"], "list");
     let anthropic = fixture
         .request(Method::GET, "/v1/models")

@@ -8,7 +8,9 @@ use std::{
 
 use distill_gateway::{
     Secret,
-    simulate::{FaultShares, LatencySettings, SimulatedProvider, SimulatorSettings},
+    simulate::{
+        FaultShares, LatencySettings, ModelSettings, SimulatedProvider, SimulatorSettings,
+    },
 };
 use distill_ledger::{Ledger, NewKey, Role, Store};
 use distill_proxy::{
@@ -27,8 +29,8 @@ pub(crate) const ADMIN_KEY: &str = "admin-key-of-the-test";
 pub(crate) const CONFIG: &str = "\
 admin_key_env: TEST_ADMIN_KEY
 vendors:
-  sim: {like: simulated, price: {input_usd_per_million: 1, output_usd_per_million: 5}}
-  ant: {like: simulated-anthropic, price: {input_usd_per_million: 3, output_usd_per_million: 15}}
+  sim: {like: simulated, price: {input: 1, output: 5}}
+  ant: {like: simulated-anthropic, price: {input: 3, output: 15}}
 models:
   fast: [sim/small]
   claude: [ant/claude]
@@ -57,7 +59,20 @@ pub(crate) fn settings() -> SimulatorSettings {
             median: Duration::from_millis(1),
             p95: Duration::from_millis(2),
         },
-        faults: FaultShares::default(),
+        models: [("small", 1.0, 5.0), ("claude", 3.0, 15.0), ("faulty", 1.0, 5.0)]
+            .map(|(name, input, output)| ModelSettings {
+                name: name.to_owned(),
+                accuracy: None,
+                latency: None,
+                faults: (name == "faulty").then(|| FaultShares {
+                    server_error: 1.0,
+                    ..FaultShares::default()
+                }),
+                reasoning: 0.0,
+                input_usd_per_million: input,
+                output_usd_per_million: output,
+            })
+            .to_vec(),
         ..SimulatorSettings::default()
     }
 }
@@ -78,7 +93,7 @@ pub(crate) fn load(text: &str, folder: &Path) -> Result<Config, String> {
             prices: None,
         },
     )
-    .map_err(|findings| findings.to_string())
+    .map_err(|findings| findings.to_text())
 }
 
 impl Fixture {
