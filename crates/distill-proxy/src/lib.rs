@@ -14,6 +14,7 @@
 
 pub mod cache;
 pub mod config;
+pub mod demo;
 pub mod forward;
 mod http;
 mod problem;

@@ -12,6 +12,7 @@ mod dispatch;
 mod exchange;
 mod live;
 mod models;
+mod pages;
 mod paths;
 mod permission;
 mod service;
@@ -20,7 +21,7 @@ mod story;
 use std::{
     fmt,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -94,6 +95,8 @@ pub(crate) struct Shared {
     endings: TaskTracker,
     stopping: AtomicBool,
     telling: Mutex<Option<Telling>>,
+    /// Made when the first page is asked for.
+    pages: OnceLock<axum::Router>,
 }
 
 /// What runs beside the requests and hears of them.
@@ -161,6 +164,7 @@ impl Proxy {
             endings: TaskTracker::new(),
             stopping: AtomicBool::new(false),
             telling: Mutex::new(Some(telling)),
+            pages: OnceLock::new(),
         })))
     }
 

@@ -46,8 +46,10 @@ pub struct Pages {
     pub alerts: Arc<dyn Fn() -> Vec<AlertView> + Send + Sync>,
     /// How long "stop" holds; `None`: until somebody lifts it.
     pub stop_for: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
-    /// Whether anybody can log in at all: without an admin key nobody can.
-    pub open: bool,
+    /// Whether an admin key is configured; else the login says how to get in.
+    pub admin_key: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Whether the server is being stopped: live pages end then.
+    pub stopping: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 struct Shared {
@@ -189,8 +191,8 @@ fn from_elsewhere(headers: &HeaderMap) -> bool {
 
 fn login_form(ui: &Shared, status: StatusCode, problem: Option<&str>) -> Response {
     let problem = problem.or_else(|| {
-        (!ui.pages.open).then_some(
-            "No admin key is configured, so nobody can log in: set `admin_key_env` in the configuration.",
+        (!(ui.pages.admin_key)()).then_some(
+            "No admin key is configured (`admin_key_env`): only a virtual key of an admin opens these pages.",
         )
     });
     match session::nonce() {
@@ -217,9 +219,7 @@ async fn login(ui: Ui, headers: HeaderMap, body: Bytes) -> Response {
     }
     let fields = Fields::read(&String::from_utf8_lossy(&body));
     let caller = match fields.get("key") {
-        Some(key) if ui.pages.open && !from_elsewhere(&headers) => {
-            ui.pages.ledger.identify(key).await
-        }
+        Some(key) if !from_elsewhere(&headers) => ui.pages.ledger.identify(key).await,
         _ => None,
     };
     let Some(caller) = caller.filter(|caller| caller.role == Role::Admin) else {

@@ -22,7 +22,7 @@ use super::{
     body,
     exchange::{self, Answered, Asking},
     live::Live,
-    models,
+    models, pages,
     paths::{self, Addressed, Endpoint},
     service,
     story::{Story, now_ms},
@@ -239,7 +239,12 @@ where
             authenticate::require_admin(&caller)?;
             admin::answer(shared, &caller, &parts, &path, &body).await
         }
-        Endpoint::Pages | Endpoint::Task(_) => Err(Problem::new(
+        Endpoint::Pages => {
+            let patience = live.config.security.body_timeout;
+            let form = body::read(&parts.headers, body, pages::LARGEST_FORM, patience).await?;
+            Ok(pages::answer(shared, parts, form).await)
+        }
+        Endpoint::Task(_) => Err(Problem::new(
             ErrorKind::NotFound,
             "there is nothing at this path",
         )),

@@ -30,6 +30,7 @@ impl Html {
         self
     }
 
+    #[cfg(test)]
     pub(super) fn as_str(&self) -> &str {
         &self.0
     }

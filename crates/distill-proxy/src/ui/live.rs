@@ -27,6 +27,8 @@ const PAUSE_FACTOR: u32 = 20;
 /// How long nothing may be recorded before the page is drawn anyhow: rests run out and bars move on.
 const IDLE: Duration = Duration::from_secs(5);
 
+/// How often a live page looks whether the server stops.
+const LOOK_FOR_STOP: Duration = Duration::from_millis(250);
 /// The ledger tells of a row before its tables have it; after so long they do.
 const SETTLING: Duration = Duration::from_millis(150);
 
@@ -98,6 +100,9 @@ impl Live {
         let first = self.shown.is_empty();
         if !first {
             self.wait().await;
+            if self.ended {
+                return None;
+            }
         }
         let now = std::time::Instant::now();
         let Some(session) = self.ui.sessions.of(&self.headers, now) else {
@@ -123,8 +128,22 @@ impl Live {
         Some(bytes.into())
     }
 
-    /// Waits until something was recorded or enough time has passed, and for the pause.
+    /// Waits until something was recorded or enough time has passed, and for the pause; or until the
+    /// server stops.
     async fn wait(&mut self) {
+        let stopping = Arc::clone(&self.ui.pages.stopping);
+        let stopped = async move {
+            while !stopping() {
+                tokio::time::sleep(LOOK_FOR_STOP).await;
+            }
+        };
+        tokio::select! {
+            () = stopped => self.ended = true,
+            () = self.news() => {}
+        }
+    }
+
+    async fn news(&mut self) {
         // What was recorded while the page was drawn or left alone counts as one change.
         tokio::time::sleep_until(self.drawn + self.pause).await;
         let recorded = async {

@@ -48,7 +48,8 @@ impl Site {
             targets: Arc::new(move || vec![target.clone()]),
             alerts: Arc::new(move || vec![alert.clone()]),
             stop_for: Arc::new(|| Some(Duration::from_hours(1))),
-            open,
+            admin_key: Arc::new(move || open),
+            stopping: Arc::new(|| false),
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -258,6 +259,7 @@ async fn only_an_admin_key_opens_the_pages_and_guesses_are_counted() {
         .await;
     assert_eq!(right.status(), StatusCode::TOO_MANY_REQUESTS);
     let closed = Site::start(false).await;
+    assert!(closed.get("/ui", "").await.1.contains("admin_key_env"));
     let response = closed
         .post("/ui/login", "", &format!("key={ADMIN_KEY}"))
         .await;
