@@ -48,6 +48,7 @@ pub trait ReadStream: Send {
     fn read(&mut self, frame: &Frame, events: &mut Vec<Event>) -> Result<(), Malformed>;
 
     /// Whether the vendor has said that the stream is whole: a connection that ends before was cut.
+    /// Where only the end of the connection says it, this is true after [`Self::finish`].
     fn is_whole(&self) -> bool;
 
     /// The connection ended in order: appends what only that tells (the `End` of a dialect that does

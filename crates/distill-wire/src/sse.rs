@@ -130,7 +130,7 @@ impl Decoder {
             },
             // An empty name is as good as none.
             b"event" => {
-                self.event = Some(into_text(value.to_vec())).filter(|name| !name.is_empty())
+                self.event = Some(into_text(value.to_vec())).filter(|name| !name.is_empty());
             }
             // `id` and `retry` concern clients that connect again, which nobody does in mid-answer; a
             // line that begins with a colon is a comment.

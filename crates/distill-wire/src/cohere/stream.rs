@@ -71,14 +71,13 @@ impl ReadStream for Reader {
             "content-end" => self.close((false, index), events),
             "tool-plan-delta" => {
                 let said = text("/delta/message/tool_plan").unwrap_or_default();
-                let index = match self.plan {
-                    Some(index) => index,
-                    None => {
-                        let id = Some(PLAN.to_owned());
-                        let index = self.next(Opening::Thinking { id }, events);
-                        self.plan = Some(index);
-                        index
-                    }
+                let index = if let Some(index) = self.plan {
+                    index
+                } else {
+                    let id = Some(PLAN.to_owned());
+                    let index = self.next(Opening::Thinking { id }, events);
+                    self.plan = Some(index);
+                    index
                 };
                 events.push(Event::Delta {
                     index,

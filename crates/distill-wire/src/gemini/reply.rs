@@ -353,8 +353,10 @@ pub(crate) fn write_reply(reply: &Reply, context: &ReplyContext) -> Vec<u8> {
         let mut candidate = json!({
             "content": {"parts": parts, "role": "model"},
             "finishReason": finish_word(&reply.finish),
-            "index": 0,
         });
+        if !own {
+            candidate["index"] = 0.into();
+        }
         if own {
             let said = |name: &str| {
                 reply

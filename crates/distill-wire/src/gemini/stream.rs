@@ -22,6 +22,12 @@ enum Kind {
     Thinking,
 }
 
+#[derive(PartialEq, Clone, Copy)]
+enum Ending {
+    Whole,
+    Broken,
+}
+
 #[derive(Default)]
 struct Reader {
     begun: bool,
@@ -32,18 +38,19 @@ struct Reader {
     called: bool,
     usage: Usage,
     finish: Option<Finish>,
-    failed: bool,
+    /// How the stream ended; nothing follows any more.
+    end: Option<Ending>,
 }
 
 impl ReadStream for Reader {
     fn read(&mut self, frame: &Frame, events: &mut Vec<Event>) -> Result<(), Malformed> {
-        if self.failed {
+        if self.end.is_some() {
             return Ok(());
         }
         let value: Value = serde_json::from_str(&frame.data)
             .map_err(|error| Malformed::NotJson(error.to_string()))?;
         if let Some(error) = error::read_value(&value) {
-            self.failed = true;
+            self.end = Some(Ending::Broken);
             events.push(Event::Error(error));
             return Ok(());
         }
@@ -74,25 +81,28 @@ impl ReadStream for Reader {
     }
 
     fn is_whole(&self) -> bool {
-        self.finish.is_some() && !self.failed
+        self.end == Some(Ending::Whole)
     }
 
+    /// A reason may stand in an event before the last one: only the end of the connection tells.
     fn finish(&mut self, events: &mut Vec<Event>) {
-        if self.failed {
+        if self.end.is_some() {
             return;
         }
-        if let Some(reason) = self.finish.take() {
-            self.failed = true;
-            self.close(events);
-            events.push(Event::Finish {
-                reason,
-                stop_sequence: None,
-            });
-            if self.usage != Usage::default() {
-                events.push(Event::Usage(self.usage));
-            }
-            events.push(Event::End);
+        let Some(reason) = self.finish.take() else {
+            self.end = Some(Ending::Broken);
+            return;
+        };
+        self.end = Some(Ending::Whole);
+        self.close(events);
+        events.push(Event::Finish {
+            reason,
+            stop_sequence: None,
+        });
+        if self.usage != Usage::default() {
+            events.push(Event::Usage(self.usage));
         }
+        events.push(Event::End);
     }
 }
 
@@ -295,16 +305,17 @@ impl Writer {
             }
             // Another vendor's proof means nothing here.
             Delta::Signature(_) if !self.own => {}
-            Delta::Signature(signature) => match self.calls.get_mut(&index) {
-                Some(call) => call.signature = Some(signature.clone()),
-                None => {
-                    let mut part = json!({"text": "", "thoughtSignature": signature});
-                    if self.thought.get(&index) == Some(&true) {
-                        part["thought"] = true.into();
-                    }
-                    self.part(part, bytes);
+            Delta::Signature(signature) => {
+                if let Some(call) = self.calls.get_mut(&index) {
+                    call.signature = Some(signature.clone());
+                    return;
                 }
-            },
+                let mut part = json!({"text": "", "thoughtSignature": signature});
+                if self.thought.get(&index) == Some(&true) {
+                    part["thought"] = true.into();
+                }
+                self.part(part, bytes);
+            }
             Delta::Logprobs(logprobs) => self.frame(
                 json!({
                     "content": {"parts": [{"text": ""}], "role": "model"},

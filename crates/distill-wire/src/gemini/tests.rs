@@ -71,9 +71,8 @@ fn weather() -> Tool {
     }
 }
 
-#[test]
-fn a_request_of_another_dialect_says_the_same() {
-    let request = Request {
+fn full_request() -> Request {
+    Request {
         source: Some(Dialect::ChatCompletions),
         system: vec![Block::text("Be brief.")],
         turns: vec![
@@ -119,7 +118,12 @@ fn a_request_of_another_dialect_says_the_same() {
         user: Some("u".into()),
         extra: serde_json::Map::from_iter([("logit_bias".to_owned(), json!({"1": 2}))]),
         ..Request::default()
-    };
+    }
+}
+
+#[test]
+fn a_request_of_another_dialect_says_the_same() {
+    let request = full_request();
     let (body, dropped) = written(&request, "gemini-2.5-flash");
     assert_eq!(
         body,
@@ -564,9 +568,9 @@ fn stream(frames: &[Value]) -> (Vec<Event>, bool) {
         };
         reader.read(&frame, &mut events).unwrap();
     }
-    let whole = reader.is_whole();
+    assert!(!reader.is_whole());
     reader.finish(&mut events);
-    (events, whole)
+    (events, reader.is_whole())
 }
 
 #[test]

@@ -417,9 +417,12 @@ fn response(text: String, is_error: bool) -> Value {
     if text.starts_with('{')
         && let Ok(Value::Object(map)) = serde_json::from_str::<Value>(&text)
         && !(map.len() == 1 && (map.contains_key("output") || map.contains_key("error")))
-        && Value::Object(map.clone()).to_string() == text
     {
-        return Value::Object(map);
+        let object = Value::Object(map);
+        let shortest = object.to_string();
+        if shortest == text {
+            return object;
+        }
     }
     json!({ "output": text })
 }
