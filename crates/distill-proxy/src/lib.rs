@@ -23,3 +23,4 @@ pub mod server;
 pub mod task;
 pub mod telemetry;
 pub mod ui;
+pub mod watch;
