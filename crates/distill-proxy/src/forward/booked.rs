@@ -159,7 +159,8 @@ impl Booked {
         if let Some(attempt) = self.attempt.take() {
             attempt.settle(AttemptEnd {
                 outcome: rule.name,
-                usd: (rule.cost == Cost::Nothing && self.first_token.is_none())
+                // What began as a success may have been charged, whatever came after.
+                usd: (rule.cost == Cost::Nothing && broken.status != Some(200))
                     .then_some(Usd::ZERO),
                 usage: facts.usage,
                 status: broken.status,

@@ -165,6 +165,9 @@ impl Relay {
                 self.finish();
             }
             if !self.out.is_empty() {
+                if let Some(collected) = &mut self.collected {
+                    collected.extend_from_slice(&self.out);
+                }
                 return Some(std::mem::take(&mut self.out).into());
             }
             if self.ended {
@@ -174,8 +177,6 @@ impl Relay {
             let stall = Instant::now() + self.context.route.config.timeouts.between_tokens;
             if let Err(broken) = self.pull(stall, self.context.deadline).await {
                 self.break_off(broken);
-            } else if let Some(collected) = &mut self.collected {
-                collected.extend_from_slice(&self.out);
             }
         }
     }
@@ -262,9 +263,7 @@ impl Relay {
                 self.error_told = error_before || is_error;
             }
         }
-        result?;
-        self.whole |= self.reader.is_whole();
-        Ok(())
+        result
     }
 
     /// Learns from the events that were read, and writes them for a caller of another dialect.
