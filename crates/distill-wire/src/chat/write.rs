@@ -1,14 +1,15 @@
 //! Writes a request for a target.
 
 mod conversation;
+mod reasoning;
 
 use serde_json::{Map, Value, json};
 
 use super::OWN;
 use crate::{
-    Dropped, OutputFormat, Quirks, Reasoning, ReasoningParameter, Request, SchemaSupport,
-    SeedParameter, TokenLimit, Tool, ToolChoice, Unsupported, Writing, Written,
-    leftover::{leave, leave_out},
+    Dropped, OutputFormat, Quirks, Request, SchemaSupport, SeedParameter, TokenLimit, Tool,
+    ToolChoice, Unsupported, Writing, Written,
+    leftover::{caller_name, leave, leave_out},
 };
 
 /// The longest `user` that `OpenAI` takes; other dialects' names can be longer.
@@ -24,9 +25,7 @@ pub(super) fn write(request: &Request, writing: &Writing<'_>) -> Result<Written,
     write_sampling(request, writing, &mut body, &mut dropped);
     write_output(request, quirks, &mut body, &mut dropped);
     write_tools(request, quirks, &mut body, &mut dropped)?;
-    if let Some(reasoning) = &request.reasoning {
-        write_reasoning(reasoning, quirks, &mut body, &mut dropped);
-    }
+    reasoning::write(request, writing, &mut body, &mut dropped);
     if request.stream {
         body.insert("stream".to_owned(), true.into());
         if quirks.stream_options && (request.stream_usage || writing.meter) {
@@ -126,7 +125,7 @@ fn write_output(
         (Some(_), SchemaSupport::None) => {
             leave(
                 dropped,
-                "response_format",
+                caller_name(request.source, "output"),
                 "this vendor cannot hold a reply to a format",
             );
             return;
@@ -135,7 +134,7 @@ fn write_output(
         (Some(OutputFormat::JsonSchema { .. }), SchemaSupport::JsonObject) => {
             leave(
                 dropped,
-                "response_format.json_schema",
+                caller_name(request.source, "output"),
                 "this vendor holds a reply to JSON, not to a schema",
             );
             object
@@ -179,15 +178,14 @@ fn write_tools(
             Some(_) if tool.parameters.is_none() => {
                 if request.tool_choice == Some(ToolChoice::Tool(tool.name.clone())) {
                     return Err(Unsupported {
-                        field: format!("tools.{}", tool.name),
-                        reason: "it is run by another vendor, and the request insists on it"
-                            .to_owned(),
+                        field: "tool_choice".to_owned(),
+                        reason: format!("`{}` is a tool that another vendor runs", tool.name),
                     });
                 }
                 leave(
                     dropped,
-                    &format!("tools.{}", tool.name),
-                    "it is run by another vendor",
+                    &format!("tools[{}]", tool.name),
+                    "another vendor runs it",
                 );
             }
             _ => tools.push(write_function(tool, quirks, dropped)),
@@ -255,87 +253,6 @@ fn write_function(tool: &Tool, quirks: Quirks, dropped: &mut Vec<Dropped>) -> Va
     value
 }
 
-fn write_reasoning(
-    reasoning: &Reasoning,
-    quirks: Quirks,
-    body: &mut Map<String, Value>,
-    dropped: &mut Vec<Dropped>,
-) {
-    let off =
-        reasoning.enabled == Some(false) || matches!(reasoning.effort.as_deref(), Some("none"));
-    match quirks.reasoning {
-        ReasoningParameter::Effort => match (&reasoning.effort, reasoning.budget_tokens) {
-            (Some(effort), _) => {
-                body.insert("reasoning_effort".to_owned(), effort.as_str().into());
-            }
-            (None, Some(budget)) if !off => {
-                body.insert("reasoning_effort".to_owned(), effort_of(budget).into());
-                leave(
-                    dropped,
-                    "reasoning.budget_tokens",
-                    "it was sent as an effort",
-                );
-            }
-            _ if reasoning.enabled.is_some() => leave(
-                dropped,
-                "reasoning.enabled",
-                "this vendor's models decide by themselves",
-            ),
-            _ => {}
-        },
-        ReasoningParameter::Switch => {
-            let kind = if off { "disabled" } else { "enabled" };
-            if reasoning.effort.is_some() || reasoning.budget_tokens.is_some() {
-                leave(
-                    dropped,
-                    "reasoning.effort",
-                    "this vendor's thinking is on or off",
-                );
-            }
-            if off
-                || reasoning.enabled.is_some()
-                || reasoning.effort.is_some()
-                || reasoning.budget_tokens.is_some()
-            {
-                body.insert("thinking".to_owned(), json!({"type": kind}));
-            }
-        }
-        ReasoningParameter::Object => {
-            let mut object = Map::new();
-            if let Some(effort) = &reasoning.effort {
-                object.insert("effort".to_owned(), effort.as_str().into());
-            } else if let Some(budget) = reasoning.budget_tokens {
-                object.insert("max_tokens".to_owned(), budget.into());
-            }
-            if let Some(enabled) = reasoning.enabled {
-                object.insert("enabled".to_owned(), enabled.into());
-            }
-            if !object.is_empty() {
-                body.insert("reasoning".to_owned(), object.into());
-            }
-        }
-        ReasoningParameter::Unknown => {
-            leave(dropped, "reasoning", "this vendor cannot be told");
-        }
-    }
-    if reasoning.summary.is_some() && quirks.reasoning != ReasoningParameter::Unknown {
-        leave(
-            dropped,
-            "reasoning.summary",
-            "this vendor shows thinking as it likes",
-        );
-    }
-}
-
-/// The effort for a budget of thinking tokens. The bounds are ours: no vendor publishes any.
-fn effort_of(budget: u64) -> &'static str {
-    match budget {
-        0..4_096 => "low",
-        4_096..16_384 => "medium",
-        _ => "high",
-    }
-}
-
 /// Names and notes for the vendor's books.
 fn write_names(
     request: &Request,
@@ -344,10 +261,11 @@ fn write_names(
     dropped: &mut Vec<Dropped>,
 ) {
     const UNKNOWN: &str = "only OpenAI itself knows it";
+    let user_name = caller_name(request.source, "user");
     match &request.user {
-        Some(user) if !quirks.user => leave(dropped, "user", "this vendor takes none"),
+        Some(user) if !quirks.user => leave(dropped, user_name, "this vendor takes none"),
         Some(user) if user.len() > LONGEST_USER && request.source != Some(OWN) => {
-            leave(dropped, "user", "it is longer than this dialect allows");
+            leave(dropped, user_name, "it is longer than this dialect allows");
         }
         Some(user) => {
             body.insert("user".to_owned(), user.as_str().into());

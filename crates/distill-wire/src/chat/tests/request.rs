@@ -149,7 +149,10 @@ fn what_was_read_is_written_again() {
     };
     assert_eq!(body(&request, quirks), expected);
     assert_eq!(dropped(&request, quirks), [""; 0]);
-    assert_eq!(dropped(&request, Quirks::OPENAI), ["thinking"]);
+    assert_eq!(
+        dropped(&request, Quirks::OPENAI),
+        ["messages[].reasoning_content"]
+    );
 }
 
 #[test]

@@ -8,6 +8,9 @@ use crate::{
     TurnRole, proof::Proof,
 };
 
+/// Thinking in earlier turns, as a caller of the messages dialect names it.
+const THOUGHT: &str = "messages[].content[].thinking";
+
 /// A request as another dialect's reader would leave it.
 fn foreign(turns: Vec<Turn>) -> Request {
     Request {
@@ -85,7 +88,7 @@ fn parallel_results_stand_together_and_their_images_follow() {
             json!({"role": "user", "content": "go on"}),
         ]
     );
-    assert_eq!(dropped(&request, Quirks::OPENAI), ["tool_result.is_error"]);
+    assert_eq!(dropped(&request, Quirks::OPENAI), ["is_error"]);
 }
 
 #[test]
@@ -149,13 +152,13 @@ fn thinking_goes_back_only_to_the_vendor_that_thought_it() {
         .seal()
     };
     let another = thought(Some("EqQB".into()));
-    assert_eq!(dropped(&another, Quirks::DEEPSEEK), ["thinking"]);
+    assert_eq!(dropped(&another, Quirks::DEEPSEEK), [THOUGHT]);
     assert_eq!(
         body(&another, Quirks::DEEPSEEK)["messages"],
         json!([{"role": "assistant", "content": "a"}])
     );
     let sealed_elsewhere = thought(Some(sealed(Dialect::Responses)));
-    assert_eq!(dropped(&sealed_elsewhere, Quirks::DEEPSEEK), ["thinking"]);
+    assert_eq!(dropped(&sealed_elsewhere, Quirks::DEEPSEEK), [THOUGHT]);
     let own = thought(Some(sealed(Dialect::ChatCompletions)));
     for (quirks, message) in [
         (
@@ -183,7 +186,7 @@ fn thinking_goes_back_only_to_the_vendor_that_thought_it() {
         assert_eq!(body(&own, quirks)["messages"], json!([message]));
         assert_eq!(dropped(&own, quirks), [""; 0]);
     }
-    assert_eq!(dropped(&own, Quirks::OPENAI), ["thinking"]);
+    assert_eq!(dropped(&own, Quirks::OPENAI), [THOUGHT]);
 }
 
 #[test]
@@ -192,16 +195,27 @@ fn reasoning_is_asked_for_as_each_vendor_knows_it() {
         reasoning: Some(reasoning),
         ..foreign(vec![])
     };
+    let written = |request: &Request, model: &'static str| {
+        let writing = crate::Writing {
+            model,
+            ..super::writing(Quirks::OPENAI)
+        };
+        let written = super::CHAT.write_request(request, &writing).unwrap();
+        let body: Value = serde_json::from_slice(&written.body).unwrap();
+        let names: Vec<String> = written.dropped.into_iter().map(|drop| drop.field).collect();
+        (body, names)
+    };
     let budget = asked(Reasoning {
         budget_tokens: Some(10_000),
         enabled: Some(true),
         ..Reasoning::default()
     });
-    assert_eq!(body(&budget, Quirks::OPENAI)["reasoning_effort"], "medium");
-    assert_eq!(
-        dropped(&budget, Quirks::OPENAI),
-        ["reasoning.budget_tokens"]
-    );
+    let (body_of, names) = written(&budget, "gpt-5-mini");
+    assert_eq!(body_of["reasoning_effort"], "medium");
+    assert_eq!(names, ["thinking"], "a budget became an effort");
+    let (body_of, names) = written(&budget, "gpt-4.1");
+    assert_eq!(body_of.get("reasoning_effort"), None, "it would refuse");
+    assert_eq!(names, ["thinking"]);
     assert_eq!(
         body(&budget, Quirks::DEEPSEEK)["thinking"],
         json!({"type": "enabled"})
@@ -210,17 +224,25 @@ fn reasoning_is_asked_for_as_each_vendor_knows_it() {
         body(&budget, Quirks::OPENROUTER)["reasoning"],
         json!({"max_tokens": 10_000, "enabled": true})
     );
-    assert_eq!(dropped(&budget, Quirks::MISTRAL), ["reasoning"]);
+    assert_eq!(dropped(&budget, Quirks::MISTRAL), ["thinking"]);
     let off = asked(Reasoning {
         enabled: Some(false),
         ..Reasoning::default()
     });
-    assert_eq!(body(&off, Quirks::OPENAI).get("reasoning_effort"), None);
-    assert_eq!(dropped(&off, Quirks::OPENAI), ["reasoning.enabled"]);
+    let (body_of, names) = written(&off, "gpt-4.1");
+    assert_eq!(body_of.get("reasoning_effort"), None);
+    assert_eq!(names, [""; 0], "what does not think need not be told");
     assert_eq!(
         body(&off, Quirks::DEEPSEEK)["thinking"],
         json!({"type": "disabled"})
     );
+    let most = asked(Reasoning {
+        effort: Some("max".into()),
+        ..Reasoning::default()
+    });
+    assert_eq!(written(&most, "openai/o3").0["reasoning_effort"], "high");
+    let own = read(&asking(json!({"reasoning_effort": "minimal"})));
+    assert_eq!(body(&own, Quirks::OPENAI)["reasoning_effort"], "minimal");
 }
 
 #[test]
@@ -244,14 +266,14 @@ fn a_schema_is_held_as_far_as_the_vendor_can() {
     );
     assert_eq!(
         dropped(&request, Quirks::DEEPSEEK),
-        ["response_format.json_schema"]
+        ["output_config.format"]
     );
     let none = Quirks {
         schema: crate::SchemaSupport::None,
         ..Quirks::COMPATIBLE
     };
     assert_eq!(body(&request, none).get("response_format"), None);
-    assert_eq!(dropped(&request, none), ["response_format"]);
+    assert_eq!(dropped(&request, none), ["output_config.format"]);
 }
 
 #[test]
@@ -325,7 +347,7 @@ fn what_another_vendor_runs_is_dropped_or_refused() {
             "name": "f", "parameters": {"type": "object", "properties": {}},
         }}])
     );
-    assert_eq!(dropped(&request, Quirks::OPENAI), ["tools.web_search"]);
+    assert_eq!(dropped(&request, Quirks::OPENAI), ["tools[web_search]"]);
     request.tool_choice = Some(ToolChoice::Tool("web_search".into()));
     assert!(write(&request, Quirks::OPENAI).is_err());
     request.tools.pop();
@@ -364,13 +386,19 @@ fn images_and_parts_that_cannot_be_sent_are_refused_with_a_reason() {
         )
         .is_err()
     );
-    let odd = user(Block::Other(json!({"type": "server_tool_use"})));
+    let odd = user(Block::Other(json!({"type": "search_result"})));
     assert!(
         write(&odd, Quirks::OPENAI)
             .unwrap_err()
             .to_string()
-            .contains("`server_tool_use`")
+            .contains("`search_result`")
     );
+    let trace = Block::Other(json!({"type": "server_tool_use"}));
+    let traced = foreign(vec![turn(
+        TurnRole::Assistant,
+        vec![trace, Block::text("a")],
+    )]);
+    assert_eq!(dropped(&traced, Quirks::OPENAI), ["server_tool_use"]);
     for (document, part) in [
         (
             json!({"type": "document", "source": {"type": "text", "data": "abc"}}),

@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 use super::super::{OWN, part::write_cache, thinking};
 use crate::{
     Block, CacheHint, Dropped, ImageSource, Quirks, Request, ThinkingField, ToolCallIds, Turn,
-    TurnRole, Unsupported, leftover::leave, proof::Proof,
+    TurnRole, Unsupported,
+    leftover::{caller_name, leave},
+    proof::Proof,
 };
 
 pub(super) const NO_CACHE_HINT: &str = "this vendor decides by itself what it caches";
@@ -325,7 +327,9 @@ impl Writer<'_> {
                     Some(signature) => {
                         call["extra_content"] = json!({"google": {"thought_signature": signature}});
                     }
-                    None if signature.is_some() => self.no_thinking(),
+                    None if signature.is_some() => {
+                        leave(self.dropped, "thought_signature", "another vendor made it")
+                    }
                     None => {}
                 }
                 parts.calls.push(call);
@@ -336,11 +340,29 @@ impl Writer<'_> {
             {
                 parts.calls.push(value.clone());
             }
+            Block::Other(value) if self.ran_elsewhere(value) => {}
             Block::Image { .. } | Block::ToolResult { .. } | Block::Other(_) => {
                 return Err(unsupported("assistant", block));
             }
         }
         Ok(())
+    }
+
+    /// Whether this is the trace of a tool that another vendor ran; it is then named.
+    fn ran_elsewhere(&mut self, value: &Value) -> bool {
+        let kind = value
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let trace = self.request.source != Some(OWN)
+            && (kind == "server_tool_use"
+                || ["_call", "_call_output", "_tool_result"]
+                    .iter()
+                    .any(|end| kind.ends_with(end)));
+        if trace {
+            leave(self.dropped, kind, "only the vendor that ran it knows it");
+        }
+        trace
     }
 
     fn thinking(
@@ -371,8 +393,8 @@ impl Writer<'_> {
     fn no_thinking(&mut self) {
         leave(
             self.dropped,
-            "thinking",
-            "earlier thinking of another vendor, or of a kind that this one does not take back",
+            caller_name(self.request.source, "history"),
+            "another vendor thought it, or this one takes no thinking back",
         );
     }
 
@@ -390,8 +412,8 @@ impl Writer<'_> {
         if *is_error {
             leave(
                 self.dropped,
-                "tool_result.is_error",
-                "a result has no such mark here; its text stands",
+                "is_error",
+                "this dialect tells errors by the text alone",
             );
         }
         let (images, texts): (Vec<&Block>, Vec<&Block>) = blocks
