@@ -23,12 +23,18 @@ pub(super) struct Reader {
 
 struct OpenBlock {
     index: u64,
-    tool: bool,
-    /// Only this dialect knows the block: what it says is not read.
-    foreign: bool,
+    kind: Kind,
     /// Whether anything of a tool call's arguments was said.
     said: bool,
     closed: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Known,
+    Tool,
+    /// Only this dialect knows the block: what it says is not read.
+    Foreign,
 }
 
 impl Reader {
@@ -64,7 +70,11 @@ impl Reader {
             other => Opening::Other(other.to_owned()),
         };
         let index = self.open.len();
-        let foreign = matches!(opening, Opening::Other(_));
+        let known = match opening {
+            Opening::Other(_) => Kind::Foreign,
+            Opening::ToolCall { .. } => Kind::Tool,
+            _ => Kind::Known,
+        };
         events.push(Event::Open {
             index,
             block: opening,
@@ -86,8 +96,7 @@ impl Reader {
                 .get("index")
                 .and_then(Value::as_u64)
                 .ok_or(Malformed::Missing("index"))?,
-            tool: kind == "tool_use",
-            foreign,
+            kind: known,
             said: first.is_some(),
             closed: false,
         });
@@ -97,7 +106,7 @@ impl Reader {
 
     fn delta(&mut self, event: &mut Value, events: &mut Vec<Event>) -> Result<(), Malformed> {
         let index = self.find(event)?;
-        if self.open[index].foreign {
+        if self.open[index].kind == Kind::Foreign {
             return Ok(());
         }
         let delta = event
@@ -141,7 +150,7 @@ impl Reader {
         let index = self.find(event)?;
         let block = &mut self.open[index];
         block.closed = true;
-        if block.tool && !block.said {
+        if block.kind == Kind::Tool && !block.said {
             // A call without arguments says nothing here; elsewhere that is no JSON.
             events.push(Event::Delta {
                 index,

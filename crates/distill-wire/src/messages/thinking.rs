@@ -82,7 +82,7 @@ pub(super) fn plan(request: &Request, model: &str, max_tokens: u64) -> Plan {
         let mut plan = Plan::none(None);
         if own {
             plan.thinking = asked.enabled.map(|_| json!({"type": "disabled"}));
-            plan.effort = asked.effort.clone();
+            plan.effort.clone_from(&asked.effort);
         }
         return plan;
     }

@@ -156,6 +156,7 @@ impl Writer {
         while self.blocks.len() < index {
             self.blocks.push(None);
         }
+        // What only another dialect knows ends no message either.
         if matches!(opening, Opening::Other(_)) {
             self.blocks.push(None);
             return;
@@ -172,15 +173,13 @@ impl Writer {
             self.end_message(last, bytes);
         }
         let item = if joins {
-            last
+            Some(last)
         } else {
-            match self.open_item(opening, bytes) {
-                Some(item) => item,
-                None => {
-                    self.blocks.push(None);
-                    return;
-                }
-            }
+            self.open_item(opening, bytes)
+        };
+        let Some(item) = item else {
+            self.blocks.push(None);
+            return;
         };
         let part = self.items[item].opened;
         self.items[item].opened += 1;

@@ -128,10 +128,9 @@ pub(super) fn finish(status: Option<&str>, incomplete: Option<&Value>, calls: bo
     match (status, reason) {
         (Some("incomplete"), Some("content_filter")) => Finish::ContentFilter,
         (Some("incomplete"), None | Some("max_output_tokens")) => Finish::Length,
-        (Some("incomplete"), Some(other)) => Finish::Other(other.to_owned()),
         (Some("completed") | None, _) if calls => Finish::ToolCalls,
         (Some("completed") | None, _) => Finish::Stop,
-        (Some(other), _) => Finish::Other(other.to_owned()),
+        (Some("incomplete"), Some(other)) | (Some(other), _) => Finish::Other(other.to_owned()),
     }
 }
 

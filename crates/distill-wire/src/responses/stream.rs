@@ -126,12 +126,11 @@ impl Reader {
 
     fn thinking(&mut self, event: &Value, events: &mut Vec<Event>) {
         let place = Self::item_place(event);
-        let index = match self.find(place) {
-            Some(index) => index,
-            None => {
-                let id = Some(text(event, "item_id").to_owned()).filter(|id| !id.is_empty());
-                self.open(place, Kind::Thinking, Opening::Thinking { id }, events)
-            }
+        let index = if let Some(index) = self.find(place) {
+            index
+        } else {
+            let id = Some(text(event, "item_id").to_owned()).filter(|id| !id.is_empty());
+            self.open(place, Kind::Thinking, Opening::Thinking { id }, events)
         };
         self.say(
             index,
@@ -193,31 +192,29 @@ impl Reader {
         let place = Self::item_place(event);
         let id = Some(text(item, "id").to_owned()).filter(|id| !id.is_empty());
         let proof = text(item, "encrypted_content");
-        let index = match self.find(place) {
-            Some(index) => index,
-            None => {
-                let words = ["content", "summary"]
-                    .iter()
-                    .filter_map(|name| item.get(*name)?.as_array())
-                    .flatten()
-                    .map(|part| text(part, "text"))
-                    .filter(|words| !words.is_empty())
-                    .collect::<Vec<_>>()
-                    .join("\n\n");
-                if words.is_empty() && proof.is_empty() {
-                    return;
-                }
-                if words.is_empty() {
+        let index = if let Some(index) = self.find(place) {
+            index
+        } else {
+            let words = ["content", "summary"]
+                .iter()
+                .filter_map(|name| item.get(*name)?.as_array())
+                .flatten()
+                .map(|part| text(part, "text"))
+                .filter(|words| !words.is_empty())
+                .collect::<Vec<_>>()
+                .join("\n\n");
+            if words.is_empty() {
+                if !proof.is_empty() {
                     let data = proof.to_owned();
                     let block = Opening::RedactedThinking { data, id };
                     let index = self.open(place, Kind::Other, block, events);
                     self.close(index, events);
-                    return;
                 }
-                let index = self.open(place, Kind::Thinking, Opening::Thinking { id }, events);
-                self.say(index, Delta::Thinking(words), events);
-                index
+                return;
             }
+            let index = self.open(place, Kind::Thinking, Opening::Thinking { id }, events);
+            self.say(index, Delta::Thinking(words), events);
+            index
         };
         if !proof.is_empty() && !self.blocks[index].closed {
             self.say(index, Delta::Signature(proof.to_owned()), events);

@@ -82,10 +82,15 @@ impl Writer<'_> {
         let bound = request
             .max_tokens
             .unwrap_or(self.writing.default_max_tokens);
-        body.insert(
-            "max_output_tokens".to_owned(),
-            bound.max(LEAST_TOKENS).into(),
-        );
+        if bound < LEAST_TOKENS && !self.own {
+            self.leave("max_tokens", "sent as 16, the least of this vendor");
+        }
+        let bound = if self.own {
+            bound
+        } else {
+            bound.max(LEAST_TOKENS)
+        };
+        body.insert("max_output_tokens".to_owned(), bound.into());
         self.sampling(&mut body);
         self.reasoning(&mut body);
         self.text(&mut body);

@@ -7,6 +7,9 @@ use crate::{
     Dialect, OutputFormat, Tool, ToolChoice, Unsupported, leftover::leave_out, messages::thinking,
 };
 
+const THINKS: &str = "this vendor forbids it while the model thinks";
+const FIXED: &str = "this model refuses it";
+
 impl Writer<'_> {
     pub(super) fn tools(&mut self, body: &mut Map<String, Value>) -> Result<(), Unsupported> {
         let mut tools = Vec::with_capacity(self.request.tools.len());
@@ -98,8 +101,6 @@ impl Writer<'_> {
         if let Some(effort) = plan.effort {
             body.insert("output_config".to_owned(), json!({"effort": effort}));
         }
-        const THINKS: &str = "this vendor forbids it while the model thinks";
-        const FIXED: &str = "this model refuses it";
         let forbidden = |name: &str, value: f64| {
             if self.writing.fixed_temperature {
                 Some(FIXED)

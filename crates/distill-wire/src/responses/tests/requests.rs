@@ -191,8 +191,14 @@ fn a_harness_is_understood_by_a_model_of_the_chat_dialect() {
             .count(),
         4
     );
-    assert!(dropped.contains(&"tools[web_search]".to_owned()), "{dropped:?}");
-    assert!(dropped.contains(&"client_metadata".to_owned()), "{dropped:?}");
+    assert!(
+        dropped.contains(&"tools[web_search]".to_owned()),
+        "{dropped:?}"
+    );
+    assert!(
+        dropped.contains(&"client_metadata".to_owned()),
+        "{dropped:?}"
+    );
 }
 
 #[test]
@@ -334,6 +340,7 @@ fn a_caller_of_the_messages_dialect_is_understood_here() {
             "messages[].content[].thinking",
             "server_tool_use",
             "is_error",
+            "max_tokens",
             "metadata.user_id",
             "top_k"
         ]
@@ -351,7 +358,9 @@ fn what_would_change_the_meaning_is_refused_by_name() {
             ..Request::default()
         };
         edit(&mut request);
-        write_request(&request, &writing("gpt-5")).unwrap_err().field
+        write_request(&request, &writing("gpt-5"))
+            .unwrap_err()
+            .field
     };
     assert_eq!(
         refused(&|request| request.stop = vec!["END".into()]),
