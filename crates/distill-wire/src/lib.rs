@@ -23,12 +23,12 @@ mod fields;
 mod gather;
 pub mod gemini;
 mod leftover;
-mod messages;
+pub mod messages;
 mod proof;
 mod quirks;
 mod reply;
 mod request;
-mod responses;
+pub mod responses;
 mod rest;
 pub mod sse;
 
