@@ -12,7 +12,6 @@ mod dispatch;
 mod exchange;
 mod live;
 mod models;
-mod pages;
 mod paths;
 mod permission;
 mod service;
@@ -21,25 +20,28 @@ mod story;
 use std::{
     fmt,
     sync::{
-        Arc, OnceLock, PoisonError, RwLock,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use distill_ledger::{Caller, Ledger};
+use distill_ledger::{Caller, Clock, Ledger};
+use serde_json::json;
 use tokio::{net::TcpListener, sync::Mutex, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    cache::Cache,
     config::Config,
     forward::{Engine, EngineSettings},
     http,
-    route::RouteError,
     telemetry::{Contexts, Exporter, LogSink, Metrics, Notice, observe},
+    ui::{self, AlertView, Pages},
+    watch::{Alerts, Measure, Poster, Tell, Watch, Watching},
 };
 pub use connection::{ConnectionLimits, Drained};
-pub use live::{Addresses, Live, World};
+pub use live::{Addresses, Live, LiveError, World};
 
 /// Reads the configuration again; findings come laid out.
 pub type Loader = Arc<dyn Fn() -> Result<Config, String> + Send + Sync>;
@@ -52,13 +54,15 @@ pub struct Setup {
     /// `None`: the configuration cannot be read again.
     pub loader: Option<Loader>,
     pub log: LogSink,
+    /// Measures the quality of targets, where the configuration asks for it.
+    pub measure: Option<Measure>,
 }
 
 /// Why a proxy does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("making the routes")]
-    Route(#[from] RouteError),
+    #[error(transparent)]
+    Live(#[from] LiveError),
     #[error("preparing the connection to the collector of traces")]
     Collector(#[source] reqwest::Error),
 }
@@ -80,7 +84,7 @@ pub struct Proxy(Arc<Shared>);
 
 /// What every request sees.
 pub(crate) struct Shared {
-    live: RwLock<Arc<Live>>,
+    live: Current,
     world: World,
     loader: Option<Loader>,
     reloading: Mutex<()>,
@@ -93,10 +97,12 @@ pub(crate) struct Shared {
     ids: RequestIds,
     /// What is still to be told of requests whose head is out.
     endings: TaskTracker,
-    stopping: AtomicBool,
+    stopping: Arc<AtomicBool>,
+    pub(crate) cache: Cache,
+    pub(crate) alerts: Alerts,
+    /// The pages.
+    pages: axum::Router,
     telling: Mutex<Option<Telling>>,
-    /// Made when the first page is asked for.
-    pages: OnceLock<axum::Router>,
 }
 
 /// What runs beside the requests and hears of them.
@@ -105,6 +111,14 @@ struct Telling {
     observer: JoinHandle<()>,
     /// Ends when nobody can give it spans any more and the last are sent.
     exporter: Option<JoinHandle<()>>,
+    watch: Watch,
+}
+
+/// The configuration that answers now.
+type Current = Arc<RwLock<Arc<Live>>>;
+
+fn current(live: &Current) -> Arc<Live> {
+    live.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl fmt::Debug for Proxy {
@@ -123,48 +137,62 @@ impl Proxy {
     /// [`StartError`] names what of the configuration cannot run.
     pub fn start(setup: Setup) -> Result<Self, StartError> {
         let live = Live::build(setup.config, &setup.world, None)?;
-        setup.ledger.set_admin_key(live.config.admin_key.as_ref());
-        setup.ledger.set_limits(live.config.limits.clone());
+        let ledger = setup.ledger;
+        ledger.set_admin_key(live.config.admin_key.as_ref());
+        ledger.set_limits(live.config.limits.clone());
         let metrics = Arc::new(Metrics::default());
         let traces = Arc::new(Contexts::default());
-        let (exporter, sending) = match &live.config.telemetry.otlp {
-            Some(config) => {
-                let client = http::client(http::Reach::of(&config.endpoint))
-                    .map_err(StartError::Collector)?;
-                let (exporter, task) = Exporter::start(config, client, metrics.clone());
-                (Some(exporter), Some(task))
-            }
-            None => (None, None),
-        };
+        let cache = Cache::default();
+        cache.apply(&live.config);
+        let (exporter, sending) = exporter(&live.config, &metrics)?;
+        let live: Current = Arc::new(RwLock::new(Arc::new(live)));
         let stop = CancellationToken::new();
         let observer = tokio::spawn(observe(
-            setup.ledger.subscribe(),
+            ledger.subscribe(),
             metrics.clone(),
             traces.clone(),
             exporter,
+            cache.clone(),
             stop.clone(),
         ));
-        let telling = Telling {
-            stop,
-            observer,
-            exporter: sending,
-        };
+        let (alerts, poster) = alerts(&live, &setup.log, &metrics);
+        let watch = Watch::start(Watching {
+            ledger: ledger.clone(),
+            live: Arc::new({
+                let live = live.clone();
+                move || current(&live)
+            }),
+            alerts: alerts.clone(),
+            poster,
+            clock: Clock::System,
+            measure: setup.measure,
+        });
+        let stopping = Arc::new(AtomicBool::new(false));
+        let pages = pages(&live, &ledger, &alerts, stopping.clone());
+        let engine = engine(alerts.clone());
         Ok(Self(Arc::new(Shared {
-            live: RwLock::new(Arc::new(live)),
+            live,
             world: setup.world,
             loader: setup.loader,
             reloading: Mutex::new(()),
-            ledger: setup.ledger,
-            engine: Engine::new(EngineSettings::default()),
+            ledger,
+            engine,
             metrics,
             traces,
             anonymous: Arc::new(authenticate::anonymous()),
             sink: setup.log,
             ids: RequestIds::default(),
             endings: TaskTracker::new(),
-            stopping: AtomicBool::new(false),
-            telling: Mutex::new(Some(telling)),
-            pages: OnceLock::new(),
+            stopping,
+            cache,
+            alerts,
+            pages,
+            telling: Mutex::new(Some(Telling {
+                stop,
+                observer,
+                exporter: sending,
+                watch,
+            })),
         })))
     }
 
@@ -198,6 +226,7 @@ impl Proxy {
         let Some(telling) = self.0.telling.lock().await.take() else {
             return;
         };
+        telling.watch.close().await;
         telling.stop.cancel();
         let told = async {
             // A task that panicked has nothing left to tell.
@@ -245,10 +274,7 @@ impl Proxy {
 
 impl Shared {
     pub(crate) fn live(&self) -> Arc<Live> {
-        self.live
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        current(&self.live)
     }
 
     pub(crate) fn log(&self, line: String) {
@@ -308,6 +334,7 @@ impl Shared {
         let digest = live.config.digest.clone();
         self.ledger.set_admin_key(live.config.admin_key.as_ref());
         self.ledger.set_limits(live.config.limits.clone());
+        self.cache.apply(&live.config);
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
         Ok(Reloaded {
             digest,
@@ -315,6 +342,81 @@ impl Shared {
             needs_restart,
         })
     }
+}
+
+type Exporting = (Option<Exporter>, Option<JoinHandle<()>>);
+
+fn exporter(config: &Config, metrics: &Arc<Metrics>) -> Result<Exporting, StartError> {
+    let Some(otlp) = &config.telemetry.otlp else {
+        return Ok((None, None));
+    };
+    let client =
+        http::client(http::Reach::of(&otlp.endpoint)).map_err(StartError::Collector)?;
+    let (exporter, task) = Exporter::start(otlp, client, metrics.clone());
+    Ok((Some(exporter), Some(task)))
+}
+
+/// Where alerts go: the log, and the webhook that the configuration names.
+fn alerts(live: &Current, log: &LogSink, metrics: &Arc<Metrics>) -> (Alerts, Poster) {
+    let tell: Tell = {
+        let (live, log, metrics) = (live.clone(), log.clone(), metrics.clone());
+        Arc::new(move |what, message| {
+            let format = current(&live).config.telemetry.log;
+            if !log(Notice { what, message }.render(format, story::now_ms())) {
+                metrics.log_dropped();
+            }
+        })
+    };
+    let poster = Poster::new(tell.clone());
+    let send: Tell = {
+        let (live, poster) = (live.clone(), poster.clone());
+        Arc::new(move |what, message| {
+            if let Some(webhook) = &current(&live).config.alerts.webhook {
+                let text = format!("distill proxy, {what}: {message}");
+                poster.post("an alert", webhook.clone(), json!({"text": text}));
+            }
+        })
+    };
+    (Alerts::new(Clock::System, tell, send), poster)
+}
+
+/// An engine that tells once of a target that somebody must look at.
+fn engine(alerts: Alerts) -> Engine {
+    Engine::new(EngineSettings {
+        on_alert: Some(Arc::new(move |alert: distill_gateway::Alert| {
+            let failure = alert.failure.rule().name;
+            alerts.raise(
+                &format!("{} {failure}", alert.target),
+                "target",
+                format!("`{}` {failure}: {}", alert.target, alert.message),
+            );
+        })),
+        ..EngineSettings::default()
+    })
+}
+
+fn pages(
+    live: &Current,
+    ledger: &Ledger,
+    alerts: &Alerts,
+    stopping: Arc<AtomicBool>,
+) -> axum::Router {
+    let (targets, stop_for, admin_key) = (live.clone(), live.clone(), live.clone());
+    let alerts = alerts.clone();
+    ui::router(Pages {
+        ledger: ledger.clone(),
+        targets: Arc::new(move || current(&targets).target_views()),
+        alerts: Arc::new(move || {
+            let shown = |alert: crate::watch::Alert| AlertView {
+                at: alert.at_ms / 1000,
+                wording: alert.wording,
+            };
+            alerts.list().into_iter().map(shown).collect()
+        }),
+        stop_for: Arc::new(move || current(&stop_for).config.spend.stop_for),
+        admin_key: Arc::new(move || current(&admin_key).config.admin_key.is_some()),
+        stopping: Arc::new(move || stopping.load(Ordering::Relaxed)),
+    })
 }
 
 /// Names of requests, unique over all instances: a moment, a number drawn when the process started,

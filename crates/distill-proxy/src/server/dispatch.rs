@@ -15,14 +15,16 @@ use axum::{
 };
 use distill_ledger::Caller;
 use distill_wire::{Dialect, ErrorKind};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
 
 use super::{
     Shared, admin,
     authenticate::{self, Sender},
     body,
-    exchange::{self, Answered, Asking},
+    exchange::{self, Answered, Asked, Asking},
     live::Live,
-    models, pages,
+    models,
     paths::{self, Addressed, Endpoint},
     service,
     story::{Story, now_ms},
@@ -118,9 +120,16 @@ where
     };
     let live = shared.live();
     let (asked, dialect) = match endpoint {
-        Endpoint::Chat(dialect) => (forward::Endpoint::Chat(dialect), dialect),
-        Endpoint::CountTokens => (forward::Endpoint::CountTokens, Dialect::Messages),
-        Endpoint::Embeddings => (forward::Endpoint::Embeddings, Dialect::ChatCompletions),
+        Endpoint::Chat(dialect) => (Asked::Model(forward::Endpoint::Chat(dialect)), dialect),
+        Endpoint::CountTokens => (
+            Asked::Model(forward::Endpoint::CountTokens),
+            Dialect::Messages,
+        ),
+        Endpoint::Embeddings => (
+            Asked::Model(forward::Endpoint::Embeddings),
+            Dialect::ChatCompletions,
+        ),
+        Endpoint::Task(name) => (Asked::Task(name), Dialect::ChatCompletions),
         endpoint => {
             let answered = own(shared, &live, peer, endpoint, parts, body, &mut story).await;
             return match answered {
@@ -142,7 +151,7 @@ where
         id: id.to_owned(),
         caller,
         headers: parts.headers,
-        endpoint: asked,
+        asked,
         body,
     };
     match exchange::answer(asking, story).await {
@@ -239,20 +248,34 @@ where
             authenticate::require_admin(&caller)?;
             admin::answer(shared, &caller, &parts, &path, &body).await
         }
-        Endpoint::Pages => {
-            let patience = live.config.security.body_timeout;
-            let form = body::read(&parts.headers, body, pages::LARGEST_FORM, patience).await?;
-            Ok(pages::answer(shared, parts, form).await)
-        }
-        Endpoint::Task(_) => Err(Problem::new(
-            ErrorKind::NotFound,
-            "there is nothing at this path",
-        )),
-        Endpoint::Chat(_) | Endpoint::CountTokens | Endpoint::Embeddings => {
+        Endpoint::Pages => pages(shared, live, parts, body).await,
+        Endpoint::Chat(_) | Endpoint::CountTokens | Endpoint::Embeddings | Endpoint::Task(_) => {
             unreachable!("answered by the exchange")
         }
     }
 }
+
+/// The pages look after their visitors themselves: whoever is not logged in sees a form.
+async fn pages<B>(
+    shared: &Shared,
+    live: &Live,
+    parts: Parts,
+    body: B,
+) -> Result<Response<Body>, Problem>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: std::fmt::Display,
+{
+    let patience = live.config.security.body_timeout;
+    let body = body::read(&parts.headers, body, LARGEST_FORM, patience).await?;
+    let request = Request::from_parts(parts, Body::from(body));
+    let router = TowerToHyperService::new(shared.pages.clone());
+    let Ok(response) = router.call(request).await;
+    Ok(response)
+}
+
+/// Bytes of a form of the pages.
+const LARGEST_FORM: u64 = 64 << 10;
 
 /// Scrapers of this machine need no key; others an admin's.
 async fn metrics_allowed(

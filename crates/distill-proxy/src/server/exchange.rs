@@ -1,7 +1,10 @@
 //! The way of a request for a model through the proxy: who may ask, what the ledger says, who
 //! answers, how it ends.
 
-use std::{convert::Infallible, sync::Arc};
+mod ask;
+mod cached;
+
+use std::sync::Arc;
 
 use axum::{
     body::{Body, Bytes},
@@ -9,18 +12,18 @@ use axum::{
 };
 use distill_ledger::{Caller, OpenRequest, RequestStart};
 use distill_wire::{
-    ErrorKind,
+    Dialect, Dropped, ErrorKind, Request,
     envelope::{self, Envelope},
 };
-use futures_util::StreamExt as _;
 
 use super::{Shared, count_tokens, live::Live, models, permission, story::Story};
 use crate::{
-    forward::{self, AnswerBody, Forwarded},
+    forward::Endpoint,
     problem::Problem,
     route::Route,
-    telemetry::TraceContext,
+    task::{PREFIX, TaskCall, TaskProblem},
 };
+use cached::Sought;
 
 /// A request for a model whose caller is known and whose body has come.
 pub(crate) struct Asking<'a> {
@@ -29,8 +32,24 @@ pub(crate) struct Asking<'a> {
     pub(crate) id: String,
     pub(crate) caller: Arc<Caller>,
     pub(crate) headers: HeaderMap,
-    pub(crate) endpoint: forward::Endpoint,
+    pub(crate) asked: Asked,
     pub(crate) body: Bytes,
+}
+
+/// What the path asked for.
+pub(crate) enum Asked {
+    Model(Endpoint),
+    /// A task of that name; the body holds its variables.
+    Task(String),
+}
+
+impl Asked {
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        match self {
+            Self::Model(endpoint) => *endpoint,
+            Self::Task(_) => Endpoint::Chat(Dialect::ChatCompletions),
+        }
+    }
 }
 
 /// What answers a request: a response, and how it ended where that is known already.
@@ -42,14 +61,18 @@ pub(crate) enum Answered {
 
 /// Answers a request, or says why not.
 pub(crate) async fn answer(asking: Asking<'_>, mut story: Story) -> Answered {
-    match prepare(&asking, &mut story).await {
-        Ok(Prepared::Ready(ready)) => Answered::Response(forwarded(asking, *ready, story).await),
+    let ready = match prepare(&asking, &mut story).await {
+        Ok(Prepared::Ready(ready)) => *ready,
         Ok(Prepared::Estimate(response)) => {
             story.answered(response.status().as_u16());
-            Answered::Response(response)
+            return Answered::Response(response);
         }
-        Err(problem) => Answered::Problem(Box::new(problem), story),
-    }
+        Err(problem) => return Answered::Problem(Box::new(problem), story),
+    };
+    Answered::Response(match cached::look(&asking, &ready).await {
+        Sought::Hit(hit) => cached::response(&hit, &ready, story),
+        Sought::Ask(lead) => ask::ask(asking, ready, lead, story).await,
+    })
 }
 
 /// A request that was let in.
@@ -57,6 +80,15 @@ struct Ready {
     envelope: Envelope,
     route: Arc<Route>,
     open: Arc<OpenRequest>,
+    task: Option<OfTask>,
+}
+
+/// What a task made of a request.
+struct OfTask {
+    request: Arc<Request>,
+    /// The version with the beginning of its hash.
+    version: String,
+    dropped: Vec<Dropped>,
 }
 
 enum Prepared {
@@ -66,56 +98,120 @@ enum Prepared {
 }
 
 /// The name of an endpoint's form in the ledger and the metrics.
-pub(crate) fn form(endpoint: forward::Endpoint) -> &'static str {
+fn form(endpoint: Endpoint) -> &'static str {
     match endpoint {
-        forward::Endpoint::Chat(dialect) => dialect.as_str(),
-        forward::Endpoint::Embeddings => "openai.embeddings",
-        forward::Endpoint::CountTokens => "anthropic.count_tokens",
+        Endpoint::Chat(dialect) => dialect.as_str(),
+        Endpoint::Embeddings => "openai.embeddings",
+        Endpoint::CountTokens => "anthropic.count_tokens",
     }
 }
 
 async fn prepare(asking: &Asking<'_>, story: &mut Story) -> Result<Prepared, Problem> {
-    let (live, caller, endpoint) = (&asking.live, &asking.caller, asking.endpoint);
-    let mut envelope = envelope::scan(endpoint.dialect(), &asking.body)?;
-    let model = envelope.model.clone().ok_or_else(|| {
-        Problem::new(ErrorKind::InvalidRequest, "`model` is missing").param("model")
-    })?;
+    let endpoint = asking.asked.endpoint();
+    let (mut envelope, model) = match &asking.asked {
+        Asked::Model(_) => {
+            let envelope = envelope::scan(endpoint.dialect(), &asking.body)?;
+            let model = envelope.model.clone().ok_or_else(|| {
+                Problem::new(ErrorKind::InvalidRequest, "`model` is missing").param("model")
+            })?;
+            (envelope, model)
+        }
+        Asked::Task(name) => {
+            let model = format!("{PREFIX}{name}");
+            let envelope = Envelope {
+                model: Some(model.clone()),
+                ..Envelope::default()
+            };
+            (envelope, model)
+        }
+    };
     story.asks(form(endpoint), &model);
-    let route = live
-        .routes
-        .find(&model)
-        .ok_or_else(|| models::unknown(live, caller, &model))?;
-    permission::require(caller, &model, &route.config().allow)?;
-    story.route(route.name(), None);
+    let (route, task, name) = if TaskCall::is_task(&model) {
+        let (route, task, name) = of_task(asking, &mut envelope)?;
+        story.route(&route.config().name, Some(format!("{name}@{}", task.version)));
+        (route, Some(task), Some(name))
+    } else {
+        let route = models::find(&asking.live, &model)
+            .ok_or_else(|| models::unknown(&asking.live, &asking.caller, &model))?;
+        permission::require(&asking.caller, &model, &route.config().allow)?;
+        story.route(route.name(), None);
+        (route, None, None)
+    };
     check_size(&asking.body, &route)?;
     if envelope.session.is_none() {
         envelope.session = session_of(&asking.headers);
     }
-    if endpoint == forward::Endpoint::CountTokens && !route.counts_tokens() {
+    if endpoint == Endpoint::CountTokens && !route.counts_tokens() {
         let estimate = count_tokens::estimate(&asking.body)?;
         return Ok(Prepared::Estimate(estimate));
     }
-    let worst_tokens = worst_tokens(asking, &envelope);
-    let open = asking
-        .shared
-        .ledger
-        .begin(RequestStart {
-            id: asking.id.clone(),
-            caller: caller.clone(),
-            task: None,
-            route: route.name().to_owned(),
-            model_asked: model,
-            dialect: form(endpoint),
-            streamed: envelope.stream,
-            session: envelope.session.clone(),
-            worst_tokens,
-        })
-        .await?;
+    let start = RequestStart {
+        id: asking.id.clone(),
+        caller: asking.caller.clone(),
+        task: name.zip(task.as_ref().map(|task| task.version.clone())),
+        route: route.name().to_owned(),
+        model_asked: model,
+        dialect: form(endpoint),
+        streamed: envelope.stream,
+        session: envelope.session.clone(),
+        worst_tokens: worst_tokens(asking, &envelope),
+    };
+    let open = asking.shared.ledger.begin(start).await?;
     Ok(Prepared::Ready(Box::new(Ready {
         envelope,
         route,
         open: Arc::new(open),
+        task,
     })))
+}
+
+/// Makes the request of a task's variables; its name comes last.
+fn of_task(
+    asking: &Asking<'_>,
+    envelope: &mut Envelope,
+) -> Result<(Arc<Route>, OfTask, String), Problem> {
+    let endpoint = asking.asked.endpoint();
+    if !matches!(endpoint, Endpoint::Chat(_)) {
+        return Err(Problem::new(
+            ErrorKind::InvalidRequest,
+            "a task answers conversations only: ask it at /v1/chat/completions, /v1/responses, \
+             /v1/messages or /v1/tasks/NAME",
+        )
+        .param("model"));
+    }
+    let call = match &asking.asked {
+        Asked::Task(name) => TaskCall::read_named(name, &asking.body),
+        Asked::Model(_) => TaskCall::read(&asking.body),
+    }?;
+    permission::require(&asking.caller, &format!("{PREFIX}{}", call.name), &[])?;
+    let prepared = asking.live.tasks.prepare(&call, &asking.caller)?;
+    let route = asking.live.routes.find(&prepared.route).ok_or_else(|| {
+        Problem::new(
+            ErrorKind::Server,
+            format!("the task `{}` has no route", call.name),
+        )
+    })?;
+    envelope.stream = prepared.request.stream;
+    envelope.stream_usage = prepared.request.stream_usage;
+    envelope.max_tokens = prepared.request.max_tokens;
+    envelope.temperature = prepared.request.temperature;
+    envelope.has_schema = prepared.request.output.is_some();
+    let task = OfTask {
+        request: prepared.request,
+        version: prepared.version,
+        dropped: prepared.dropped,
+    };
+    Ok((route, task, prepared.task))
+}
+
+impl From<TaskProblem> for Problem {
+    fn from(error: TaskProblem) -> Self {
+        let problem = Self::new(error.kind(), error.to_string());
+        match error.param() {
+            Some(param) => problem.param(param),
+            None => problem,
+        }
+    }
 }
 
 fn check_size(body: &Bytes, route: &Route) -> Result<(), Problem> {
@@ -150,57 +246,12 @@ const BYTES_PER_TOKEN: u64 = 3;
 /// The tokens that the rate limit is charged until the answer tells.
 fn worst_tokens(asking: &Asking<'_>, envelope: &Envelope) -> u64 {
     let input = (asking.body.len() as u64).div_ceil(BYTES_PER_TOKEN);
-    let output = match asking.endpoint {
-        forward::Endpoint::Chat(_) => {
-            let one = envelope
-                .max_tokens
-                .unwrap_or(asking.shared.engine.settings().assumed_output_tokens);
-            one.saturating_mul(envelope.n.unwrap_or(1))
-        }
-        forward::Endpoint::Embeddings | forward::Endpoint::CountTokens => 0,
+    let output = match asking.asked.endpoint() {
+        Endpoint::Chat(_) => envelope
+            .max_tokens
+            .unwrap_or(asking.shared.engine.settings().assumed_output_tokens)
+            .saturating_mul(envelope.n.unwrap_or(1)),
+        Endpoint::Embeddings | Endpoint::CountTokens => 0,
     };
     input.saturating_add(output)
-}
-
-async fn forwarded(asking: Asking<'_>, ready: Ready, story: Story) -> Response<Body> {
-    let shared = asking.shared.clone();
-    if let Some(context) = asking
-        .headers
-        .get("traceparent")
-        .and_then(|value| TraceContext::parse(value.to_str().ok()?))
-    {
-        shared.traces.remember(&asking.id, context);
-    }
-    let answer = forward::forward(
-        &shared.engine,
-        Forwarded {
-            request_id: asking.id,
-            endpoint: asking.endpoint,
-            body: asking.body,
-            envelope: ready.envelope,
-            request: None,
-            headers: asking.headers,
-            route: ready.route,
-            only: None,
-            open: ready.open,
-            collect: false,
-        },
-    )
-    .await;
-    let mut response = Response::new(match answer.body {
-        AnswerBody::Whole(bytes) => Body::from(bytes),
-        AnswerBody::Stream(stream) => Body::from_stream(stream.map(Ok::<_, Infallible>)),
-    });
-    *response.status_mut() = answer.status;
-    *response.headers_mut() = answer.headers;
-    let mut done = answer.done;
-    match done.try_recv() {
-        Ok(done) => story.done(Some(&done)),
-        Err(_) => {
-            shared.endings.spawn(async move {
-                story.done(done.await.ok().as_ref());
-            });
-        }
-    }
-    response
 }

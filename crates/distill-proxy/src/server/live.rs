@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    config::{Config, Day, VendorConfig},
+    config::{Config, Day, RouteConfig, VendorConfig},
     route::{RouteError, RouteTable, Surroundings},
+    task::{PREFIX, ReleaseError, TaskReleases, Tasks},
     telemetry::TargetState,
+    ui::TargetView,
 };
 
 /// Addresses of vendors that have none in the configuration: simulated ones, released students.
@@ -19,22 +21,33 @@ pub struct World {
     pub today: Arc<dyn Fn() -> Day + Send + Sync>,
 }
 
-/// A configuration with its routes.
+/// A configuration with its routes and tasks.
 pub struct Live {
     pub config: Config,
     pub routes: RouteTable,
+    pub tasks: Tasks,
+}
+
+/// Why a configuration cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub enum LiveError {
+    #[error("making the routes: {0}")]
+    Route(#[from] RouteError),
+    #[error(transparent)]
+    Releases(#[from] ReleaseError),
 }
 
 impl Live {
     /// Makes the routes; what `previous` learnt of the targets is kept.
     ///
     /// # Errors
-    /// [`RouteError`] names the target.
+    /// [`LiveError`] names the target, or the file of releases.
     pub fn build(
         config: Config,
         world: &World,
         previous: Option<&Self>,
-    ) -> Result<Self, RouteError> {
+    ) -> Result<Self, LiveError> {
+        let tasks = Tasks::new(&config, &TaskReleases::read(&config.task_releases)?);
         let routes = RouteTable::build(
             &config,
             &Surroundings {
@@ -44,7 +57,11 @@ impl Live {
             },
             previous.map(|live| &live.routes),
         )?;
-        Ok(Self { config, routes })
+        Ok(Self {
+            config,
+            routes,
+            tasks,
+        })
     }
 
     /// How every target stands.
@@ -60,6 +77,60 @@ impl Live {
             .collect();
         states.sort_by(|one, other| one.target.cmp(&other.target));
         states
+    }
+
+    /// How every target fares, for people.
+    pub(crate) fn target_views(&self) -> Vec<TargetView> {
+        let now = tokio::time::Instant::now();
+        let mut views: Vec<_> = self
+            .routes
+            .targets()
+            .map(|target| {
+                let on = |route: &&RouteConfig| {
+                    route
+                        .members
+                        .iter()
+                        .any(|member| member.target == target.name())
+                };
+                TargetView {
+                    target: target.name().to_owned(),
+                    routes: self.named().filter(on).map(|route| route.name.clone()).collect(),
+                    simulated: target.target().simulated(),
+                    health: target.health().snapshot(now),
+                    notes: self.notes_on(target.name()),
+                }
+            })
+            .collect();
+        views.sort_by(|one, other| one.target.cmp(&other.target));
+        views
+    }
+
+    fn notes_on(&self, target: &str) -> Vec<String> {
+        let demoted = self.routes.routes().filter_map(|route| {
+            let demoted = |member: &crate::route::Member| {
+                member.live().name() == target && member.is_demoted()
+            };
+            route
+                .members()
+                .iter()
+                .any(demoted)
+                .then(|| format!("asked last on `{}` for its quality", route.name()))
+        });
+        let sunset = self
+            .named()
+            .flat_map(|route| &route.members)
+            .filter(|member| member.target == target)
+            .find_map(|member| member.sunset)
+            .map(|day| format!("its last day is {day}"));
+        demoted.chain(sunset).collect()
+    }
+
+    /// The routes that callers name; each version of a task has one of its own beside these.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &RouteConfig> {
+        self.config
+            .routes
+            .iter()
+            .filter(|route| !route.name.starts_with(PREFIX))
     }
 
     /// What in `new` takes effect only when the process starts again.

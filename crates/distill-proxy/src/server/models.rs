@@ -1,5 +1,7 @@
 //! `GET /v1/models`: what a caller may name.
 
+use std::sync::Arc;
+
 use axum::{
     body::Body,
     http::{HeaderMap, Response},
@@ -10,7 +12,7 @@ use distill_wire::ErrorKind;
 use serde_json::{Value, json};
 
 use super::{live::Live, permission, service::json_response};
-use crate::problem::Problem;
+use crate::{config::is_allowed, problem::Problem, route::Route};
 
 /// Models have no date of making here; clients want a number.
 const CREATED: u64 = 0;
@@ -19,16 +21,15 @@ const CREATED_AT: &str = "1970-01-01T00:00:00Z";
 /// The names that a caller may use: routes, then tasks.
 pub(crate) fn names(live: &Live, caller: &Caller) -> Vec<String> {
     let routes = live
-        .config
-        .routes
-        .iter()
-        .filter(|route| permission::is_listed(caller, &route.allow))
+        .named()
+        // A name that stands for many is none that can be asked.
+        .filter(|route| !route.name.ends_with('*') && is_allowed(&route.allow, caller))
         .map(|route| route.name.clone());
     let tasks = live
         .config
         .tasks
         .iter()
-        .filter(|task| permission::is_listed(caller, &task.policy.allow))
+        .filter(|task| is_allowed(&task.policy.allow, caller))
         .map(|task| format!("task/{}", task.name));
     routes
         .chain(tasks)
@@ -52,6 +53,12 @@ pub(crate) fn list(live: &Live, caller: &Caller, headers: &HeaderMap) -> Respons
     })
 }
 
+/// The route of a name: its own, or one whose name stands for all that begin like it.
+pub(crate) fn find(live: &Live, name: &str) -> Option<Arc<Route>> {
+    let named = live.config.route_for(name).map_or(name, |route| &route.name);
+    live.routes.find(named)
+}
+
 /// # Errors
 /// A [`Problem`] with status 404 where the caller may not name it, whether it is there or not.
 pub(crate) fn one(
@@ -61,9 +68,8 @@ pub(crate) fn one(
     name: &str,
 ) -> Result<Response<Body>, Problem> {
     let known = names(live, caller).iter().any(|known| known == name)
-        || (live.config.passthrough
-            && permission::may_name(caller, name)
-            && live.routes.find(name).is_some());
+        || find(live, name)
+            .is_some_and(|route| permission::require(caller, name, &route.config().allow).is_ok());
     if known {
         Ok(json_response(&model(name, is_anthropic(headers))))
     } else {

@@ -79,9 +79,11 @@ impl Story {
         self.tell();
     }
 
-    pub(crate) fn cached(mut self, used: &CacheUse) {
+    pub(crate) fn cached(mut self, used: &CacheUse, target: &str, simulated: bool) {
         self.line.status = 200;
         self.line.outcome = "answered".to_owned();
+        self.line.target = Some(target.to_owned());
+        self.line.simulated = simulated;
         self.line.cache = Some(used.kind.to_owned());
         self.saved = Some(used.saved);
         self.tell();
@@ -122,10 +124,6 @@ impl Story {
         if let Some(text) = line.render(format, now_ms()) {
             self.shared.log(text);
         }
-    }
-
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
     }
 }
 

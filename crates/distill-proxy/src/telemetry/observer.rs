@@ -11,6 +11,8 @@ use distill_ledger::{FinishedRequest, LedgerEvent, SettledAttempt};
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
+use crate::cache::Cache;
+
 use super::{
     AttemptMeasure, AttemptSpan, Exporter, Metrics, RequestSpan, TraceContext, traces::spans,
 };
@@ -47,6 +49,7 @@ pub(crate) async fn observe(
     metrics: Arc<Metrics>,
     contexts: Arc<Contexts>,
     exporter: Option<Exporter>,
+    cache: Cache,
     stop: CancellationToken,
 ) {
     let mut attempts: HashMap<String, Vec<AttemptSpan>> = HashMap::new();
@@ -89,6 +92,10 @@ pub(crate) async fn observe(
                 if context.is_sampled(exporter.share) {
                     exporter.send(spans(&context, &request_span(&finished), &attempts));
                 }
+            }
+            // Who asks for a model wants what it answers now.
+            LedgerEvent::ModelChanged(change) => {
+                cache.forget(&change.target);
             }
             _ => {}
         }

@@ -137,6 +137,7 @@ impl Fixture {
                 today: Arc::new(|| Day::parse("2026-06-01").unwrap()),
             },
             loader: Some(Arc::new(move || load(&reread.lock().unwrap(), &place))),
+            measure: None,
             log: Arc::new(move |line| {
                 lines.lock().unwrap().push(line);
                 true
