@@ -2,6 +2,10 @@
 
 /// How a vendor departs from its dialect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each tells of another parameter"
+)]
 pub struct Quirks {
     /// The parameter that bounds the reply.
     pub token_limit: TokenLimit,

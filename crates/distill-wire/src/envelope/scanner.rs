@@ -1,6 +1,6 @@
 //! A walk over JSON text that builds nothing (RFC 8259).
 
-use memchr::memchr2;
+use memchr::memchr;
 
 use crate::RequestError;
 
@@ -72,8 +72,9 @@ impl<'b> Scanner<'b> {
                 return Err(self.wrong("a key was expected"));
             }
             let start = self.at;
-            let escaped = self.skip_string()?;
+            self.skip_string()?;
             let end = self.at;
+            let (name, escaped) = self.inside(start);
             self.blanks();
             if self.peek() != Some(b':') {
                 return Err(self.wrong("`:` was expected"));
@@ -84,8 +85,7 @@ impl<'b> Scanner<'b> {
                 let key = self.decode(start, end)?;
                 visit(self, key.as_bytes())?;
             } else {
-                let body = self.body;
-                visit(self, &body[start + 1..end - 1])?;
+                visit(self, name)?;
             }
             if self.next_or_end(b'}')? {
                 return Ok(());
@@ -153,7 +153,7 @@ impl<'b> Scanner<'b> {
         match self.peek() {
             Some(b'{') => self.object(&mut |scanner, _| scanner.skip()),
             Some(b'[') => self.array_or_skip(&mut Self::skip),
-            Some(b'"') => self.skip_string().map(drop),
+            Some(b'"') => self.skip_string(),
             Some(b't') => self.literal("true"),
             Some(b'f') => self.literal("false"),
             Some(b'n') => self.literal("null"),
@@ -171,25 +171,34 @@ impl<'b> Scanner<'b> {
         Ok(())
     }
 
-    /// Takes a string; whether it holds an escape.
-    fn skip_string(&mut self) -> Result<bool, RequestError> {
+    /// Takes a string.
+    fn skip_string(&mut self) -> Result<(), RequestError> {
         let start = self.at;
-        self.at += 1;
-        let mut escaped = false;
-        loop {
-            let Some(distance) = memchr2(b'"', b'\\', &self.body[self.at..]) else {
-                self.at = start;
-                return Err(self.wrong("a string that begins here does not end"));
-            };
-            self.at += distance;
-            if self.body[self.at] == b'"' {
-                self.at += 1;
-                return Ok(escaped);
+        let inside = start + 1;
+        let mut next = inside;
+        while let Some(distance) = memchr(b'"', &self.body[next..]) {
+            let quote = next + distance;
+            // A quote after an odd number of backslashes is escaped by the last of them. No backslash
+            // is counted twice: those before the next quote follow this one.
+            let backslashes = self.body[next..quote]
+                .iter()
+                .rev()
+                .take_while(|byte| **byte == b'\\')
+                .count();
+            next = quote + 1;
+            if backslashes % 2 == 0 {
+                self.at = next;
+                return Ok(());
             }
-            escaped = true;
-            // The byte after the backslash may be a quote that does not end the string.
-            self.at = (self.at + 2).min(self.body.len());
         }
+        Err(self.wrong("a string that begins here does not end"))
+    }
+
+    /// What stands between the quotes of the string that was just taken, and whether an escape does.
+    fn inside(&self, start: usize) -> (&'b [u8], bool) {
+        let body = self.body;
+        let inside = &body[start + 1..self.at - 1];
+        (inside, memchr(b'\\', inside).is_some())
     }
 
     fn skip_number(&mut self) -> Result<(), RequestError> {
@@ -232,8 +241,8 @@ impl<'b> Scanner<'b> {
         match self.peek() {
             Some(b'"') => {
                 let start = self.at;
-                let escaped = self.skip_string()?;
-                self.text(start, escaped).map(Some)
+                self.skip_string()?;
+                self.text(start).map(Some)
             }
             _ => self.null(field, "must be a string"),
         }
@@ -246,13 +255,13 @@ impl<'b> Scanner<'b> {
             return Ok(None);
         }
         let start = self.at;
-        let escaped = self.skip_string()?;
-        self.text(start, escaped).map(Some)
+        self.skip_string()?;
+        self.text(start).map(Some)
     }
 
     /// What the string that was just taken says.
-    fn text(&self, start: usize, escaped: bool) -> Result<String, RequestError> {
-        let inside = &self.body[start + 1..self.at - 1];
+    fn text(&self, start: usize) -> Result<String, RequestError> {
+        let (inside, escaped) = self.inside(start);
         if !escaped && inside.iter().all(|byte| *byte >= 0x20) {
             return Ok(String::from_utf8_lossy(inside).into_owned());
         }
@@ -341,8 +350,10 @@ impl<'b> Scanner<'b> {
                 b"type" if scanner.peek() == Some(b'"') => {
                     let start = scanner.at;
                     scanner.skip_string()?;
-                    let kind = &scanner.body[start + 1..scanner.at - 1];
-                    *found |= matches!(kind, b"image_url" | b"input_image" | b"image");
+                    *found |= matches!(
+                        scanner.inside(start).0,
+                        b"image_url" | b"input_image" | b"image"
+                    );
                     Ok(())
                 }
                 b"content" | b"output" if below > 0 => scanner.items(below - 1, found),

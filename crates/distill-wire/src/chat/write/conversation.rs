@@ -328,7 +328,7 @@ impl Writer<'_> {
                         call["extra_content"] = json!({"google": {"thought_signature": signature}});
                     }
                     None if signature.is_some() => {
-                        leave(self.dropped, "thought_signature", "another vendor made it")
+                        leave(self.dropped, "thought_signature", "another vendor made it");
                     }
                     None => {}
                 }
