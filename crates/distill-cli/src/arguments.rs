@@ -5,7 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
-    data::DataArguments, eval::EvalArguments, init::InitArguments, prices::PricesArguments,
+    data::DataArguments,
+    eval::EvalArguments,
+    init::InitArguments,
+    keys::KeysArguments,
+    prices::PricesArguments,
+    proxy::{EvalArguments as ProxyEvalArguments, TaskArguments as ProxyTaskArguments},
+    spend::SpendArguments,
+    usage::UsageArguments,
 };
 
 /// Turns a narrow job of a frontier model into a small model you run, and proves whether it is worth it.
@@ -59,6 +66,12 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Start the LLM proxy: one address for many models, with failover, budgets and a ledger
     Proxy(ProxyArguments),
+    /// Make, list and revoke keys for the proxy
+    Keys(KeysArguments),
+    /// List and answer questions about spend through the proxy
+    Spend(SpendArguments),
+    /// Show who used what through the proxy, and what it cost
+    Usage(UsageArguments),
 }
 
 /// How a command writes its result to standard output.
@@ -273,10 +286,29 @@ pub(crate) struct ProxyArguments {
     /// Where to listen, in place of what the configuration says
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<std::net::SocketAddr>,
+    /// Start with simulated vendors, people, history and traffic: needs no configuration and no key
+    #[arg(long, conflicts_with = "config")]
+    pub(crate) demo: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyCheckArguments {
+    /// The configuration [default: proxy.yaml]
+    pub(crate) config: Option<PathBuf>,
+    /// Form of the result
+    #[arg(long, value_enum, default_value = "text")]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProxyCommand {
     /// Show every section and key of the configuration
     Reference,
+    /// Show each route's chain, what each failure leads to, and the worst-case time; asks nobody
+    #[command(after_help = "Example:\n  distill proxy check proxy.yaml")]
+    Check(ProxyCheckArguments),
+    /// Measure how good the members of routes are, by the suites of the configuration
+    Eval(ProxyEvalArguments),
+    /// List, release and take back versions of tasks
+    Task(ProxyTaskArguments),
 }

@@ -6,19 +6,23 @@ pub(crate) mod data;
 mod deploy;
 pub(crate) mod eval;
 mod explain;
+mod forecast;
 pub(crate) mod init;
+pub(crate) mod keys;
+mod ledger;
 mod load;
 mod plan;
 mod pretrain;
 pub(crate) mod prices;
-mod proxy;
+pub(crate) mod proxy;
 mod report;
 mod rollback;
 mod run;
 mod runs;
 mod serve;
 mod simulate;
-mod spend;
+pub(crate) mod spend;
+pub(crate) mod usage;
 
 use std::process::ExitCode;
 
@@ -49,6 +53,9 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> 
         Command::Rollback(arguments) => rollback::execute(&arguments),
         Command::Serve(arguments) => serve::execute(&arguments).await,
         Command::Proxy(arguments) => proxy::execute(&arguments).await,
+        Command::Keys(arguments) => keys::execute(&arguments).await,
+        Command::Spend(arguments) => spend::execute(&arguments).await,
+        Command::Usage(arguments) => usage::execute(&arguments).await,
     }
 }
 

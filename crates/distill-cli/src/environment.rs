@@ -36,6 +36,11 @@ pub(crate) fn home_path() -> PathBuf {
     env::var_os("DISTILL_HOME").map_or_else(|| PathBuf::from(".distill"), PathBuf::from)
 }
 
+/// The system's folder for temporary files.
+pub(crate) fn temporary() -> PathBuf {
+    env::temp_dir()
+}
+
 /// Opens the state folder, making it where it is missing.
 pub(crate) fn home() -> Result<Home, Failure> {
     let path = home_path();
@@ -53,4 +58,12 @@ pub(crate) fn home() -> Result<Home, Failure> {
 pub(crate) fn is_terminal() -> bool {
     use std::io::IsTerminal as _;
     std::io::stderr().is_terminal() && env::var_os("NO_PROGRESS").is_none()
+}
+
+/// Who is logged in, for the record of who did something.
+pub(crate) fn person() -> String {
+    ["USER", "LOGNAME", "USERNAME"]
+        .iter()
+        .find_map(|name| env::var(name).ok().filter(|name| !name.is_empty()))
+        .unwrap_or_else(|| "terminal".to_owned())
 }

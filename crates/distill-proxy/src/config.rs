@@ -32,6 +32,13 @@ const DOCUMENT: Document = Document::Other {
     beginning: "begin with `models:`; `distill proxy --reference` lists every key",
 };
 
+/// Whether what stands in the environment must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Needed,
+    NotNeeded,
+}
+
 /// What a configuration is read with beside its text.
 pub struct Sources<'a> {
     /// Looks an environment variable up.
@@ -51,12 +58,25 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with the text, and every key that is not in the environment.
     pub fn load(name: &str, text: &str, sources: &Sources<'_>) -> Result<Self, Findings> {
+        Self::read(name, text, sources, Keys::Needed)
+    }
+
+    /// The same for whoever only looks at it and asks nobody: a key or an address that is not in the
+    /// environment is no mistake, but for the ledger's. Prices are not looked up.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text.
+    pub fn look_at(name: &str, text: &str, sources: &Sources<'_>) -> Result<Self, Findings> {
+        Self::read(name, text, sources, Keys::NotNeeded)
+    }
+
+    fn read(name: &str, text: &str, sources: &Sources<'_>, keys: Keys) -> Result<Self, Findings> {
         let source = SourceText::of(DOCUMENT, name, text);
         let mut masked = Vec::new();
         let (written, mut findings) = document::read::<written::Proxy>(&source);
         let mut config = None;
         if let Some(written) = written {
-            let resolved = resolve::resolve(&written, &source, text, sources, findings);
+            let resolved = resolve::resolve(&written, &source, text, (sources, keys), findings);
             config = resolved.config;
             findings = resolved.findings;
             masked = resolved.masked;

@@ -25,7 +25,7 @@ use crate::{config::Config, route::RouteTable, server::Live};
 
 pub use alerts::{Alert, Alerts, Tell};
 pub use file::FileWatch;
-pub use quality::{Score, Standing, fact_name, judge};
+pub use quality::{Against, Score, Standing, fact_name, judge};
 pub use spend::{Spend, question_message};
 pub use targets::Targets;
 pub use webhook::Poster;
@@ -77,7 +77,7 @@ impl Watch {
 
 async fn watch(watching: Watching, mut events: Receiver<LedgerEvent>, stop: CancellationToken) {
     let mut spend = Spend::new(watching.ledger.clone(), watching.clock.clone());
-    let mut targets = Targets::new(watching.alerts.clone(), watching.clock.clone());
+    let targets = Targets::new(watching.alerts.clone(), watching.clock.clone());
     let mut measuring = Measuring::new(&watching);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);

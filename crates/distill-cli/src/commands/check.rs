@@ -52,7 +52,7 @@ pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, F
     }
     if let Some(estimate) = estimate {
         println!();
-        print!("{}", super::spend::render(&estimate));
+        print!("{}", super::forecast::render(&estimate));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -46,7 +46,7 @@ pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, F
     }
     if let Some(estimate) = estimate {
         println!();
-        print!("{}", super::spend::render(&estimate));
+        print!("{}", super::forecast::render(&estimate));
     }
     println!();
     for line in facts.advice {

@@ -1,7 +1,13 @@
 //! `distill proxy`: one address for many models.
 
+mod check;
+mod demo;
+mod quality;
+mod task;
+
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{Arc, mpsc},
@@ -10,14 +16,16 @@ use std::{
 };
 
 use distill_gateway::simulate::{LatencySettings, SimulatedProvider, SimulatorSettings};
-use distill_ledger::{Ledger, LedgerError, Store};
+use distill_ledger::{Ledger, LedgerError, Records, Store};
+use distill_pipeline::spec::Findings;
 use distill_proxy::{
     config::{Config, Day, Sources, StoreConfig},
     server::{Loader, Proxy, Setup, World},
     telemetry::LogSink,
+    watch::{FileWatch, Measure},
 };
 use distill_serve::{Registry, ServeOptions, Server};
-use distill_steps::prices;
+use distill_steps::{prices, teacher::Environment};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +36,9 @@ use crate::{
     failure::{Failure, in_words},
 };
 
+pub(crate) use quality::EvalArguments;
+pub(crate) use task::TaskArguments;
+
 /// The file that is read when the command line names none.
 const DEFAULT_CONFIG: &str = "proxy.yaml";
 
@@ -37,15 +48,48 @@ pub(crate) async fn execute(arguments: &ProxyArguments) -> Result<ExitCode, Fail
             print!("{}", distill_proxy::config::reference());
             Ok(ExitCode::SUCCESS)
         }
-        None => serve(arguments).await,
+        Some(ProxyCommand::Eval(arguments)) => quality::execute(arguments).await,
+        Some(ProxyCommand::Task(arguments)) => task::execute(arguments),
+        Some(ProxyCommand::Check(arguments)) => check::execute(arguments),
+        None if arguments.demo => demo::serve(arguments.listen).await,
+        None => {
+            let source = Source {
+                path: config_path(arguments.config.as_deref()),
+                listen: arguments.listen,
+                environment: environment::reader(),
+            };
+            serve(source, |_, _| ()).await
+        }
     }
 }
 
-async fn serve(arguments: &ProxyArguments) -> Result<ExitCode, Failure> {
-    let path = config_path(arguments.config.as_deref());
-    let mut config = load(&path)?;
-    if let Some(listen) = arguments.listen {
-        config.listen = listen;
+/// Where a configuration comes from.
+#[derive(Clone)]
+struct Source {
+    path: PathBuf,
+    /// In place of what the file says.
+    listen: Option<std::net::SocketAddr>,
+    environment: Environment,
+}
+
+impl Source {
+    fn load(&self) -> Result<Config, Failure> {
+        let mut config = load_with(&self.path, &self.environment)?;
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        Ok(config)
+    }
+}
+
+/// Serves until the process is told to stop. `begun` learns the address, and what cancels at the end.
+async fn serve(
+    source: Source,
+    begun: impl FnOnce(SocketAddr, &CancellationToken),
+) -> Result<ExitCode, Failure> {
+    let path = source.path.clone();
+    let config = source.load()?;
+    if source.listen.is_some() {
         refuse_remote_without_consent(&config)?;
     }
     hide_what_panics_say();
@@ -67,9 +111,10 @@ async fn serve(arguments: &ProxyArguments) -> Result<ExitCode, Failure> {
     }
     let proxy = Proxy::start(Setup {
         config,
-        ledger,
         world: beside.world(),
-        loader: Some(loader(path.clone(), arguments.listen)),
+        measure: Some(measure(&source, &ledger, &stop)),
+        loader: Some(loader(source)),
+        ledger,
         log: sink,
     })
     .map_err(|error| {
@@ -79,6 +124,7 @@ async fn serve(arguments: &ProxyArguments) -> Result<ExitCode, Failure> {
     })?;
     println!("http://{address}");
     welcome(&proxy, &path);
+    begun(address, &stop);
     let reloading = tokio::spawn(reload_when_told(proxy.clone(), path));
     let drained = proxy
         .serve(listener, &proxy.connection_limits(), &stop)
@@ -105,19 +151,30 @@ pub(crate) fn config_path(named: Option<&Path>) -> PathBuf {
 
 /// Reads and checks a configuration with this process's environment.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
+    load_with(path, &environment::reader())
+}
+
+fn load_with(path: &Path, environment: &Environment) -> Result<Config, Failure> {
+    read(path, environment, Config::load)
+}
+
+fn read(
+    path: &Path,
+    environment: &Environment,
+    how: fn(&str, &str, &Sources<'_>) -> Result<Config, Findings>,
+) -> Result<Config, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::bad_input(format!("cannot read {}", path.display()))
             .caused_by(error)
             .hint("name a file: `distill proxy FILE`; `distill proxy --demo` needs none, `distill proxy reference` lists every key")
     })?;
-    let environment = environment::reader();
-    let prices = prices::table(&environment)?;
+    let prices = prices::table(environment)?;
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let state = environment::home_path();
-    Config::load(
+    how(
         &path.display().to_string(),
         &text,
         &Sources {
@@ -131,19 +188,45 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
     .map_err(|findings| Failure::findings(super::check::render(&findings)))
 }
 
+/// Reads a configuration for a command that asks nobody: its keys need not be set here.
+fn look_at(path: &Path) -> Result<Config, Failure> {
+    let environment = environment::reader();
+    read(path, &environment, Config::look_at)
+}
+
+/// Opens the tables of the ledger that a configuration names, beside a proxy that may run.
+async fn open_records(config: &Config) -> Result<Records, Failure> {
+    let store = store(config)?;
+    Records::open(&store).await.map_err(ledger_failure)
+}
+
+/// Measures the quality of targets inside the running proxy.
+fn measure(source: &Source, ledger: &Ledger, stop: &CancellationToken) -> Measure {
+    let (source, records, stop) = (source.clone(), ledger.records().clone(), stop.clone());
+    Arc::new(move |_why| {
+        let (source, records, stop) = (source.clone(), records.clone(), stop.clone());
+        Box::pin(async move {
+            let config = source.load().map_err(|failure| in_words(&failure))?;
+            let measurement = quality::Measurement::of(&config);
+            let measured = quality::measure(&config, &records, &measurement, &stop)
+                .await
+                .map_err(|failure| in_words(&failure))?;
+            let problems: Vec<String> = measured
+                .into_iter()
+                .filter_map(|one| Some(format!("`{}`: {}", one.target, one.score.err()?)))
+                .collect();
+            if problems.is_empty() {
+                Ok(())
+            } else {
+                Err(problems.join("; "))
+            }
+        })
+    })
+}
+
 /// Opens the ledger that a configuration names.
 pub(crate) async fn open_ledger(config: &Config) -> Result<Ledger, Failure> {
-    let store = match &config.ledger {
-        StoreConfig::Sqlite(path) => {
-            if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-                fs::create_dir_all(folder).map_err(|error| {
-                    Failure::failed(format!("cannot make {}", folder.display())).caused_by(error)
-                })?;
-            }
-            Store::Sqlite(path.clone())
-        }
-        StoreConfig::Postgres(address) => Store::Postgres(address.clone()),
-    };
+    let store = store(config)?;
     Ledger::open(store).await.map_err(|error| {
         let hint = error.hint();
         let failure = ledger_failure(error);
@@ -151,6 +234,24 @@ pub(crate) async fn open_ledger(config: &Config) -> Result<Ledger, Failure> {
             Some(hint) => failure.hint(hint),
             None => failure,
         }
+    })
+}
+
+/// Where the ledger of a configuration is; its folder is made.
+fn store(config: &Config) -> Result<Store, Failure> {
+    Ok(match &config.ledger {
+        StoreConfig::Sqlite(path) => {
+            if let Some(folder) = path
+                .parent()
+                .filter(|folder| !folder.as_os_str().is_empty())
+            {
+                fs::create_dir_all(folder).map_err(|error| {
+                    Failure::failed(format!("cannot make {}", folder.display())).caused_by(error)
+                })?;
+            }
+            Store::Sqlite(path.clone())
+        }
+        StoreConfig::Postgres(address) => Store::Postgres(address.clone()),
     })
 }
 
@@ -172,14 +273,8 @@ fn refuse_remote_without_consent(config: &Config) -> Result<(), Failure> {
 }
 
 /// Reads the same file again, with the listener that the command line may have named.
-fn loader(path: PathBuf, listen: Option<std::net::SocketAddr>) -> Loader {
-    Arc::new(move || {
-        let mut config = load(&path).map_err(|failure| in_words(&failure))?;
-        if let Some(listen) = listen {
-            config.listen = listen;
-        }
-        Ok(config)
-    })
+fn loader(source: Source) -> Loader {
+    Arc::new(move || source.load().map_err(|failure| in_words(&failure)))
 }
 
 /// What answers inside this process: simulated vendors, released students.
@@ -331,16 +426,12 @@ fn ends_with_sigterm(stop: &CancellationToken) {
 /// How often the file is looked at.
 const LOOK_AT_FILE: Duration = Duration::from_secs(1);
 
-/// Reads the configuration again when its file changes or SIGHUP comes.
+/// Reads the configuration again when its file or a release of a task changes, or SIGHUP comes.
 async fn reload_when_told(proxy: Proxy, path: PathBuf) {
-    let changed = |path: &Path| {
-        let metadata = fs::metadata(path).ok()?;
-        Some((metadata.modified().ok()?, metadata.len()))
-    };
-    let mut seen = changed(&path);
+    let releases = proxy.live().config.task_releases.clone();
+    let mut files = FileWatch::new([path.as_path(), releases.as_path()]);
     #[cfg(unix)]
-    let mut hangups =
-        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
+    let mut hangups = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok();
     let mut looks = tokio::time::interval(LOOK_AT_FILE);
     loop {
         #[cfg(unix)]
@@ -358,11 +449,9 @@ async fn reload_when_told(proxy: Proxy, path: PathBuf) {
             () = told => true,
             _ = looks.tick() => false,
         };
-        let now = changed(&path);
-        if asked || (now.is_some() && now != seen) {
+        if files.changed() || asked {
             // What was found is in the log.
             let _ = proxy.reload().await;
-            seen = now;
         }
     }
 }

@@ -7,7 +7,7 @@ use distill_pipeline::spec::document::{At, Code, Finding, SourceText, nearest};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Sources,
+    Keys, Sources,
     resolved::{CacheConfig, ClassConfig, Config, Day, RouteConfig, VendorConfig, WebhookConfig},
     values::{Length, Size, Switch, Texts},
     written::{CacheSection, MissingKeys, Proxy, WrittenRoute},
@@ -26,6 +26,9 @@ struct Bounds {
     /// "above 0 and below 1".
     words: &'static str,
 }
+
+/// What no command can do without.
+const LEDGER_URL: &str = "`ledger.url_env`";
 
 /// The vendor's name of released students.
 const STUDENT: &str = "student";
@@ -60,6 +63,7 @@ const DOLLARS: Bounds = Bounds {
 pub(super) struct Resolver<'a> {
     source: &'a SourceText,
     sources: &'a Sources<'a>,
+    keys: Keys,
     findings: Vec<Finding>,
     notes: Vec<String>,
     prices: Arc<PriceTable>,
@@ -95,12 +99,13 @@ pub(super) fn resolve(
     written: &Proxy,
     source: &SourceText,
     text: &str,
-    sources: &Sources<'_>,
+    (sources, keys): (&Sources<'_>, Keys),
     found: Vec<Finding>,
 ) -> Resolved {
     let mut resolver = Resolver {
         source,
         sources,
+        keys,
         findings: found,
         notes: Vec::new(),
         prices: sources
@@ -239,7 +244,7 @@ impl Resolver<'_> {
             return None;
         }
         let value = (self.sources.environment)(text).filter(|value| !value.trim().is_empty());
-        if value.is_none() {
+        if value.is_none() && (self.keys == Keys::Needed || what == LEDGER_URL) {
             self.report(
                 Code::Missing,
                 &name.span,

@@ -306,6 +306,22 @@ fn a_target_without_a_key_is_refused_or_left_out() {
 }
 
 #[test]
+fn whoever_only_looks_needs_no_keys() {
+    let sources = Sources {
+        environment: &|_| None,
+        folder: Path::new("."),
+        state: Path::new("."),
+        today: Day(20_000),
+        prices: None,
+    };
+    let text = "admin_key_env: NONE\nmodels: {a: [openai/unpriced, groq/x]}\nspend: {usd: {amount: 1}, webhook_env: NONE}";
+    let config = Config::look_at("proxy.yaml", text, &sources).unwrap();
+    assert_eq!(config.route("a").unwrap().members.len(), 2);
+    let text = format!("{text}\nledger: {{url_env: NONE}}");
+    assert!(Config::look_at("proxy.yaml", &text, &sources).is_err());
+}
+
+#[test]
 fn the_reference_tells_every_key() {
     let text = super::reference();
     for key in [

@@ -9,6 +9,7 @@ use super::{
     Known, OPEN_SHARE, POSITIVE, Resolver, SHARE, STUDENT, length, matches, size, texts, vendor_of,
 };
 use crate::config::{
+    Keys,
     resolved::{
         CacheConfig, ClassConfig, Conditions, HedgeConfig, MemberConfig, RedactConfig, RouteConfig,
         RouteQuality, RouteTimeouts,
@@ -316,7 +317,7 @@ impl Resolver<'_> {
             || row.local
             || row.simulated
             || self.prices.find(row.name, model, Some(&today)).is_some();
-        if !priced {
+        if !priced && self.keys == Keys::Needed {
             self.report(
                 Code::Missing,
                 span,

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, ops::Range};
 use distill_gateway::Secret;
 use distill_pipeline::spec::document::Code;
 
-use super::{Resolver, SHARE, length};
+use super::{LEDGER_URL, Resolver, SHARE, length};
 use crate::config::{
     resolved::{SimulateConfig, StoreConfig, StudentsConfig},
     values::Short,
@@ -67,7 +67,7 @@ impl Resolver<'_> {
         match (&section.path, &section.url_env) {
             (Some(path), None) => self.ledger_file(&path.value, &path.span),
             (None, Some(variable)) => {
-                let url = self.variable(variable, "`ledger.url_env`")?;
+                let url = self.variable(variable, LEDGER_URL)?;
                 let known = ["postgres://", "postgresql://"];
                 if !known.iter().any(|start| url.expose().starts_with(start)) {
                     self.report(

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::{NOT_NEGATIVE, Resolver, STUDENT};
 use crate::config::{
+    Keys,
     resolved::{PriceConfig, VendorConfig, VendorModel},
     values::{Entry, Json},
     written::{PriceSection, Proxy, VendorSection},
@@ -57,7 +58,7 @@ impl Resolver<'_> {
         let key = (self.sources.environment)(variable)
             .map(|key| key.trim().to_owned())
             .filter(|key| !key.is_empty());
-        if key.is_none() {
+        if key.is_none() && self.keys == Keys::Needed {
             self.missing.insert(name.to_owned(), variable.to_owned());
         }
         key.map(Secret::new)
