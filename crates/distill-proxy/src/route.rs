@@ -3,6 +3,7 @@
 //! **Start reading** at [`RouteTable::build`]; which member is asked first is decided in `order`,
 //! what happens after a failure by `distill_gateway::Walker`.
 
+mod check;
 mod clients;
 mod order;
 mod target;
@@ -24,6 +25,7 @@ use distill_gateway::{
 use tokio::sync::Semaphore;
 
 use crate::config::{Conditions, Config, Day, MemberConfig, RouteConfig, VendorConfig};
+pub use check::{FailurePlan, MemberPlan, RoutePlan, plan, plans};
 use clients::Clients;
 use order::Memory;
 pub use target::LiveTarget;
@@ -113,6 +115,10 @@ pub struct Member {
 
 /// What the choice of a member rests on.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 pub struct Asked<'a> {
     pub prompt_bytes: usize,
     pub max_tokens: Option<u64>,

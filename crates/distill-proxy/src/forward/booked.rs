@@ -99,10 +99,6 @@ impl Booked {
         &self.live
     }
 
-    pub(super) fn sent(&self) -> Instant {
-        self.sent
-    }
-
     /// Content came.
     pub(super) fn note_first_token(&mut self) {
         if self.first_token.is_none() {

@@ -369,7 +369,8 @@ fn list_dropped(headers: &mut HeaderMap, dropped: &[Dropped]) {
     for (index, drop) in dropped.iter().enumerate() {
         let part = format!("{} ({})", drop.field, drop.reason);
         if text.len() + part.len() > LIMIT {
-            text.push_str(&format!("; and {} more", dropped.len() - index));
+            let more = format!("; and {} more", dropped.len() - index);
+            text.push_str(&more);
             break;
         }
         if index > 0 {

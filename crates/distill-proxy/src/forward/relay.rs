@@ -14,7 +14,7 @@ use distill_gateway::{
 };
 use distill_ledger::RequestEnd;
 use distill_wire::{
-    Dropped, ErrorKind, ErrorReply, Event, ReadStream, WriteStream,
+    Dropped, ErrorKind, ErrorReply, Event, ReadStream, ReplyContext, WriteStream,
     sse::{Decoder, Frame},
 };
 use futures_util::{FutureExt, Stream, stream};
@@ -29,7 +29,7 @@ use super::{
     booked::{Booked, Broken, Facts},
     send::{late, of_transport},
     splitter::Splitter,
-    whole::reply_context,
+    whole::{reply_context, stream_breaks_schema},
 };
 use crate::problem::status_of;
 
@@ -40,6 +40,10 @@ const LARGEST_EVENT: usize = 16 * 1024 * 1024;
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// A stream on its way from a target to a caller.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 pub(super) struct Relay {
     context: Arc<Context>,
     response: Option<reqwest::Response>,
@@ -350,19 +354,14 @@ impl Relay {
                 code: Some("stream_broken".to_owned()),
                 param: None,
             });
-            let mut fresh;
-            let writer = match &mut self.writer {
-                Some(writer) => writer,
-                None => {
-                    fresh = self
-                        .context
-                        .endpoint
-                        .dialect()
-                        .stream_writer(&distill_wire::ReplyContext::default());
-                    &mut fresh
-                }
-            };
-            writer.write(&error, &mut self.out);
+            if let Some(writer) = &mut self.writer {
+                writer.write(&error, &mut self.out);
+            } else {
+                let dialect = self.context.endpoint.dialect();
+                dialect
+                    .stream_writer(&ReplyContext::default())
+                    .write(&error, &mut self.out);
+            }
         }
         broken.status = Some(200);
         let facts = std::mem::take(&mut self.facts);
@@ -385,10 +384,14 @@ impl Relay {
             answered_by: Some(self.target.clone()),
             cache: None,
         });
-        let body = self.collected.take().map(|mut collected| {
+        let body: Option<Bytes> = self.collected.take().map(|mut collected| {
             collected.extend_from_slice(&self.out);
             collected.into()
         });
+        let valid = done.valid
+            && body
+                .as_ref()
+                .is_none_or(|sent| !stream_breaks_schema(&self.context, sent));
         if let Some(sender) = self.done.take() {
             // Nobody has to listen.
             drop(sender.send(Done {
@@ -398,6 +401,7 @@ impl Relay {
                 attempts: self.attempts,
                 simulated: self.simulated,
                 body,
+                valid,
                 ..done
             }));
         }

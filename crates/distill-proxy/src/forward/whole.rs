@@ -17,6 +17,7 @@ use super::{
     send::{LARGEST_BODY, late, of_transport},
     unix_seconds,
 };
+use crate::cache::gather;
 
 /// An answer as the caller gets it.
 #[derive(Debug)]
@@ -221,11 +222,22 @@ fn understand(
     }
 }
 
+/// Whether a stream that was sent whole breaks the schema that was asked for: too late for its caller,
+/// but not for who would give it again.
+pub(super) fn stream_breaks_schema(context: &Context, sent: &[u8]) -> bool {
+    asks_for_form(context)
+        && gather(context.endpoint.dialect(), sent)
+            .is_some_and(|reply| breaks_schema(context, &reply))
+}
+
+fn asks_for_form(context: &Context) -> bool {
+    context.envelope.has_schema || context.changed.is_some()
+}
+
 /// Whether a whole reply is not the JSON that the request asks for. A reply that was cut, withheld or
 /// calls a tool is not judged: another model will not mend the limit or the question.
 fn breaks_schema(context: &Context, reply: &Reply) -> bool {
-    let asks = context.envelope.has_schema || context.changed.is_some();
-    if !asks || reply.finish != Finish::Stop {
+    if !asks_for_form(context) || reply.finish != Finish::Stop {
         return false;
     }
     let Ok(request) = context.request() else {

@@ -24,7 +24,7 @@ pub(super) struct Memory {
 }
 
 /// How long a session is remembered: beyond it no vendor's prompt cache is warm by default.
-const SESSION: Duration = Duration::from_mins(60);
+const SESSION: Duration = Duration::from_hours(1);
 /// Sessions remembered at most; the oldest are forgotten first.
 const SESSIONS: usize = 20_000;
 /// Each so manieth request without a session asks another than the fastest first, so that a target

@@ -15,8 +15,6 @@ use crate::config::VendorConfig;
 pub struct LiveTarget {
     pub(crate) target: Target,
     pub(crate) health: Arc<TargetHealth>,
-    /// The vendor's connection as the configuration names it.
-    pub(crate) vendor: String,
     /// The key and whatever else every request to it carries.
     pub(crate) headers: HeaderMap,
     urls: Vec<(Dialect, bool, Url)>,
@@ -58,7 +56,6 @@ impl LiveTarget {
         };
         Ok(Self {
             headers: headers(&target, vendor)?,
-            vendor: vendor.name.clone(),
             target,
             health,
             urls,

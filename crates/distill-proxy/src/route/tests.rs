@@ -253,3 +253,30 @@ fn names_lead_to_routes_by_their_beginning_or_pass_through() {
         "one target, one health"
     );
 }
+
+#[test]
+fn a_plan_names_the_chain_what_failures_do_and_how_long_it_takes_at_worst() {
+    let table = table(
+        "{r: {members: [{model: a/m, when: {tools: false}}, b/m], timeouts: {first_token: 20s, total: 5m}}, s: {members: [c/m], retry: false}}",
+    );
+    let text: String = super::plans(&table)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for part in [
+        "r: as listed, at most 6 attempts",
+        "1. a/m (openai.chat_completions; $3 in, $3 out a million tokens, price: custom): without tools",
+        "2. b/m",
+        "connect_failed, connection_lost, server_error: one retry at once; the next; counts towards the breaker",
+        "rate_limited: the next; rests as its headers say, else 2 s",
+        "request_fault: the caller gets it back; nobody else is asked",
+        "key_refused, quota_spent, model_gone, wrong_address: the next; out, looked at again after 5 min; alert",
+        "the first content of a stream (or an error) after 40 s, the end of any answer after 5 min",
+        "server_error, timeout, stalled, malformed: nobody else is there: the caller gets an error; counts towards the breaker",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    for rule in distill_gateway::failover::RULES {
+        assert_eq!(text.matches(rule.name).count(), 2, "{}", rule.name);
+    }
+}

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use distill_gateway::PriceTable;
 use distill_proxy::{
     config::Day,
     route::{RouteTable, Surroundings, plans},
@@ -12,20 +11,18 @@ use distill_steps::prices;
 use super::{config_path, load};
 use crate::{
     arguments::{Format, ProxyCheckArguments},
-    environment,
     failure::Failure,
 };
 
 pub(super) fn execute(arguments: &ProxyCheckArguments) -> Result<ExitCode, Failure> {
     let path = config_path(arguments.config.as_deref());
     let config = load(&path)?;
-    let table = prices::table(&environment::reader())?;
     let routes = RouteTable::build(
         &config,
         &Surroundings {
             // What is started with the proxy gets its address then.
             addresses: &|_| Some("http://127.0.0.1:9/v1".to_owned()),
-            prices: table.as_deref().unwrap_or(PriceTable::embedded()),
+            prices: &config.prices,
             today: Day(prices::today()),
         },
         None,
