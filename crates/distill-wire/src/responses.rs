@@ -24,7 +24,7 @@
 //! To callers: texts that follow each other are parts of one message; what only another dialect knows
 //! is not shown. The input of a custom tool comes in one piece. A stream that fails says `error` and
 //! `response.failed`: some clients know only the one, some only the other. Of the usage, a part that
-//! was not reported is left out with its object, and without both totals `usage` is `null`.
+//! was not reported is left out with its object, and without both totals there is no `usage`.
 
 mod echo;
 mod emit;

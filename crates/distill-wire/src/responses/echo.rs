@@ -57,8 +57,12 @@ impl Echo {
             Value::from(model.as_str()),
         );
         object.push_str(&state.output.join(","));
-        object.push_str("],\"usage\":");
-        object.push_str(&usage(state.usage).to_string());
+        object.push(']');
+        let usage = usage(state.usage);
+        if !usage.is_null() {
+            object.push_str(",\"usage\":");
+            object.push_str(&usage.to_string());
+        }
         if let Some(tier) = state.service_tier {
             object.push_str(",\"service_tier\":");
             object.push_str(&Value::from(tier).to_string());
@@ -197,14 +201,15 @@ fn repeated(request: Option<&Request>) -> Map<String, Value> {
         ("tools", Value::Array(tools::write_own(&request.tools))),
         ("top_p", request.top_p.into()),
         ("truncation", "disabled".into()),
-        ("user", text(request.user.as_deref())),
         (
             "metadata",
             request.metadata.clone().unwrap_or_else(|| json!({})),
         ),
     ];
+    let user = request.user.as_deref().map(|user| ("user", user.into()));
     members
         .into_iter()
+        .chain(user)
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
 }

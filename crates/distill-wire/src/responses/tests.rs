@@ -1,5 +1,6 @@
 //! Held to requests of the shapes that clients send, and to the order of events that they rely on.
 
+mod description;
 mod requests;
 mod streams;
 

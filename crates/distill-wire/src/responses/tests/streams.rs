@@ -87,6 +87,10 @@ fn turn() -> Vec<Event> {
     ]
 }
 
+pub(super) fn written_turn() -> Vec<Value> {
+    data(&write_all(&turn(), &context(&caller())))
+}
+
 #[test]
 fn the_events_are_those_that_clients_rely_on_in_their_order() {
     let frames = write_all(&turn(), &context(&caller()));
