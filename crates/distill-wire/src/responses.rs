@@ -1,4 +1,4 @@
-//! `OpenAI` responses, by the vendor's OpenAPI description (version 2.3.0) of `POST /v1/responses`.
+//! `OpenAI` responses, by the vendor's `OpenAPI` description (version 2.3.0) of `POST /v1/responses`.
 //!
 //! What a request of another dialect becomes here:
 //!
