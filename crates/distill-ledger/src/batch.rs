@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     books::{Scope, Window},
+    clock,
     entry::{Entry, Finish, Intent, RequestFacts, Settlement},
     store::Statement,
 };
@@ -49,12 +50,36 @@ const SIGHTING: &str = "INSERT INTO sightings (target, model, fingerprint, first
     ON CONFLICT (target, model, fingerprint) DO UPDATE SET answers =
     sightings.answers + excluded.answers, last_ms = excluded.last_ms";
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Global,
+    Key,
+    User,
+    Team,
+    Task,
+}
+
+impl Kind {
+    fn scope(self, name: &str) -> Scope {
+        let name = name.to_owned();
+        match self {
+            Self::Global => Scope::Global,
+            Self::Key => Scope::Key(name),
+            Self::User => Scope::User(name),
+            Self::Team => Scope::Team(name),
+            Self::Task => Scope::Task(name),
+        }
+    }
+}
+
 /// Everything that a batch changes.
 #[derive(Default)]
 pub(crate) struct Batch<'a> {
     instance: &'a str,
     requests: BTreeMap<&'a str, (&'a RequestFacts, Option<&'a Finish>)>,
     attempts: BTreeMap<(&'a str, u32), (&'a Intent, Option<&'a Settlement>)>,
+    /// Pico-dollars by kind and name of a scope and by day; months and totals follow from them.
+    money: HashMap<(Kind, &'a str, i64), i64>,
     balances: HashMap<(String, Window, i64), i64>,
     sightings: BTreeMap<(&'a str, &'a str, &'a str), (i64, i64, i64)>,
 }
@@ -119,12 +144,22 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn money(&mut self, intent: &Intent, delta: i64) {
-        for scope in Scope::of(&intent.facts) {
-            let account = scope.account();
-            for window in Window::MONEY {
-                self.balance(account.clone(), window, intent.started_ms, delta);
-            }
+    fn money(&mut self, intent: &'a Intent, delta: i64) {
+        if delta == 0 {
+            return;
+        }
+        let facts: &RequestFacts = &intent.facts;
+        let day = clock::day(intent.started_ms);
+        let scopes = [
+            Some((Kind::Global, "")),
+            Some((Kind::Key, facts.key.as_str())),
+            Some((Kind::User, facts.user.as_str())),
+            facts.team.as_deref().map(|team| (Kind::Team, team)),
+            facts.task.as_deref().map(|task| (Kind::Task, task)),
+        ];
+        for (kind, name) in scopes.into_iter().flatten() {
+            let amount = self.money.entry((kind, name, day)).or_default();
+            *amount = amount.saturating_add(delta);
         }
     }
 
@@ -142,7 +177,13 @@ impl<'a> Batch<'a> {
     }
 
     /// The statements that bring a batch into the tables.
-    pub(crate) fn statements(self) -> Vec<Statement<'a>> {
+    pub(crate) fn statements(mut self) -> Vec<Statement<'a>> {
+        for ((kind, name, day), delta) in std::mem::take(&mut self.money) {
+            let account = kind.scope(name).account();
+            for window in Window::MONEY {
+                self.balance(account.clone(), window, clock::first_of_day(day), delta);
+            }
+        }
         let mut statements = Vec::new();
         for (facts, finish) in self.requests.into_values() {
             statements.push(request(self.instance, facts, finish));

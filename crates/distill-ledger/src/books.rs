@@ -225,10 +225,15 @@ struct Account {
     tokens: Minute,
 }
 
+/// The day, the month and the total of a time.
+fn money_windows(at_ms: i64) -> [i64; 3] {
+    Window::MONEY.map(|window| window.index(at_ms))
+}
+
 impl Account {
-    fn turn(&mut self, now_ms: i64) {
-        for (slot, window) in self.money.iter_mut().zip(Window::MONEY) {
-            let index = window.index(now_ms);
+    /// Moves on to the windows of a time, which `windows` are.
+    fn turn(&mut self, now_ms: i64, windows: [i64; 3]) {
+        for (slot, index) in self.money.iter_mut().zip(windows) {
             // Only forwards: a clock that is set back does not give a spent day afresh.
             if index > slot.0 {
                 *slot = (index, 0);
@@ -411,8 +416,9 @@ impl Books {
         now_ms: i64,
     ) -> Result<i64, Refusal> {
         let now_ms = self.now(now_ms);
+        let windows = money_windows(now_ms);
         for &index in &accounts.0 {
-            self.accounts[index].turn(now_ms);
+            self.accounts[index].turn(now_ms, windows);
         }
         let refusal = accounts
             .0
@@ -460,9 +466,10 @@ impl Books {
             let tokens = i128::from(tokens);
             i64::try_from((left + tokens - 1) / tokens).unwrap_or(i64::MAX)
         };
+        let windows = money_windows(now_ms);
         for &index in &accounts.0 {
             let account = &mut self.accounts[index];
-            account.turn(now_ms);
+            account.turn(now_ms, windows);
             if let Some(refusal) = account.refuse_money(reserved, now_ms) {
                 return Err(refusal);
             }
@@ -519,9 +526,10 @@ impl Books {
     }
 
     fn correct_money(&mut self, accounts: &Accounts, delta: i64, at_ms: i64) {
+        let windows = money_windows(at_ms);
         for &index in &accounts.0 {
-            for (slot, window) in self.accounts[index].money.iter_mut().zip(Window::MONEY) {
-                if slot.0 == window.index(at_ms) {
+            for (slot, window) in self.accounts[index].money.iter_mut().zip(windows) {
+                if slot.0 == window {
                     slot.1 = slot.1.saturating_add(delta);
                 }
             }

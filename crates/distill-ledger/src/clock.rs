@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use distill_gateway::{date_of_days, days_of_date};
+use distill_gateway::days_of_date;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -38,12 +38,22 @@ pub(crate) fn day(at_ms: i64) -> i64 {
     at_ms.div_euclid(DAY_MS)
 }
 
-/// Months since year 0.
+/// The first millisecond of a day.
+pub(crate) fn first_of_day(day: i64) -> i64 {
+    day * DAY_MS
+}
+
+/// Months since year 0, of the Gregorian calendar.
 pub(crate) fn month(at_ms: i64) -> i64 {
-    let date = date_of_days(day(at_ms));
-    let mut parts = date.split('-').map(|part| part.parse::<i64>().unwrap_or(0));
-    let year = parts.next().unwrap_or(0);
-    year * 12 + parts.next().unwrap_or(1) - 1
+    // Counted in eras of 400 years that run from March, so that the leap day is the last of its year.
+    let days = day(at_ms) + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    (year_of_era + era * 400) * 12 + month_from_march + 2
 }
 
 /// How long until the next day begins.
@@ -72,6 +82,16 @@ mod tests {
     use std::time::Duration;
 
     use super::{DAY_MS, day, month, until_next_day, until_next_month};
+
+    #[test]
+    fn every_day_is_in_the_month_of_its_date() {
+        for days in -1_000..60_000 {
+            let date = distill_gateway::date_of_days(days);
+            let mut parts = date.split('-').map(|part| part.parse::<i64>().unwrap());
+            let (year, of_year) = (parts.next().unwrap(), parts.next().unwrap());
+            assert_eq!(month(days * DAY_MS), year * 12 + of_year - 1, "{date}");
+        }
+    }
 
     #[test]
     fn days_and_months_are_those_of_utc() {

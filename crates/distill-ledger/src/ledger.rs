@@ -9,7 +9,7 @@ use std::{
 };
 
 use distill_gateway::{Secret, Usd};
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::{
     api::{Caller, KeyLimits, LimitTable, Refusal, RequestStart, Role, TokenPool},
@@ -30,6 +30,10 @@ pub use request::{OpenAttempt, OpenRequest};
 
 /// Events that wait for a listener; one that falls further behind misses the oldest.
 const EVENTS: usize = 4_096;
+
+/// How long news waits for more: listeners are woken once for many requests, not several times for
+/// each.
+const ROUND: Duration = Duration::from_millis(10);
 
 /// What an attempt wants to reserve.
 #[derive(Debug, Clone)]
@@ -145,6 +149,9 @@ struct Inner {
     options: LedgerOptions,
     directory: Directory,
     events: broadcast::Sender<LedgerEvent>,
+    /// What is told with the next round, and that there is something.
+    news: Mutex<Vec<LedgerEvent>>,
+    told: Arc<Notify>,
     /// Who answered last under the name of each target.
     seen: Mutex<std::collections::HashMap<String, (String, Option<String>)>>,
 }
@@ -171,10 +178,14 @@ impl Ledger {
             options,
             directory: Directory::default(),
             events: broadcast::channel(EVENTS).0,
+            news: Mutex::new(Vec::new()),
+            told: Arc::new(Notify::new()),
             seen: Mutex::new(seen),
         }));
         ledger.0.look().await?;
         tokio::spawn(keep_looking(Arc::downgrade(&ledger.0)));
+        let told = Arc::clone(&ledger.0.told);
+        tokio::spawn(keep_telling(Arc::downgrade(&ledger.0), told));
         Ok(ledger)
     }
 
@@ -358,9 +369,18 @@ async fn open_engine(store: &Store, options: &LedgerOptions) -> Result<Engine, L
 
 impl Inner {
     fn tell(&self, event: impl FnOnce() -> LedgerEvent) {
-        if self.events.receiver_count() > 0 {
-            // Nobody listens any more: nobody misses it.
-            drop(self.events.send(event()));
+        if self.events.receiver_count() == 0 {
+            return;
+        }
+        let event = event();
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if news.len() < EVENTS {
+            news.push(event);
+        }
+        let first = news.len() == 1;
+        drop(news);
+        if first {
+            self.told.notify_one();
         }
     }
 
@@ -408,6 +428,28 @@ impl Inner {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.told.notify_one();
+    }
+}
+
+/// Tells listeners what is new, round by round.
+async fn keep_telling(inner: Weak<Inner>, told: Arc<Notify>) {
+    loop {
+        told.notified().await;
+        tokio::time::sleep(ROUND).await;
+        let Some(inner) = inner.upgrade() else {
+            return;
+        };
+        let news = std::mem::take(&mut *inner.news.lock().unwrap_or_else(PoisonError::into_inner));
+        for event in news {
+            // Nobody listens any more: nobody misses it.
+            drop(inner.events.send(event));
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// Entries that the tables do not have yet stay below this: beyond it nothing more is granted.
-const MOST_UNAPPLIED: usize = 200_000;
+const MOST_UNAPPLIED: usize = 60_000;
 
 /// How the one process writes.
 #[derive(Debug, Clone)]
@@ -86,9 +86,7 @@ impl Local {
         writing: &Writing,
         now_ms: i64,
     ) -> Result<Self, LedgerError> {
-        let held = hold(path)?.ok_or_else(|| LedgerError::Held {
-            path: path.to_owned(),
-        })?;
+        let held = wait_to_hold(path)?;
         let database = Sqlite::open(path, writing.through_power_cuts)?;
         let last = recover(path, &database, now_ms)?;
         let mut books = Books::default();
@@ -289,6 +287,19 @@ impl Drop for Local {
             drop(thread.join());
         }
     }
+}
+
+/// Whoever only brings the tables up to date has done so in a moment.
+fn wait_to_hold(path: &Path) -> Result<File, LedgerError> {
+    for _ in 0..10 {
+        if let Some(held) = hold(path)? {
+            return Ok(held);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Err(LedgerError::Held {
+        path: path.to_owned(),
+    })
 }
 
 /// The right to answer requests with a ledger; the system takes it back when the process ends.

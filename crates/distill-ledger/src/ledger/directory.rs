@@ -175,7 +175,8 @@ impl Directory {
             .iter()
             .find(|question| question.pauses(now_ms) && scopes.contains(&question.about))
             .map(|question| Refusal::Paused {
-                question: question.wording.clone(),
+                // By its id it can be answered, by its words it is understood.
+                question: format!("{} ({})", question.id, question.wording),
             })
     }
 }

@@ -12,6 +12,7 @@ use super::{Admission, Inner, Wanted};
 use crate::{
     api::{AttemptEnd, AttemptStart, Refusal, RequestEnd, RequestStart, Settled},
     books::{Booked, Held},
+    clock::{Clock, milliseconds},
     entry::{CacheFacts, Finish, Intent, RequestFacts, Settlement},
     event::{FinishedRequest, LedgerEvent, SettledAttempt},
 };
@@ -172,7 +173,12 @@ impl OpenRequest {
         if std::mem::replace(&mut tally.finished, true) {
             return;
         }
-        let latency = self.started.elapsed();
+        let clock = &self.inner.options.clock;
+        let latency = match clock {
+            Clock::System => self.started.elapsed(),
+            // Whoever sets the clock says how long things took, too.
+            Clock::ByHand(_) => milliseconds(clock.now_ms() - self.facts.started_ms),
+        };
         let known = tally.open == 0;
         let (model, first_token) = tally
             .answered
