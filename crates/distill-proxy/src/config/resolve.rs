@@ -67,6 +67,8 @@ pub(super) struct Resolver<'a> {
     findings: Vec<Finding>,
     notes: Vec<String>,
     prices: Arc<PriceTable>,
+    /// The text of the file's own table: another table is another configuration.
+    prices_text: String,
     missing_keys: MissingKeys,
     /// The variable without a value, by the name of the vendor that needs it.
     missing: BTreeMap<String, String>,
@@ -112,6 +114,7 @@ pub(super) fn resolve(
             .prices
             .clone()
             .unwrap_or_else(|| Arc::new(PriceTable::embedded().clone())),
+        prices_text: String::new(),
         missing_keys: written
             .missing_keys
             .as_ref()
@@ -183,7 +186,7 @@ impl Resolver<'_> {
         let vendors = reachable(known.vendors, &routes, passthrough);
         Some(Config {
             name: self.source_name(),
-            digest: digest_of(text.as_bytes()),
+            digest: digest_of(format!("{text}{}", self.prices_text).as_bytes()),
             listen: listen?,
             admin_key,
             ledger: ledger?,
@@ -218,9 +221,15 @@ impl Resolver<'_> {
         let file = self.path(&path.value);
         let table = std::fs::read_to_string(&file)
             .map_err(|error| error.to_string())
-            .and_then(|text| PriceTable::read(&text).map_err(|error| error.to_string()));
+            .and_then(|text| {
+                let table = PriceTable::read(&text).map_err(|error| error.to_string())?;
+                Ok((table, text))
+            });
         match table {
-            Ok(table) => self.prices = Arc::new(table.over(PriceTable::embedded())),
+            Ok((table, text)) => {
+                self.prices = Arc::new(table.over(PriceTable::embedded()));
+                self.prices_text = text;
+            }
             Err(problem) => self.report(
                 Code::Invalid,
                 &path.span,

@@ -344,3 +344,28 @@ fn a_day_is_a_day_of_the_calendar() {
     }
     assert_eq!(Day::of_seconds(86_400 * 3 + 5), Day(3));
 }
+
+#[test]
+fn the_examples_of_this_repository_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proxies");
+    for name in ["simulated.yaml", "team.yaml"] {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        let keys = |name: &str| match name {
+            "SLACK_WEBHOOK" => Some("https://hooks.example.com/x".to_owned()),
+            _ => Some("a-key-of-enough-letters".to_owned()),
+        };
+        let config = Config::load(
+            name,
+            &text,
+            &Sources {
+                environment: &keys,
+                folder: &folder,
+                state: &folder,
+                today: Day::parse("2026-11-21").unwrap(),
+                prices: None,
+            },
+        );
+        let config = config.unwrap_or_else(|findings| panic!("{}", findings.to_text()));
+        assert!(!config.routes.is_empty() && !config.tasks.is_empty());
+    }
+}
