@@ -114,7 +114,9 @@ fn mixed(number: u64) -> u64 {
 
 fn ask(person: &Person, number: u64) -> Asked {
     let draw = |what: u64, below: u64| mixed(number.wrapping_mul(64) + what) % below;
-    let question = QUESTIONS[draw(1, QUESTIONS.len() as u64) as usize];
+    // The first questions come the most often.
+    let among = 1 + draw(0, QUESTIONS.len() as u64);
+    let question = QUESTIONS[draw(1, among) as usize];
     let wanted = person.models[[0, 0, 0, 1, 1, 2][draw(2, 6) as usize]];
     if let Some(task) = wanted.strip_prefix("task/") {
         return Asked {

@@ -210,6 +210,17 @@ fn failures(usage: &UsageRow) -> String {
     Count(usage.failures).to_string()
 }
 
+/// Milliseconds since 1970 as a moment of this year: the day and the time.
+fn short_time_ms(at_ms: i64) -> Html {
+    let at = Moment(at_ms.div_euclid(1000));
+    let shown = at.to_string();
+    let (_, without_year) = shown.split_once('-').unwrap_or(("", &shown));
+    let mut html = Html::new();
+    markup!(&mut html;
+        "<time datetime=\"" (at.machine()) "\" title=\"" (at) " UTC\">" (without_year) "</time>");
+    html
+}
+
 /// Milliseconds since 1970 as a moment.
 fn time_ms(at_ms: i64) -> Html {
     time(at_ms.div_euclid(1000))

@@ -58,11 +58,12 @@ fn draw(table: &Table, period: Period) -> Html {
             "Requests that another model answered than the first asked",
         ),
         ("input", "Tokens, cached ones included"),
-        ("cached", "Input tokens from the vendors' own caches"),
         ("output", "Tokens, reasoning included"),
         ("reasoning", "Share of reasoning in the output"),
-        ("cache hits", "Answers out of this proxy's cache"),
-        ("saved", "What the hits would have cost"),
+        (
+            "cache",
+            "Answers out of this proxy's cache, and what they would have cost",
+        ),
         ("p50", "Median latency"),
         ("p95", "Latency of the slowest twentieth"),
     ] {
@@ -92,6 +93,16 @@ fn draw(table: &Table, period: Period) -> Html {
     html
 }
 
+/// Hits, and what they saved where there were some.
+fn cache(row: &UsageRow) -> Html {
+    let mut html = Html::new();
+    markup!(&mut html; (Count(row.cache_hits)));
+    if row.cache_hits > 0 {
+        markup!(&mut html; " <span class=\"soft\">saved " (Money(row.cache_saved)) "</span>");
+    }
+    html
+}
+
 fn draw_row(html: &mut Html, table: &Table, row: &UsageRow, most: f64, period: Period) {
     let dollars = row.usd.unwrap_or_default().dollars();
     html.raw("<tr>");
@@ -116,11 +127,9 @@ fn draw_row(html: &mut Html, table: &Table, row: &UsageRow, most: f64, period: P
         "</td><td class=\"number\">" (super::failures(row))
         "</td><td class=\"number\">" (Count(row.failovers))
         "</td><td class=\"number\">" [tokens(input(&row.tokens))]
-        "</td><td class=\"number\">" [tokens(row.tokens.cached_input)]
         "</td><td class=\"number\">" [tokens(output(&row.tokens))]
         "</td><td class=\"number\">" (Maybe(row.reasoning_share.map(Share)))
-        "</td><td class=\"number\">" (Count(row.cache_hits))
-        "</td><td class=\"number\">" (Money(row.cache_saved))
+        "</td><td class=\"number\">" [cache(row)]
         "</td><td class=\"number\">" (Maybe(row.latency_p50.map(Span)))
         "</td><td class=\"number\">" (Maybe(row.latency_p95.map(Span))) "</td></tr>");
 }

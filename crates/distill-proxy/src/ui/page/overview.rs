@@ -291,13 +291,20 @@ fn state_badge(view: &TargetView) -> Html {
     html
 }
 
+/// Attempts that brought no answer. A request is counted with the target that answered it, and one
+/// that the cache answered took no attempt.
+fn unanswered(usage: &UsageRow) -> u64 {
+    let answered = usage.requests.saturating_sub(usage.cache_hits);
+    usage.attempts.saturating_sub(answered)
+}
+
 fn health(overview: &Overview) -> Html {
     let mut body = Html::new();
     if overview.health.is_empty() {
         body.raw("<p class=\"empty\">No vendor was asked yet.</p>");
         return card("Vendors", &body);
     }
-    body.raw("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th><th scope=\"col\">state</th><th scope=\"col\">answers for</th><th scope=\"col\" class=\"number\">attempts</th><th scope=\"col\" class=\"number\">failed</th><th scope=\"col\" class=\"number\">p50</th><th scope=\"col\" class=\"number\">p95</th><th scope=\"col\" class=\"number\">spend</th></tr></thead><tbody>");
+    body.raw("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">model</th><th scope=\"col\">state</th><th scope=\"col\">answers for</th><th scope=\"col\" class=\"number\">attempts</th><th scope=\"col\" class=\"number\" title=\"Attempts that brought no answer: failed, cancelled, under way\">no answer</th><th scope=\"col\" class=\"number\">p50</th><th scope=\"col\" class=\"number\">p95</th><th scope=\"col\" class=\"number\">spend</th></tr></thead><tbody>");
     for view in &overview.health {
         let usage = overview
             .targets
@@ -317,7 +324,7 @@ fn health(overview: &Overview) -> Html {
         }
         markup!(&mut body;
             "</td><td class=\"name-cell\">" (view.routes.join(", ")) "</td><td class=\"number\">"
-            (Count(usage.attempts)) "</td><td class=\"number\">" (super::failures(&usage))
+            (Count(usage.attempts)) "</td><td class=\"number\">" (Count(unanswered(&usage)))
             "</td><td class=\"number\">" (Maybe(usage.latency_p50.map(Span)))
             "</td><td class=\"number\">" (Maybe(usage.latency_p95.map(Span)))
             "</td><td class=\"number\">" [spend(usage.usd, usage.usd_unsettled)] "</td></tr>");

@@ -8,7 +8,7 @@ use super::{
         number::{ABSENT, Count, Maybe, Money, Span},
         view::Period,
     },
-    Part, card, name, outcome_badge, simulated_mark, spend, time_ms, tokens,
+    Part, card, name, outcome_badge, short_time_ms, simulated_mark, spend, time_ms, tokens,
 };
 
 /// What the list is narrowed to.
@@ -74,8 +74,8 @@ pub(super) fn table(requests: &[RequestRecord]) -> Html {
     html.raw("<div class=\"scroll\"><table><thead><tr><th scope=\"col\">time (UTC)</th><th scope=\"col\">person</th><th scope=\"col\">asked for</th><th scope=\"col\">answered by</th><th scope=\"col\">outcome</th><th scope=\"col\" class=\"number\">cost</th><th scope=\"col\" class=\"number\">latency</th></tr></thead><tbody>");
     for request in requests {
         markup!(&mut html;
-            "<tr id=\"r-" (&request.facts.id) "\"><td class=\"number\"><a href=\"/ui/requests/"
-            (UrlPart(&request.facts.id)) "\">" [time_ms(request.facts.started_ms)] "</a></td><td class=\"name-cell\">"
+            "<tr id=\"r-" (&request.facts.id) "\"><td><a href=\"/ui/requests/"
+            (UrlPart(&request.facts.id)) "\">" [short_time_ms(request.facts.started_ms)] "</a></td><td class=\"name-cell\">"
             (&request.facts.user) "</td><td class=\"name-cell\">" (asked_for(request))
             "</td><td class=\"name-cell\">" [answerer(request)] "</td><td>"
             [outcome_badge(request.outcome.as_deref())]);
