@@ -4,6 +4,12 @@
     reason = "a panic is how a test fails"
 )]
 
+mod cache;
+mod administration;
+mod changes;
+mod description;
 mod endpoints;
 mod fixture;
 mod limits;
+mod secrets;
+mod telemetry;
