@@ -54,6 +54,7 @@ pub use flight::{Follow, Followed};
 use key::Digest;
 use shelf::{Entry, Shelf};
 pub use stored::Stored;
+pub(crate) use stored::gather;
 
 /// What turns a text into a vector; `None` where it cannot.
 pub type Embed =

@@ -135,7 +135,7 @@ impl Stored {
 }
 
 /// A stream as a reply; `None` where it is not whole.
-fn gather(dialect: Dialect, bytes: &[u8]) -> Option<Reply> {
+pub(crate) fn gather(dialect: Dialect, bytes: &[u8]) -> Option<Reply> {
     let mut frames: Vec<Frame> = Vec::new();
     Decoder::new(LONGEST_EVENT).push(bytes, &mut frames).ok()?;
     let mut reader = dialect.stream_reader();
