@@ -1,5 +1,8 @@
 //! The lives of targets: models that change under their names, sunsets, quality.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use distill_ledger::{Clock, ModelChange, TargetFact};

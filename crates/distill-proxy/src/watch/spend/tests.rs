@@ -4,6 +4,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Json, Router, extract::State, routing::post};
@@ -129,8 +130,14 @@ impl Scene {
             outcome: "answered",
             ..RequestEnd::default()
         });
-        while let Ok(event) = self.events.try_recv() {
+        // The ledger tells when the entry is on record.
+        loop {
+            let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv());
+            let event = event.await.unwrap().unwrap();
             self.spend.hears(&event);
+            if matches!(event, LedgerEvent::RequestFinished(_)) {
+                break;
+            }
         }
     }
 
@@ -228,7 +235,7 @@ async fn everybody_is_held_to_their_own_habit() {
         if spend.habits.len() == 2 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     scene.spend = spend;
     scene.spends("anna", 3.9, 1, true).await;
@@ -333,7 +340,7 @@ async fn a_process_that_starts_again_knows_what_went_before() {
         if scene.spend.people.len() == 2 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert!(scene.check().await.is_empty());
     scene.spends("anna", 1.0, 1, true).await;
