@@ -47,15 +47,15 @@ listen: 127.0.0.1:$port
 ledger: $folder/ledger.db
 admin_key_env: CHECK_ADMIN_KEY
 vendors:
-  by-openai: {like: vllm, base_url: "http://127.0.0.1:$openai_port/v1", price: {input_usd_per_million: 1, output_usd_per_million: 5}}
-  by-anthropic: {like: anthropic, base_url: "http://127.0.0.1:$anthropic_port", price: {input_usd_per_million: 3, output_usd_per_million: 15}}
+  by-openai: {like: vllm, base_url: "http://127.0.0.1:$openai_port/v1", price: {input: 1, output: 5}}
+  by-anthropic: {like: anthropic, base_url: "http://127.0.0.1:$anthropic_port", price: {input: 3, output: 15}}
 models:
   by-openai: [by-openai/gpt]
   by-anthropic: [by-anthropic/claude]
   vectors: [by-openai/vectors]
 END
-export CHECK_ADMIN_KEY=check-admin-key
-key=$("$distill" keys create --config "$folder/proxy.yaml" --user checker --team clients --format json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["key"])')
+export CHECK_ADMIN_KEY=an-administrator-of-checks
+key=$("$distill" keys create checker --config "$folder/proxy.yaml" --team clients --format json | "$python" -c 'import json, sys; print(json.load(sys.stdin)["key"])')
 "$distill" proxy "$folder/proxy.yaml" >"$folder/proxy.out" 2>"$folder/proxy.err" &
 started="$started $!"
 base="http://127.0.0.1:$port"
@@ -90,7 +90,7 @@ harness() {
         echo "ok     $name: tool carried out, answer shown"
     else
         echo "FAILED $name"
-        tail -5 "$folder/$name.out" "$folder/$name.err"
+        tail -n 15 "$folder/$name.out"; tail -n 15 "$folder/$name.err"
         failures=$((failures + 1))
     fi
 }

@@ -35,7 +35,7 @@ class Vendor(BaseHTTPRequestHandler):
                 file.write(json.dumps({"path": self.path, "body": body}) + "\n")
         if self.path.endswith("/chat/completions"):
             self.chat(body)
-        elif self.path.endswith("/messages"):
+        elif self.path.endswith(("/messages", "/messages/count_tokens")):
             self.messages(body)
         elif self.path.endswith("/embeddings"):
             inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
