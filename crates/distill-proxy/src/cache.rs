@@ -144,6 +144,11 @@ impl Hit {
         self.stored.body(envelope)
     }
 
+    /// The same, after `mend` has changed the whole answer (put back what redaction took out).
+    pub fn mended(&self, envelope: &Envelope, mend: &dyn Fn(&Bytes) -> Bytes) -> Bytes {
+        self.stored.mended(envelope, mend)
+    }
+
     pub fn content_type(&self, envelope: &Envelope) -> &'static str {
         if envelope.stream && self.stored.can_stream() {
             "text/event-stream"

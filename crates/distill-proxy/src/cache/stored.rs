@@ -132,6 +132,23 @@ impl Stored {
             }
         }
     }
+
+    /// The answer in the form that a request asks for, after a change to the whole of it.
+    pub(super) fn mended(&self, envelope: &Envelope, mend: &dyn Fn(&Bytes) -> Bytes) -> Bytes {
+        let whole = Envelope {
+            stream: false,
+            ..envelope.clone()
+        };
+        let mended = mend(&self.body(&whole));
+        let Some(dialect) = self.dialect.filter(|_| envelope.stream) else {
+            return mended;
+        };
+        match dialect.read_reply(&mended) {
+            Ok(reply) => rewritten(dialect, &reply, envelope, true),
+            // What was put back cannot make an answer unreadable; without it nothing is lost.
+            Err(_) => self.body(envelope),
+        }
+    }
 }
 
 /// A stream as a reply; `None` where it is not whole.

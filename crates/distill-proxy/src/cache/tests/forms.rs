@@ -178,3 +178,28 @@ async fn a_tool_call_is_replayed_whole() {
     assert_eq!(replayed.blocks, first.blocks);
     assert_eq!(replayed.finish, first.finish);
 }
+
+#[tokio::test]
+async fn an_answer_is_mended_in_either_form() {
+    for dialect in DIALECTS {
+        let cache = cache();
+        let first = sent(dialect, true, true);
+        in_dialect(dialect, true).keep(&cache, &done(first)).await;
+        for wanted in [false, true] {
+            let asked = in_dialect(dialect, wanted);
+            let envelope = envelope::scan(dialect, &asked.body).unwrap();
+            let hit = asked.hit(&cache).await;
+            let body = hit.mended(&envelope, &|whole| {
+                let text = String::from_utf8(whole.to_vec()).unwrap();
+                text.replace("\"4\"", "\"four\"").into()
+            });
+            let reply = read(dialect, wanted, &body);
+            assert!(
+                reply.blocks.iter().any(
+                    |block| matches!(block, distill_wire::Block::Text { text, .. } if text == "four")
+                ),
+                "{dialect:?} {wanted}"
+            );
+        }
+    }
+}
