@@ -99,11 +99,8 @@ mod tests {
         let now = 1_795_280_400_000;
         assert_eq!(day(now), 20_778);
         assert_eq!(month(now), 2026 * 12 + 10);
-        assert_eq!(until_next_day(now), Duration::from_secs(7 * 3_600));
-        assert_eq!(
-            until_next_month(now),
-            Duration::from_secs(9 * 86_400 + 7 * 3_600)
-        );
+        assert_eq!(until_next_day(now), Duration::from_hours(7));
+        assert_eq!(until_next_month(now), Duration::from_hours(9 * 24 + 7));
         // The last moment of a year.
         let last = 20_819 * DAY_MS - 1;
         assert_eq!(month(last), 2026 * 12 + 11);

@@ -72,6 +72,10 @@ pub(crate) struct Admission {
 
 /// Where reservations are decided.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it in a ledger, behind a pointer"
+)]
 enum Engine {
     Local(Local),
     Shared(Shared),
@@ -454,7 +458,7 @@ async fn keep_telling(inner: Weak<Inner>, told: Arc<Notify>) {
 }
 
 /// How often old rows are cleared away.
-const CLEAR_EVERY: Duration = Duration::from_secs(600);
+const CLEAR_EVERY: Duration = Duration::from_mins(10);
 
 async fn keep_looking(inner: Weak<Inner>) {
     let Some(every) = inner.upgrade().map(|inner| inner.options.look_every) else {

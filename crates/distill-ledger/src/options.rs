@@ -65,7 +65,7 @@ impl Default for LedgerOptions {
             look_every: Duration::from_millis(500),
             instance_ends_after: Duration::from_secs(30),
             keep_rows: None,
-            keep_bodies: Duration::from_secs(30 * 86_400),
+            keep_bodies: Duration::from_hours(30 * 24),
         }
     }
 }

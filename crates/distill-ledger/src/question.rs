@@ -173,7 +173,7 @@ pub(crate) async fn answer(
     );
     let rows = database.query(found).await?;
     rows.first()
-        .and_then(|row| question(row))
+        .and_then(question)
         .ok_or_else(|| LedgerError::Unknown {
             what: "question",
             name: id.to_owned(),

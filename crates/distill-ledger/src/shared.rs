@@ -48,6 +48,10 @@ pub(crate) struct Shared {
 
 /// What the task is asked to do.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, into the queue; a box for each would cost more"
+)]
 enum Work {
     Admit {
         facts: Arc<RequestFacts>,

@@ -97,17 +97,14 @@ mod tests {
         let mut minute = Minute::default();
         minute.turn(60_000);
         minute.charge(10);
-        assert_eq!(
-            minute.wait(10, 1, 60_000),
-            Some(Duration::from_millis(66_000))
-        );
+        assert_eq!(minute.wait(10, 1, 60_000), Some(Duration::from_secs(66)));
         // Half of the minute before still counts after half a minute.
         minute.turn(150_000);
         assert_eq!(minute.wait(10, 5, 150_000), None);
         assert_eq!(minute.wait(10, 6, 150_000), Some(Duration::from_secs(6)));
         minute.turn(300_000);
         assert_eq!(minute.wait(10, 10, 300_000), None);
-        assert_eq!(minute.wait(10, 11, 300_000), Some(Duration::from_secs(60)));
+        assert_eq!(minute.wait(10, 11, 300_000), Some(Duration::from_mins(1)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who used what, and what it cost.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt::Write as _, time::Duration};
 
 use distill_gateway::{Usd, date_of_days};
 use serde::Serialize;
@@ -272,7 +272,7 @@ impl Asked<'_> {
         for (comparison, at) in [(">=", self.query.since_ms), ("<", self.query.until_ms)] {
             if let Some(at) = at {
                 values.push(at.into());
-                text.push_str(&format!(" AND r.started_ms {comparison} ${}", values.len()));
+                let _ = write!(text, " AND r.started_ms {comparison} ${}", values.len());
             }
         }
         for (dimension, wanted) in &self.query.only {
@@ -281,7 +281,7 @@ impl Asked<'_> {
             }
             values.push(wanted.clone().into());
             let column = dimension.column(self.database, target);
-            text.push_str(&format!(" AND {column} = ${}", values.len()));
+            let _ = write!(text, " AND {column} = ${}", values.len());
         }
         (text, values)
     }

@@ -2,7 +2,7 @@
 
 mod tls;
 
-use std::{collections::HashMap, str::FromStr as _, sync::Arc};
+use std::{collections::HashMap, fmt::Write as _, str::FromStr as _, sync::Arc};
 
 use distill_gateway::Secret;
 use futures_util::future::try_join_all;
@@ -74,10 +74,11 @@ impl Postgres {
             script.push_str(table);
             script.push(';');
         }
-        script.push_str(&format!(
+        let _ = write!(
+            script,
             "INSERT INTO versions (name, value) VALUES ('schema', {VERSION})
              ON CONFLICT (name) DO NOTHING; COMMIT;"
-        ));
+        );
         let opened = async {
             let mut held = self.connection.lock().await;
             let connection = self.take(&mut held).await?;

@@ -4,6 +4,7 @@
 //! name theirs in ascending order.
 
 use std::{
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -83,10 +84,11 @@ impl Sqlite {
                 script.push_str(table);
                 script.push(';');
             }
-            script.push_str(&format!(
+            let _ = write!(
+                script,
                 "INSERT INTO versions (name, value) VALUES ('schema', {VERSION})
                  ON CONFLICT (name) DO NOTHING; COMMIT;"
-            ));
+            );
             connection.execute_batch(&script).map_err(failed)?;
         }
         let found: i64 = connection

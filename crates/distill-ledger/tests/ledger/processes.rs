@@ -280,7 +280,7 @@ async fn instances_never_pass_a_cap_together() {
 async fn fill(store: Store) {
     let options = LedgerOptions {
         // Nothing but the log grows.
-        apply_every: Duration::from_secs(3_600),
+        apply_every: Duration::from_hours(1),
         ..LedgerOptions::default()
     };
     let ledger = Ledger::open_with(store, options).await.unwrap();
@@ -375,7 +375,7 @@ async fn a_log_is_not_applied_twice() {
         unreachable!("it is a file");
     };
     let options = LedgerOptions {
-        apply_every: Duration::from_secs(3_600),
+        apply_every: Duration::from_hours(1),
         ..place.options()
     };
     let ledger = Ledger::open_with(place.store.clone(), options)

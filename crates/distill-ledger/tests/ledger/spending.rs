@@ -186,12 +186,12 @@ async fn days_and_months_begin_anew(place: Place) {
         ..KeyLimits::default()
     };
     let alice = caller("alice", limits);
-    let day = Duration::from_secs(86_400);
+    let day = Duration::from_hours(24);
     ask(&ledger, "r1", &alice, 1.0, Some(1.0)).await.unwrap();
     let Err(Refusal::Budget { fresh_in, .. }) = ask(&ledger, "r2", &alice, 0.1, None).await else {
         panic!("the day is spent");
     };
-    assert_eq!(fresh_in, Some(Duration::from_secs(12 * 3_600)));
+    assert_eq!(fresh_in, Some(Duration::from_hours(12)));
     place.pass(fresh_in.unwrap());
     // An attempt that was reserved yesterday is charged to yesterday, whenever it ends.
     let open = ledger.begin(start("r3", &alice)).await.unwrap();
@@ -224,7 +224,7 @@ async fn a_clock_set_back_gives_nothing_afresh(place: Place) {
         .now
         .fetch_sub(3 * 86_400_000, std::sync::atomic::Ordering::Relaxed);
     assert!(ask(&ledger, "r2", &alice, 0.1, None).await.is_err());
-    place.pass(Duration::from_secs(4 * 86_400));
+    place.pass(Duration::from_hours(4 * 24));
     ask(&ledger, "r3", &alice, 1.0, Some(1.0)).await.unwrap();
 }
 

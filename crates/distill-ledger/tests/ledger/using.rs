@@ -75,7 +75,7 @@ async fn a_day(place: &Place, ledger: &Ledger) {
         .unwrap();
     second.settle(answered(Some(0.125)));
     open.finish(done("mistral/small"));
-    place.pass(Duration::from_secs(86_400));
+    place.pass(Duration::from_hours(24));
     ask(ledger, "r3", &bob, 0.5, Some(0.0625)).await.unwrap();
     let open = ledger.begin(start("r4", &bob)).await.unwrap();
     open.finish(RequestEnd {
@@ -293,7 +293,7 @@ async fn bodies_are_kept_for_a_while(place: Place) {
     );
     ledger.clone().close().await;
     drop(ledger);
-    place.pass(Duration::from_secs(31 * 86_400));
+    place.pass(Duration::from_hours(31 * 24));
     let ledger = place.open().await;
     let records = ledger.records();
     eventually(async || records.body("r1").await.unwrap().is_none().then_some(())).await;
