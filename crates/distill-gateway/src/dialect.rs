@@ -1,13 +1,9 @@
 //! How a labelling request and its reply look on the wire.
 //!
-//! Pure: a [`ChatRequest`] becomes a JSON body and bytes become a [`Reply`]. Who answers, with which
-//! key and what to do when it fails, is not known here. Chat completions and messages are written
-//! here, so that a body stays what it was, byte for byte; the other dialects go through
-//! `distill-wire`.
+//! Pure: a [`ChatRequest`] becomes a body and bytes become a [`Reply`], by way of `distill-wire`. Who
+//! answers, with which key and what to do when it fails, is not known here.
 
-mod anthropic;
 mod normalised;
-mod openai;
 
 use distill_chat::{ChatRequest, Completion};
 pub use distill_wire::Dialect;
@@ -53,11 +49,7 @@ pub(crate) fn body(
     request: &ChatRequest,
     wire: Wire<'_>,
 ) -> Result<String, Unsupported> {
-    match dialect {
-        Dialect::ChatCompletions => Ok(openai::body(request, wire).to_string()),
-        Dialect::Messages => Ok(anthropic::body(request, wire).to_string()),
-        other => normalised::body(other, request, wire),
-    }
+    normalised::body(dialect, request, wire)
 }
 
 /// Reads the body of a successful answer.
@@ -67,11 +59,10 @@ pub(crate) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
     if value.get("error").is_some_and(|error| !error.is_null()) {
         return Err(Malformed::Error(vendor_error(body).message));
     }
-    match dialect {
-        Dialect::ChatCompletions => openai::parse(&value),
-        Dialect::Messages => anthropic::parse(&value),
-        other => normalised::parse(other, body),
+    if dialect == Dialect::ChatCompletions {
+        normalised::is_whole(&value)?;
     }
+    normalised::parse(dialect, body)
 }
 
 /// Reads an error body. The shapes in use differ little enough to be read by one function.
@@ -111,14 +102,6 @@ fn shortened(text: &str) -> String {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,
     }
-}
-
-fn string(value: &Value, name: &str) -> Option<String> {
-    value.get(name).and_then(Value::as_str).map(str::to_owned)
-}
-
-fn count(value: &Value, pointer: &str) -> Option<u64> {
-    value.pointer(pointer).and_then(Value::as_u64)
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! The dialects that labelling reaches through the normalised request and reply.
+//! Labelling requests and their replies, by way of the normalised ones.
 
 use distill_chat::{ChatRequest, Completion, FinishReason, Role};
 use distill_wire::{
     Block, Dialect, Finish, Malformed, OutputFormat, Request, Turn, TurnRole, Unsupported, Writing,
 };
+use serde_json::Value;
 
 use super::{Reply, Wire};
 
@@ -13,7 +14,7 @@ pub(super) fn body(
     wire: Wire<'_>,
 ) -> Result<String, Unsupported> {
     let written = dialect.write_request(
-        &normalised(request),
+        &normalised(dialect, request),
         &Writing {
             model: wire.model,
             quirks: wire.quirks,
@@ -27,6 +28,11 @@ pub(super) fn body(
 
 pub(super) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
     let reply = dialect.read_reply(body)?;
+    // A refusal is an answer that was withheld, whatever reason stands beside it.
+    let refused = reply
+        .blocks
+        .iter()
+        .any(|block| matches!(block, Block::Refusal { .. }));
     let text = reply
         .blocks
         .iter()
@@ -39,6 +45,7 @@ pub(super) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
         completion: Completion {
             text,
             finish: match reply.finish {
+                _ if refused => FinishReason::ContentFilter,
                 Finish::Stop => FinishReason::Stop,
                 Finish::Length => FinishReason::Length,
                 Finish::ToolCalls => FinishReason::ToolCalls,
@@ -54,23 +61,53 @@ pub(super) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
     })
 }
 
-fn normalised(request: &ChatRequest) -> Request {
-    let (system, turns) = request
+/// Whether an answer has the parts without which it would be taken for an empty one.
+pub(super) fn is_whole(body: &Value) -> Result<(), Malformed> {
+    let choice = body
+        .pointer("/choices/0")
+        .ok_or(Malformed::Missing("choice"))?;
+    let message = choice
+        .get("message")
+        .filter(|message| message.is_object())
+        .ok_or(Malformed::Missing("message"))?;
+    let has = |name: &str| message.get(name).is_some_and(|value| !value.is_null());
+    match choice.get("finish_reason").and_then(Value::as_str) {
+        _ if has("refusal") => Ok(()),
+        None => Err(Malformed::Missing("finish reason")),
+        Some("stop") if !has("content") => Err(Malformed::Missing("content")),
+        Some(_) => Ok(()),
+    }
+}
+
+fn normalised(dialect: Dialect, request: &ChatRequest) -> Request {
+    // Instructions in mid-conversation stay where they are, where the dialect has a place for them.
+    let leading = request
         .messages
         .iter()
-        .partition::<Vec<_>, _>(|message| message.role == Role::System);
+        .take_while(|message| message.role == Role::System)
+        .count();
+    let (system, turns): (Vec<_>, Vec<_>) =
+        request
+            .messages
+            .iter()
+            .enumerate()
+            .partition(|(index, message)| {
+                message.role == Role::System
+                    && (*index < leading || dialect != Dialect::ChatCompletions)
+            });
     Request {
         model: request.model.clone(),
         system: system
             .into_iter()
-            .map(|message| Block::text(message.content.clone()))
+            .map(|(_, message)| Block::text(message.content.clone()))
             .collect(),
         turns: turns
             .into_iter()
-            .map(|message| Turn {
+            .map(|(_, message)| Turn {
                 role: match message.role {
                     Role::Assistant => TurnRole::Assistant,
-                    Role::System | Role::User => TurnRole::User,
+                    Role::System => TurnRole::System,
+                    Role::User => TurnRole::User,
                 },
                 blocks: vec![Block::text(message.content.clone())],
                 name: None,

@@ -60,6 +60,44 @@ fn an_openai_body_holds_everything_that_shapes_the_answer() {
 }
 
 #[test]
+fn bodies_stay_byte_for_byte_what_they_were() {
+    let text = |vendor_name: &str| {
+        let vendor = vendor(vendor_name).unwrap();
+        let wire = Wire {
+            model: "m",
+            quirks: vendor.quirks,
+            fixed_temperature: false,
+            max_tokens: 64,
+        };
+        super::body(vendor.dialect, &request(), wire).unwrap()
+    };
+    let conversation = r#"{"model":"m","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi «there»"}]"#;
+    let schema = r#"{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object","properties":{}}}}"#;
+    assert_eq!(
+        text("openai"),
+        format!(
+            r#"{conversation},"max_completion_tokens":64,"temperature":0.0,"stop":["\n"],"seed":3,"response_format":{schema}}}"#
+        )
+    );
+    assert_eq!(
+        text("groq"),
+        format!(
+            r#"{conversation},"max_tokens":64,"temperature":0.0,"stop":["\n"],"seed":3,"response_format":{schema}}}"#
+        )
+    );
+    assert_eq!(
+        text("deepseek"),
+        format!(
+            r#"{conversation},"max_tokens":64,"temperature":0.0,"stop":["\n"],"response_format":{{"type":"json_object"}}}}"#
+        )
+    );
+    assert_eq!(
+        text("anthropic"),
+        r#"{"model":"m","max_tokens":64,"messages":[{"role":"user","content":"Hi «there»"}],"system":"Be brief.","temperature":0.0,"stop_sequences":["\n"],"output_config":{"format":{"type":"json_schema","schema":{"type":"object","properties":{}}}}}"#
+    );
+}
+
+#[test]
 fn quirks_change_what_a_compatible_server_gets() {
     let groq = body("groq", false);
     assert_eq!(groq["max_tokens"], 64);

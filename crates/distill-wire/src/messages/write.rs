@@ -94,10 +94,10 @@ impl Writer<'_> {
         }
         self.tools(&mut body)?;
         self.thinking_and_sampling(&mut body, max_tokens);
-        self.output(&mut body);
         if !request.stop.is_empty() {
             body.insert("stop_sequences".to_owned(), request.stop.clone().into());
         }
+        self.output(&mut body);
         if request.stream {
             body.insert("stream".to_owned(), true.into());
         }
