@@ -18,6 +18,7 @@ pub mod demo;
 pub mod forward;
 mod http;
 mod problem;
+pub mod redact;
 pub mod route;
 pub mod server;
 pub mod task;
