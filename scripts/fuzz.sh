@@ -1,0 +1,20 @@
+#!/bin/sh
+# Fuzzes the readers of requests and streams, one target after the other.
+#
+#   scripts/fuzz.sh [SECONDS] [TARGET...]     600 seconds of each of chat, responses, messages, streams
+#
+# Needs cargo-fuzz (cargo install cargo-fuzz). Runs without a sanitizer, so a stable toolchain will do.
+# Seeds come from fuzz/seeds; what the fuzzer learns stays in fuzz/corpus, which is not committed. A
+# finding ends the run with status 1 and lies in fuzz/artifacts; it becomes a case of
+# crates/distill-wire/tests/findings.rs.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${1:-600}
+[ $# -gt 0 ] && shift
+[ $# -gt 0 ] || set -- chat responses messages streams
+for target in "$@"; do
+    mkdir -p "fuzz/corpus/$target"
+    RUSTC_BOOTSTRAP=1 cargo fuzz run "$target" --sanitizer none \
+        "fuzz/corpus/$target" "fuzz/seeds/$target" -- \
+        -max_total_time="$seconds" -timeout=10 -max_len=8192 -dict=fuzz/words.txt -print_final_stats=1
+done
