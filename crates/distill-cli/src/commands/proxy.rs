@@ -367,14 +367,24 @@ async fn simulated(config: &Config) -> Result<SimulatedProvider, Failure> {
 
 /// Lines that may wait for whoever reads standard error.
 const LOG_LINES: usize = 10_000;
+/// How long lines gather.
+const LOG_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the log goes: to standard error, from a thread of its own, so that a reader who stops
 /// reading holds up no request.
 fn log() -> (LogSink, thread::JoinHandle<()>) {
     let (lines, waiting) = mpsc::sync_channel::<String>(LOG_LINES);
     let writer = thread::spawn(move || {
+        let mut text = String::new();
         while let Ok(line) = waiting.recv() {
-            eprintln!("{line}");
+            text.clear();
+            for line in std::iter::once(line).chain(waiting.try_iter().take(LOG_LINES)) {
+                text.push_str(&line);
+                text.push('\n');
+            }
+            eprint!("{text}");
+            // Lines of a busy moment are written together: waking for each costs more than the line.
+            thread::sleep(LOG_PAUSE);
         }
     });
     (Arc::new(move |line| lines.try_send(line).is_ok()), writer)
