@@ -3,6 +3,7 @@
 
 mod ask;
 mod cached;
+mod redacted;
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderMap, Response},
 };
-use distill_ledger::{Caller, OpenRequest, RequestStart};
+use distill_ledger::{Caller, OpenRequest, RequestEnd, RequestStart};
 use distill_wire::{
     Dialect, Dropped, ErrorKind, Request,
     envelope::{self, Envelope},
@@ -69,9 +70,20 @@ pub(crate) async fn answer(asking: Asking<'_>, mut story: Story) -> Answered {
         }
         Err(problem) => return Answered::Problem(Box::new(problem), story),
     };
+    let sent = match redacted::sent(&asking, &ready) {
+        Ok(sent) => sent,
+        Err(problem) => {
+            ready.open.finish(RequestEnd {
+                status: problem.status.as_u16(),
+                outcome: "refused",
+                ..RequestEnd::default()
+            });
+            return Answered::Problem(Box::new(problem), story);
+        }
+    };
     Answered::Response(match cached::look(&asking, &ready).await {
-        Sought::Hit(hit) => cached::response(&hit, &ready, story),
-        Sought::Ask(lead) => ask::ask(asking, ready, lead, story).await,
+        Sought::Hit(hit) => cached::response(&hit, &ready, sent.restorer.as_ref(), story),
+        Sought::Ask(lead) => ask::ask(asking, ready, sent, lead, story).await,
     })
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     config::{Config, Day, RouteConfig, VendorConfig},
+    redact::Redactor,
     route::{RouteError, RouteTable, Surroundings},
     task::{PREFIX, ReleaseError, TaskReleases, Tasks},
     telemetry::TargetState,
@@ -26,6 +27,7 @@ pub struct Live {
     pub config: Config,
     pub routes: RouteTable,
     pub tasks: Tasks,
+    pub(crate) redactor: Redactor,
 }
 
 /// Why a configuration cannot answer.
@@ -58,6 +60,7 @@ impl Live {
             previous.map(|live| &live.routes),
         )?;
         Ok(Self {
+            redactor: Redactor::new(&config.redaction),
             config,
             routes,
             tasks,

@@ -11,5 +11,6 @@ mod description;
 mod endpoints;
 mod fixture;
 mod limits;
+mod redaction;
 mod secrets;
 mod telemetry;

@@ -4,17 +4,20 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    http::{HeaderValue, Response},
+    http::{HeaderValue, Response, header},
 };
-use distill_wire::Dropped;
+use distill_wire::{Dialect, Dropped};
 use futures_util::StreamExt as _;
 use tokio::sync::oneshot::error::TryRecvError;
 
-use super::{Asking, Ready};
+use super::{
+    Asking, Ready,
+    redacted::{self, Restoring, Sent},
+};
 use crate::{
     cache::Lead,
     forward::{self, AnswerBody, Done, Forwarded},
-    server::{Shared, story::Story},
+    server::{Shared, live::Live, story::Story},
     telemetry::TraceContext,
 };
 
@@ -22,6 +25,7 @@ use crate::{
 pub(super) async fn ask(
     asking: Asking<'_>,
     ready: Ready,
+    sent: Sent,
     lead: Option<Lead>,
     story: Story,
 ) -> Response<Body> {
@@ -33,20 +37,25 @@ pub(super) async fn ask(
     if let Some(context) = trace {
         shared.traces.remember(&asking.id, context);
     }
-    let stored = stored(&asking, &ready);
+    let stored = Stored::of(&asking, &ready);
     let misses = lead.is_some();
-    let (request, dropped) = match ready.task {
-        Some(task) => (Some(task.request), task.dropped),
-        None => (None, Vec::new()),
-    };
+    let dropped = ready.task.map(|task| task.dropped).unwrap_or_default();
+    let restoring = sent.restorer.is_some().then(|| Restoring {
+        endpoint: asking.asked.endpoint(),
+        id: asking.id.clone(),
+        model: ready.envelope.model.clone().unwrap_or_default(),
+        stream_usage: ready.envelope.stream_usage,
+        request: sent.request.clone(),
+    });
+    let (body, envelope) = sent.body.unwrap_or((asking.body, ready.envelope));
     let answer = forward::forward(
         &shared.engine,
         Forwarded {
             request_id: asking.id,
             endpoint: asking.asked.endpoint(),
-            body: asking.body,
-            envelope: ready.envelope,
-            request,
+            body,
+            envelope,
+            request: sent.request,
             headers: asking.headers,
             route: ready.route,
             only: None,
@@ -55,12 +64,19 @@ pub(super) async fn ask(
         },
     )
     .await;
-    let mut response = Response::new(match answer.body {
+    let body = match (sent.restorer, &restoring) {
+        (Some(restorer), Some(restoring)) => redacted::restored(answer.body, restorer, restoring),
+        _ => answer.body,
+    };
+    let mut response = Response::new(match body {
         AnswerBody::Whole(bytes) => Body::from(bytes),
         AnswerBody::Stream(stream) => Body::from_stream(stream.map(Ok::<_, Infallible>)),
     });
     *response.status_mut() = answer.status;
     *response.headers_mut() = answer.headers;
+    if restoring.is_some() {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     if misses {
         response
             .headers_mut()
@@ -91,7 +107,7 @@ struct Ending {
     shared: Arc<Shared>,
     story: Story,
     lead: Option<Lead>,
-    stored: Option<(String, Bytes)>,
+    stored: Option<Stored>,
 }
 
 impl Ending {
@@ -100,25 +116,51 @@ impl Ending {
         if let (Some(lead), Some(done)) = (self.lead, done) {
             lead.finish(done);
         }
-        if let Some((id, request)) = self.stored {
-            let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-            let reply = done.and_then(|done| done.body.as_ref()).map(text);
-            if !self.shared.ledger.store_body(&id, text(&request), reply) {
-                self.shared
-                    .notice("ledger", format!("no room to store the bodies of {id}"));
-            }
+        if let Some(stored) = self.stored {
+            stored.keep(&self.shared, done.and_then(|done| done.body.as_ref()));
         }
         self.story.done(done);
     }
 }
 
-/// The request's id and body, where its route says that bodies are stored.
-fn stored(asking: &Asking<'_>, ready: &Ready) -> Option<(String, Bytes)> {
-    ready
-        .route
-        .config()
-        .store_bodies
-        .then(|| (asking.id.clone(), asking.body.clone()))
+/// A request whose route says that bodies are kept.
+struct Stored {
+    id: String,
+    live: Arc<Live>,
+    dialect: Dialect,
+    request: Bytes,
+    redacts: bool,
+}
+
+impl Stored {
+    fn of(asking: &Asking<'_>, ready: &Ready) -> Option<Self> {
+        let config = ready.route.config();
+        config.store_bodies.then(|| Self {
+            id: asking.id.clone(),
+            live: asking.live.clone(),
+            dialect: asking.asked.endpoint().dialect(),
+            request: asking.body.clone(),
+            redacts: config.redact.before_storing,
+        })
+    }
+
+    fn keep(&self, shared: &Shared, reply: Option<&Bytes>) {
+        let text = |bytes: &Bytes| {
+            let kept = if self.redacts {
+                self.live.redactor.stored(self.dialect, bytes)
+            } else {
+                bytes.to_vec()
+            };
+            String::from_utf8_lossy(&kept).into_owned()
+        };
+        let (request, reply) = (text(&self.request), reply.map(text));
+        if !shared.ledger.store_body(&self.id, request, reply) {
+            shared.notice(
+                "ledger",
+                format!("no room to store the bodies of {}", self.id),
+            );
+        }
+    }
 }
 
 /// Adds what a task left out to what the target could not express.

@@ -15,6 +15,7 @@ use crate::{
     cache::{Embed, Followed, Hit, Lead, Looked, Question, embed_locally},
     config::{CacheConfig, EmbeddingConfig},
     forward::{self, AnswerBody, Endpoint, Forwarded},
+    redact::Restorer,
     server::{Shared, live::Live, models, story::Story},
 };
 
@@ -68,8 +69,18 @@ pub(super) async fn look(asking: &Asking<'_>, ready: &Ready) -> Sought {
 }
 
 /// Answers from the cache and ends the request in the ledger.
-pub(super) fn response(hit: &Hit, ready: &Ready, story: Story) -> Response<Body> {
-    let mut response = Response::new(Body::from(hit.body(&ready.envelope)));
+/// Placeholders of the kept answer are those of this request: only the very same is given it.
+pub(super) fn response(
+    hit: &Hit,
+    ready: &Ready,
+    restorer: Option<&Restorer>,
+    story: Story,
+) -> Response<Body> {
+    let body = match restorer {
+        Some(restorer) => hit.mended(&ready.envelope, &|kept| restorer.body(kept).into()),
+        None => hit.body(&ready.envelope),
+    };
+    let mut response = Response::new(Body::from(body));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,
