@@ -351,7 +351,10 @@ async fn show(ui: &Shared, kind: Kind, headers: &HeaderMap, query: Option<&str>)
     );
     for (name, _, value) in filter.fields() {
         if let Some(value) = value {
-            live.push_str(&format!("&{name}={}", html::UrlPart(value)));
+            live.push('&');
+            live.push_str(name);
+            live.push('=');
+            live.push_str(&html::UrlPart(value).to_string());
         }
     }
     let Ok(nonce) = session::nonce() else {

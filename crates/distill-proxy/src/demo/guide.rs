@@ -77,6 +77,11 @@ pub(super) fn text(demo: &Demo, address: SocketAddr) -> String {
         "  distill usage --ledger '{}' --by team,model --since 14d",
         demo.ledger.display()
     ));
+    line("  # What somebody is asked about their spend; `distill spend answer ID stop` answers.");
+    line(&format!(
+        "  distill spend --ledger '{}'",
+        demo.ledger.display()
+    ));
     line("");
     line(
         "Watch on the page: `flaky/medium` fails and others answer in its place; `night-agent` spends so much",

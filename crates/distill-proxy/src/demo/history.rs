@@ -34,7 +34,7 @@ const ANSWERERS: [(&str, &str, f64, f64, u64, f64); 4] = [
 
 /// A number that looks like chance and is the same at every start.
 fn chance(seed: u64) -> u64 {
-    // The finaliser of SplitMix64.
+    // The finaliser of `SplitMix64`.
     let mut mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -94,7 +94,7 @@ async fn one(ledger: &Ledger, number: u64, clock: &AtomicI64) -> Result<(), Refu
             route: route.to_owned(),
             model_asked: wanted.to_owned(),
             dialect: "openai.chat_completions",
-            streamed: number % 2 == 0,
+            streamed: number.is_multiple_of(2),
             session: None,
             worst_tokens: input + output,
         })

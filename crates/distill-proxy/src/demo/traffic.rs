@@ -104,7 +104,7 @@ struct Asked {
     leaves: bool,
 }
 
-/// The finaliser of MurmurHash3: looks like chance and is the same at every start.
+/// The finaliser of `MurmurHash3`: looks like chance and is the same at every start.
 fn mixed(number: u64) -> u64 {
     let mut mixed = number.wrapping_add(1);
     mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

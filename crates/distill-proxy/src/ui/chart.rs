@@ -134,7 +134,7 @@ impl Chart<'_> {
 
     fn draw_table(&self, html: &mut Html) {
         markup!(html;
-            "<details><summary>The same as a table</summary><div class=\"scroll\"><table><caption>"
+            "<details data-key=\"" (self.id) "\"><summary>The same as a table</summary><div class=\"scroll\"><table><caption>"
             (self.title) ", " (&self.unit)
             "</caption><thead><tr><th scope=\"col\">from (UTC)</th>");
         for series in &self.series {

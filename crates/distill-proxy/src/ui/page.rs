@@ -52,9 +52,10 @@ pub(super) struct Frame<'a> {
 pub(super) fn whole(frame: &Frame<'_>, parts: &[Part]) -> Html {
     let mut html = Html::new();
     head(&mut html, frame.nonce, frame.title);
-    match &frame.live {
-        Some(query) => markup!(&mut html; "<body data-live=\"/ui/live?" (query) "\">"),
-        None => markup!(&mut html; "<body>"),
+    if let Some(query) = &frame.live {
+        markup!(&mut html; "<body data-live=\"/ui/live?" (query) "\">");
+    } else {
+        html.raw("<body>");
     }
     html.raw("<a class=\"skip\" href=\"#content\">To the content</a><header><div class=\"inner\"><a class=\"name\" href=\"/ui\">distill proxy</a><nav aria-label=\"Pages\">");
     for (path, name) in PAGES {
@@ -140,9 +141,10 @@ fn simulated_mark(simulated: bool) -> Html {
 /// A name, or what stands for the lack of one.
 fn name(value: Option<&str>) -> Html {
     let mut html = Html::new();
-    match value {
-        Some(value) => markup!(&mut html; (value)),
-        None => markup!(&mut html; "<span class=\"soft\">none</span>"),
+    if let Some(value) = value {
+        html.text(value);
+    } else {
+        html.raw("<span class=\"soft\">none</span>");
     }
     html
 }

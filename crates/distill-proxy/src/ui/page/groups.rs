@@ -42,8 +42,8 @@ fn draw(table: &Table, period: Period) -> Html {
         return html;
     }
     html.raw("<div class=\"scroll\"><table><thead><tr>");
-    for (dimension, _) in &table.dimensions {
-        markup!(&mut html; "<th scope=\"col\">" (*dimension) "</th>");
+    for (place, (dimension, _)) in table.dimensions.iter().enumerate() {
+        markup!(&mut html; "<th scope=\"col\" class=\"" (class_of(table, place)) "\">" (*dimension) "</th>");
     }
     for (column, title) in [
         (
@@ -52,7 +52,7 @@ fn draw(table: &Table, period: Period) -> Html {
         ),
         ("", ""),
         ("requests", "Requests of callers"),
-        ("not answered", "Requests that nobody answered"),
+        ("failed", "Requests that nobody answered"),
         (
             "failovers",
             "Requests that another model answered than the first asked",
@@ -93,12 +93,21 @@ fn draw(table: &Table, period: Period) -> Html {
     html
 }
 
+/// Who has more than two dimensions shows the others on wide screens only.
+fn class_of(table: &Table, place: usize) -> &'static str {
+    if place > 0 && table.dimensions.len() > 2 {
+        "name-cell wide"
+    } else {
+        "name-cell"
+    }
+}
+
 /// Hits, and what they saved where there were some.
 fn cache(row: &UsageRow) -> Html {
     let mut html = Html::new();
     markup!(&mut html; (Count(row.cache_hits)));
     if row.cache_hits > 0 {
-        markup!(&mut html; " <span class=\"soft\">saved " (Money(row.cache_saved)) "</span>");
+        markup!(&mut html; "<br><span class=\"soft\">saved " (Money(row.cache_saved)) "</span>");
     }
     html
 }
@@ -117,7 +126,7 @@ fn draw_row(html: &mut Html, table: &Table, row: &UsageRow, most: f64, period: P
                 "<th scope=\"row\" class=\"name-cell\">" [shown]
                 [simulated_mark(row.simulated)] "</th>");
         } else {
-            markup!(html; "<td class=\"name-cell\">" [shown] "</td>");
+            markup!(html; "<td class=\"" (class_of(table, place)) "\">" [shown] "</td>");
         }
     }
     markup!(html;

@@ -135,14 +135,15 @@ fn questions(questions: &[Question], form_token: &str) -> Html {
         markup!(&mut body;
             "<div class=\"question\"><p>" (&question.wording) "</p><p class=\"note\">Asked of "
             (question.user.as_deref().unwrap_or("everybody")) " at " [time_ms(question.raised_ms)]);
-        match (question.answer, question.answered_ms) {
-            (Some(answer), Some(at)) => markup!(&mut body;
+        if let (Some(answer), Some(at)) = (question.answer, question.answered_ms) {
+            markup!(&mut body;
                 "; answered with <b>" (answer.name()) "</b> by "
-                (question.answered_by.as_deref().unwrap_or("nobody")) " at " [time_ms(at)] "."),
-            _ => markup!(&mut body;
+                (question.answered_by.as_deref().unwrap_or("nobody")) " at " [time_ms(at)] ".");
+        } else {
+            markup!(&mut body;
                 "; without an answer by "
                 (Moment(question.deadline_ms.div_euclid(1000)).clock()) " UTC: "
-                (question.default.name()) "."),
+                (question.default.name()) ".");
         }
         if let Some(until) = question.stops_until_ms {
             markup!(&mut body; " Stopped until " [time_ms(until)] ".");

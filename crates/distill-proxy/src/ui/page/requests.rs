@@ -215,9 +215,10 @@ fn attempt_table(attempts: &[AttemptRecord]) -> Html {
             "</td><td class=\"number\">" [tokens(attempt.usage.output_tokens)]
             "</td><td class=\"number\">" (Maybe(attempt.usage.reasoning_tokens.map(Count)))
             "</td><td class=\"number\">");
-        match attempt.usd {
-            Some(usd) => markup!(&mut html; (Money(usd))),
-            None => markup!(&mut html; "≤ " (Money(attempt.reserved))),
+        if let Some(usd) = attempt.usd {
+            markup!(&mut html; (Money(usd)));
+        } else {
+            markup!(&mut html; "≤ " (Money(attempt.reserved)));
         }
         markup!(&mut html;
             "</td><td class=\"number\">" (Maybe(attempt.first_token.map(Span)))
