@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Dimensions: user, team, discipline, level, task, route, key, dialect, model, target, vendor, day, hour.\nThe dearest come first, or the oldest where `day` or `hour` is asked for first. `unknown` was not\nreported and is not 0; `unsettled` is what attempts without a known price cost at most.\n\nExamples:\n  distill usage\n  distill usage --by team,model --since 30d\n  distill usage --by user --only vendor=anthropic --top 10\n  distill usage --by day,discipline --format csv > usage.csv"
+    after_help = "Dimensions: user, team, discipline, level, task, route, key, dialect, model, target, vendor, day,\nhour, minute. The dearest come first, or the oldest where `day` or `hour` is asked for first. `unknown` was not\nreported and is not 0; `unsettled` is what attempts without a known price cost at most.\n\nExamples:\n  distill usage\n  distill usage --by team,model --since 30d\n  distill usage --by user --only vendor=anthropic --top 10\n  distill usage --by day,discipline --format csv > usage.csv"
 )]
 pub(crate) struct UsageArguments {
     /// What to tell apart by, with commas between
