@@ -13,4 +13,5 @@ mod evidence;
 mod faults;
 mod fixture;
 mod kill;
+mod proxy_tasks;
 mod repository;

@@ -68,26 +68,22 @@ impl Resolver<'_> {
         let (name, section) = (entry.name.as_str(), &entry.value);
         let path = format!("vendors.{name}");
         self.vendor_name(entry);
-        let row = match &section.like {
-            Some(like) => {
-                let names = vendors().iter().map(|vendor| vendor.name);
-                let hint = "`vllm` suits most OpenAI-compatible servers";
-                self.known_name(&like.value, &like.span, "vendor", names, hint);
-                vendor(&like.value)?
-            }
-            None => {
-                let Some(row) = vendor(name) else {
-                    self.report(
-                        Code::Missing,
-                        &entry.span,
-                        format!("`{path}` does not say what it speaks like"),
-                        "not a vendor of the table",
-                        "add `like: vllm` for an OpenAI-compatible server, or another vendor's name",
-                    );
-                    return None;
-                };
-                row
-            }
+        let row = if let Some(like) = &section.like {
+            let names = vendors().iter().map(|vendor| vendor.name);
+            let hint = "`vllm` suits most OpenAI-compatible servers";
+            self.known_name(&like.value, &like.span, "vendor", names, hint);
+            vendor(&like.value)?
+        } else if let Some(row) = vendor(name) {
+            row
+        } else {
+            self.report(
+                Code::Missing,
+                &entry.span,
+                format!("`{path}` does not say what it speaks like"),
+                "not a vendor of the table",
+                "add `like: vllm` for an OpenAI-compatible server, or another vendor's name",
+            );
+            return None;
         };
         let base_url = match &section.base_url {
             Some(url) => self.base_url(url, &path),

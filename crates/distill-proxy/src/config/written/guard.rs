@@ -134,7 +134,7 @@ distill_pipeline::document_section! {
 distill_pipeline::document_section! {
     /// Metrics, traces and the log.
     TelemetrySection {
-        /// Whether `/metrics` answers (to the administrator). Default true.
+        /// Whether `/metrics` answers: programs of this machine without a key, others with the administrator's. Default true.
         optional prometheus: bool,
         /// A collector of OpenTelemetry traces: its address, or a map.
         optional otlp: Short<OtlpSection>,

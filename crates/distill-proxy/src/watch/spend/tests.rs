@@ -132,7 +132,7 @@ impl Scene {
         });
         // The ledger tells when the entry is on record.
         loop {
-            let event = tokio::time::timeout(Duration::from_secs(60), self.events.recv());
+            let event = tokio::time::timeout(Duration::from_mins(1), self.events.recv());
             let event = event.await.unwrap().unwrap();
             self.spend.hears(&event);
             if matches!(event, LedgerEvent::RequestFinished(_)) {
@@ -371,7 +371,7 @@ async fn a_question_reaches_the_webhook_with_its_page_and_its_commands() {
     let poster = Poster::new(Arc::new(|_, line| panic!("{line}")));
     poster.post("a question", to.unwrap(), message);
     poster.settled().await;
-    let received = received.lock().unwrap();
+    let received = received.lock().unwrap().clone();
     let text = received[0]["text"].as_str().unwrap();
     assert!(text.starts_with("&lt;anna&gt; spent $6.00"), "{text}");
     assert!(
