@@ -20,6 +20,16 @@ impl Ended {
     }
 }
 
+/// What two ended attempts bring: an answer counts more than the failure before it, even one that
+/// would have ended the walk, because it was paid for.
+fn both(failed: (usize, Ended), last: (usize, Ended)) -> Race {
+    if last.1.is_answer() {
+        vec![last]
+    } else {
+        vec![failed, last]
+    }
+}
+
 /// Makes an attempt, and a second one at another target when no content came within `after`.
 pub(super) async fn race(
     context: &Arc<Context>,
@@ -57,13 +67,13 @@ pub(super) async fn race(
             if ended.is_answer() {
                 return vec![(index, ended)];
             }
-            vec![(index, ended), (other, second.await)]
+            both((index, ended), (other, second.await))
         }
         ended = &mut second => {
             if ended.is_answer() {
                 return vec![(other, ended)];
             }
-            vec![(other, ended), (index, first.await)]
+            both((other, ended), (index, first.await))
         }
     }
 }

@@ -193,7 +193,7 @@ struct Pair {
     vendor: &'static str,
 }
 
-const PAIRS: [Pair; 4] = [
+const PAIRS: [Pair; 5] = [
     Pair {
         caller: Dialect::ChatCompletions,
         vendor: "openai",
@@ -208,6 +208,10 @@ const PAIRS: [Pair; 4] = [
     },
     Pair {
         caller: Dialect::ChatCompletions,
+        vendor: "anthropic",
+    },
+    Pair {
+        caller: Dialect::Responses,
         vendor: "anthropic",
     },
 ];
