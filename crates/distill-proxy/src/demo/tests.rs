@@ -122,7 +122,7 @@ async fn its_people_are_answered_by_the_proxy() {
     };
     let traffic = demo.traffic(address, stop.clone());
     let all = async { tokio::join!(traffic, answered) };
-    let (traffic, ()) = tokio::time::timeout(Duration::from_secs(120), all)
+    let (traffic, ()) = tokio::time::timeout(Duration::from_mins(2), all)
         .await
         .expect("eight requests are answered");
     traffic.unwrap();

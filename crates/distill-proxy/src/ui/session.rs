@@ -228,7 +228,7 @@ mod tests {
                 sessions.begin("admin".to_owned(), now).unwrap()
             })
             .collect();
-        let now = start + Duration::from_secs(300);
+        let now = start + Duration::from_mins(5);
         assert!(sessions.of(&with(&cookies[0]), now).is_none());
         assert!(sessions.of(&with(&cookies[1]), now).is_some());
     }
