@@ -77,7 +77,7 @@ pub const CARRIED: [(&str, &str); 22] = [
     ),
     (
         "JSON schema",
-        "carried; JSON alone or nothing where the vendor knows no more, dropped by name",
+        "carried; where the vendor knows JSON alone or nothing, in words and dropped by name",
     ),
     (
         "sampling",

@@ -126,7 +126,7 @@ fn write_output(
             leave(
                 dropped,
                 caller_name(request.source, "output"),
-                "this vendor cannot hold a reply to a format",
+                "this vendor cannot hold a reply to a format; a schema stands in the instructions",
             );
             return;
         }
@@ -135,7 +135,7 @@ fn write_output(
             leave(
                 dropped,
                 caller_name(request.source, "output"),
-                "this vendor holds a reply to JSON, not to a schema",
+                "this vendor holds a reply to JSON; the schema stands in the instructions",
             );
             object
         }

@@ -268,6 +268,19 @@ fn a_schema_is_held_as_far_as_the_vendor_can() {
         dropped(&request, Quirks::DEEPSEEK),
         ["output_config.format"]
     );
+    let words = &body(&request, Quirks::DEEPSEEK)["messages"][0];
+    assert_eq!(words["role"], "system");
+    assert!(
+        words["content"]
+            .as_str()
+            .unwrap()
+            .ends_with(r#"{"type":"object"}"#)
+    );
+    let made_here = Request {
+        source: None,
+        ..request.clone()
+    };
+    assert_eq!(body(&made_here, Quirks::DEEPSEEK)["messages"], json!([]));
     let none = Quirks {
         schema: crate::SchemaSupport::None,
         ..Quirks::COMPATIBLE

@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{OWN, part::write_cache, thinking};
 use crate::{
-    Block, CacheHint, Dropped, ImageSource, Quirks, Request, ThinkingField, ToolCallIds, Turn,
-    TurnRole, Unsupported,
+    Block, CacheHint, Dropped, ImageSource, OutputFormat, Quirks, Request, SchemaSupport,
+    ThinkingField, ToolCallIds, Turn, TurnRole, Unsupported,
     leftover::{caller_name, leave},
     proof::Proof,
 };
@@ -26,8 +26,10 @@ pub(super) fn write(
         messages: Vec::with_capacity(request.turns.len() + 1),
         shown: Vec::new(),
     };
-    if !request.system.is_empty() {
-        let content = writer.instructions(&request.system)?;
+    let mut system = request.system.clone();
+    system.extend(schema_in_words(request, quirks));
+    if !system.is_empty() {
+        let content = writer.instructions(&system)?;
         let message = json!({"role": "system", "content": content});
         writer.messages.push(message);
     }
@@ -36,6 +38,22 @@ pub(super) fn write(
     }
     writer.show();
     Ok(writer.messages)
+}
+
+/// A caller's schema for a vendor that cannot hold a reply to it: it stands in the instructions, for
+/// some of these vendors refuse to answer in JSON without a word of it. Who makes requests here has
+/// said it in the prompt.
+fn schema_in_words(request: &Request, quirks: Quirks) -> Option<Block> {
+    match &request.output {
+        Some(OutputFormat::JsonSchema { schema, .. })
+            if request.source.is_some() && quirks.schema != SchemaSupport::JsonSchema =>
+        {
+            Some(Block::text(format!(
+                "Answer with one JSON value and nothing else. It must satisfy this JSON schema:\n{schema}"
+            )))
+        }
+        _ => None,
+    }
 }
 
 struct Writer<'a> {
