@@ -314,10 +314,21 @@ impl Reader {
                 let name = function.name.as_deref().filter(|name| !name.is_empty());
                 let name =
                     name.ok_or(Malformed::OutOfOrder("a tool call that nothing has opened"))?;
-                self.open_call(call.index, id, name, call.extra_content.as_ref(), events)
+                self.open_call(call.index, id, name, events)
             }
         };
         let index = self.calls[at].index;
+        let signature = call
+            .extra_content
+            .as_ref()
+            .and_then(|extra| extra.pointer("/google/thought_signature"))
+            .and_then(Value::as_str);
+        if let Some(signature) = signature {
+            events.push(Event::Delta {
+                index,
+                delta: Delta::Signature(signature.to_owned()),
+            });
+        }
         if let Some(arguments) = function.arguments.filter(|piece| !piece.is_empty()) {
             events.push(Event::Delta {
                 index,
@@ -332,7 +343,6 @@ impl Reader {
         place: Option<u64>,
         id: Option<&str>,
         name: &str,
-        extra: Option<&Value>,
         events: &mut Vec<Event>,
     ) -> usize {
         self.close(events);
@@ -349,15 +359,6 @@ impl Reader {
                 name: name.to_owned(),
             },
         });
-        let signature = extra
-            .and_then(|extra| extra.pointer("/google/thought_signature"))
-            .and_then(Value::as_str);
-        if let Some(signature) = signature {
-            events.push(Event::Delta {
-                index,
-                delta: Delta::Signature(signature.to_owned()),
-            });
-        }
         self.calls.push(Call { place, id, index });
         self.calls.len() - 1
     }

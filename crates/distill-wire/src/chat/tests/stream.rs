@@ -450,6 +450,30 @@ fn thinking_and_its_proof_reach_a_caller() {
 }
 
 #[test]
+fn the_proof_of_a_call_is_read_from_its_first_piece_and_from_a_later_one() {
+    let proof = json!({"google": {"thought_signature": "s"}});
+    let opened = json!({"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}});
+    let mut with = opened.clone();
+    with["extra_content"] = proof.clone();
+    let later = json!({"index": 0, "extra_content": proof});
+    for (chunks, expected) in [
+        (vec![with], ["s", "{}"]),
+        (vec![opened, later], ["{}", "s"]),
+    ] {
+        let chunks: Vec<Value> = chunks
+            .into_iter()
+            .map(|call| delta(json!({"tool_calls": [call]})))
+            .collect();
+        let (events, _) = read(&chunks);
+        let said: Vec<String> = pieces(&events)
+            .into_iter()
+            .map(|(_, piece)| piece)
+            .collect();
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
 fn an_error_ends_a_callers_stream_without_its_end() {
     let error = ErrorReply {
         kind: ErrorKind::Timeout,
