@@ -351,8 +351,7 @@ fn exporter(config: &Config, metrics: &Arc<Metrics>) -> Result<Exporting, StartE
     let Some(otlp) = &config.telemetry.otlp else {
         return Ok((None, None));
     };
-    let client =
-        http::client(http::Reach::of(&otlp.endpoint)).map_err(StartError::Collector)?;
+    let client = http::client(http::Reach::of(&otlp.endpoint)).map_err(StartError::Collector)?;
     let (exporter, task) = Exporter::start(otlp, client, metrics.clone());
     Ok((Some(exporter), Some(task)))
 }

@@ -306,9 +306,12 @@ impl Query {
         let Some(text) = self.text(name) else {
             return Ok(None);
         };
-        moment(&text, now_ms())
-            .map(Some)
-            .ok_or_else(|| invalid(name, "is a time back from now as `30d`, `12h`, `15m`, or a day as `2026-01-31`"))
+        moment(&text, now_ms()).map(Some).ok_or_else(|| {
+            invalid(
+                name,
+                "is a time back from now as `30d`, `12h`, `15m`, or a day as `2026-01-31`",
+            )
+        })
     }
 }
 

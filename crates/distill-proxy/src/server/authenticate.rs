@@ -117,7 +117,13 @@ pub(crate) fn require_admin(caller: &Caller) -> Result<(), Problem> {
 /// Without keys, the only proof of who asks is that the connection comes from this machine, which a
 /// browser's does whichever site told it to. So a page of another site is refused, also one whose
 /// name was made to lead here.
-fn refuse_foreign_pages(sender: &Sender<'_>, security: &SecurityConfig) -> Result<(), Problem> {
+///
+/// # Errors
+/// A [`Problem`] with status 403.
+pub(crate) fn refuse_foreign_pages(
+    sender: &Sender<'_>,
+    security: &SecurityConfig,
+) -> Result<(), Problem> {
     let text = |name| {
         sender
             .headers

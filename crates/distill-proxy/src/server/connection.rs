@@ -49,9 +49,9 @@ impl Default for ConnectionLimits {
             headers: 128,
             header_time: Duration::from_secs(10),
             // Longer than the pools of client libraries keep theirs: who closes last loses no request.
-            idle_time: Duration::from_secs(120),
-            unread_time: Duration::from_secs(60),
-            drain_time: Duration::from_secs(60),
+            idle_time: Duration::from_mins(2),
+            unread_time: Duration::from_mins(1),
+            drain_time: Duration::from_mins(1),
         }
     }
 }

@@ -44,6 +44,8 @@ where
     B::Error: std::fmt::Display + Send + Sync,
 {
     let id = shared.ids.next(now_ms());
+    // A listener for both families shows addresses of the old one in the form of the new.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     let (parts, body) = request.into_parts();
     let dialect = paths::dialect_of_errors(parts.uri.path(), &parts.headers);
     let story = Story::new(&shared, &id, parts.method.as_str(), parts.uri.path());
@@ -156,7 +158,10 @@ where
     };
     match exchange::answer(asking, story).await {
         Answered::Response(response) => response,
-        Answered::Problem(problem, story) => refused(story, &problem, dialect),
+        Answered::Problem(refusal) => {
+            let (problem, story) = *refusal;
+            refused(story, &problem, dialect)
+        }
     }
 }
 
@@ -296,8 +301,23 @@ async fn metrics_allowed(
         uri: &parts.uri,
     };
     if sender.is_local() {
-        return Ok(());
+        return authenticate::refuse_foreign_pages(&sender, &live.config.security);
     }
     let caller = recognised(shared, live, peer, parts).await?;
     authenticate::require_admin(&caller)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unpanicked;
+
+    #[tokio::test]
+    async fn a_panic_ends_one_request_and_nothing_else() {
+        let fault = async {
+            tokio::task::yield_now().await;
+            assert!(std::hint::black_box(false), "planted");
+        };
+        assert_eq!(unpanicked(fault).await, None);
+        assert_eq!(unpanicked(async { 7 }).await, Some(7));
+    }
 }

@@ -57,7 +57,7 @@ impl Asked {
 pub(crate) enum Answered {
     /// The story goes on until the last byte is out.
     Response(Response<Body>),
-    Problem(Box<Problem>, Story),
+    Problem(Box<(Problem, Story)>),
 }
 
 /// Answers a request, or says why not.
@@ -68,7 +68,7 @@ pub(crate) async fn answer(asking: Asking<'_>, mut story: Story) -> Answered {
             story.answered(response.status().as_u16());
             return Answered::Response(response);
         }
-        Err(problem) => return Answered::Problem(Box::new(problem), story),
+        Err(problem) => return Answered::Problem(Box::new((problem, story))),
     };
     let sent = match redacted::sent(&asking, &ready) {
         Ok(sent) => sent,
@@ -78,7 +78,7 @@ pub(crate) async fn answer(asking: Asking<'_>, mut story: Story) -> Answered {
                 outcome: "refused",
                 ..RequestEnd::default()
             });
-            return Answered::Problem(Box::new(problem), story);
+            return Answered::Problem(Box::new((problem, story)));
         }
     };
     Answered::Response(match cached::look(&asking, &ready).await {
@@ -140,7 +140,10 @@ async fn prepare(asking: &Asking<'_>, story: &mut Story) -> Result<Prepared, Pro
     story.asks(form(endpoint), &model);
     let (route, task, name) = if TaskCall::is_task(&model) {
         let (route, task, name) = of_task(asking, &mut envelope)?;
-        story.route(&route.config().name, Some(format!("{name}@{}", task.version)));
+        story.route(
+            &route.config().name,
+            Some(format!("{name}@{}", task.version)),
+        );
         (route, Some(task), Some(name))
     } else {
         let route = models::find(&asking.live, &model)

@@ -97,7 +97,11 @@ impl Live {
                 };
                 TargetView {
                     target: target.name().to_owned(),
-                    routes: self.named().filter(on).map(|route| route.name.clone()).collect(),
+                    routes: self
+                        .named()
+                        .filter(on)
+                        .map(|route| route.name.clone())
+                        .collect(),
                     simulated: target.target().simulated(),
                     health: target.health().snapshot(now),
                     notes: self.notes_on(target.name()),

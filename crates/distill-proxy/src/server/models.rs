@@ -55,7 +55,10 @@ pub(crate) fn list(live: &Live, caller: &Caller, headers: &HeaderMap) -> Respons
 
 /// The route of a name: its own, or one whose name stands for all that begin like it.
 pub(crate) fn find(live: &Live, name: &str) -> Option<Arc<Route>> {
-    let named = live.config.route_for(name).map_or(name, |route| &route.name);
+    let named = live
+        .config
+        .route_for(name)
+        .map_or(name, |route| &route.name);
     live.routes.find(named)
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A request from its head to the end of its answer. One that is dropped untold was cancelled by its
-/// caller.
+/// caller, or met a fault of the program.
 pub(crate) struct Story {
     shared: Arc<Shared>,
     line: AccessLine,
@@ -67,7 +67,7 @@ impl Story {
     /// The request was turned away, or an endpoint of the proxy itself answered.
     pub(crate) fn answered(mut self, status: u16) {
         self.line.status = status;
-        self.line.outcome = if status < 400 { "answered" } else { "refused" }.to_owned();
+        self.line.outcome = if status < 400 { "answered" } else { "refused" };
         self.tell();
     }
 
@@ -75,13 +75,13 @@ impl Story {
         let reason = problem.reply.code.as_deref().unwrap_or("other");
         self.shared.metrics.refused(reason);
         self.line.status = problem.status.as_u16();
-        self.line.outcome = "refused".to_owned();
+        self.line.outcome = "refused";
         self.tell();
     }
 
     pub(crate) fn cached(mut self, used: &CacheUse, target: &str, simulated: bool) {
         self.line.status = 200;
-        self.line.outcome = "answered".to_owned();
+        self.line.outcome = "answered";
         self.line.target = Some(target.to_owned());
         self.line.simulated = simulated;
         self.line.cache = Some(used.kind.to_owned());
@@ -94,7 +94,7 @@ impl Story {
         // An untold story is told as cancelled when it is dropped.
         let Some(done) = done else { return };
         self.line.status = done.status;
-        done.outcome.clone_into(&mut self.line.outcome);
+        self.line.outcome = done.outcome;
         self.line.target.clone_from(&done.target);
         self.line.attempts = Some(done.attempts);
         self.line.usd = done.usd;
@@ -113,7 +113,7 @@ impl Story {
                 route: line.route.as_deref().unwrap_or(""),
                 dialect: self.dialect,
                 status: line.status,
-                outcome: &line.outcome,
+                outcome: line.outcome,
                 latency: line.latency,
                 first_token: line.first_token,
                 cache: line.cache.as_deref(),
@@ -130,8 +130,13 @@ impl Story {
 impl Drop for Story {
     fn drop(&mut self) {
         if !self.told {
-            self.line.status = CLOSED_BY_CLIENT;
-            self.line.outcome = "cancelled".to_owned();
+            let (status, outcome) = if std::thread::panicking() {
+                (500, "fault")
+            } else {
+                (CLOSED_BY_CLIENT, "cancelled")
+            };
+            self.line.status = status;
+            self.line.outcome = outcome;
             self.tell();
         }
     }

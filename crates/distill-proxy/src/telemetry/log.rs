@@ -29,7 +29,7 @@ pub struct AccessLine {
     pub attempts: Option<u32>,
     pub usd: Option<Usd>,
     pub cache: Option<String>,
-    pub outcome: String,
+    pub outcome: &'static str,
     pub latency: Duration,
     pub first_token: Option<Duration>,
     pub simulated: bool,
@@ -62,7 +62,7 @@ impl AccessLine {
             ("method", self.method.as_str().into()),
             ("path", self.path.as_str().into()),
             ("status", self.status.into()),
-            ("outcome", self.outcome.as_str().into()),
+            ("outcome", self.outcome.into()),
             ("ms", milliseconds(self.latency)),
         ];
         let optional = [
@@ -177,7 +177,7 @@ mod tests {
             path: "/v1/messages".into(),
             status: 200,
             user: Some("ada\nroot logged in".into()),
-            outcome: "answered".into(),
+            outcome: "answered",
             latency: Duration::from_micros(1_234),
             ..AccessLine::default()
         }

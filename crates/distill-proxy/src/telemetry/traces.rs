@@ -61,7 +61,7 @@ impl TraceContext {
 
 fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
     let plain = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
-    if text.len() != 2 * N || !text.as_bytes().iter().all(|byte| plain(byte)) {
+    if text.len() != 2 * N || !text.as_bytes().iter().all(plain) {
         return None;
     }
     let mut bytes = [0; N];

@@ -15,7 +15,11 @@ async fn a_reload_under_load_drops_no_request() {
     let fixture = Fixture::with("").await;
     let reloads = async {
         for number in 0..20 {
-            let member = if number % 2 == 0 { "ant/claude" } else { "sim/small" };
+            let member = if number % 2 == 0 {
+                "ant/claude"
+            } else {
+                "sim/small"
+            };
             *fixture.text.lock().unwrap() =
                 format!("{CONFIG}  more: [{member}]\n# number {number}\n");
             let reload = fixture.admin(Method::POST, "/admin/reload").await;
@@ -32,21 +36,25 @@ async fn a_reload_under_load_drops_no_request() {
                 let response = fixture.post("/v1/chat/completions", &body).await;
                 assert_eq!(response.status(), 200);
                 let text = response.text().await.unwrap();
-                assert!(text.contains("[DONE]") || text.contains("\"finish_reason\""), "{text}");
+                assert!(
+                    text.contains("[DONE]") || text.contains("\"finish_reason\""),
+                    "{text}"
+                );
             }
         }
     });
     tokio::join!(reloads, join_all(asking));
     let ended = eventually(|| {
         let metrics = fixture.proxy.metrics().render(&[]);
-        metrics
-            .contains("distill_in_flight 0\n")
-            .then_some(metrics)
+        metrics.contains("distill_in_flight 0\n").then_some(metrics)
     })
     .await;
     assert!(ended.contains("distill_config_reloads_total 20"), "{ended}");
     let models = json_of(fixture.get("/v1/models").await, 200).await;
-    assert!(models.to_string().contains("\"more\""), "the last one answers");
+    assert!(
+        models.to_string().contains("\"more\""),
+        "the last one answers"
+    );
 }
 
 #[tokio::test]
@@ -55,12 +63,27 @@ async fn a_bad_configuration_is_refused_and_the_one_before_stays() {
     let before = fixture.proxy.live().config.digest.clone();
     *fixture.text.lock().unwrap() = format!("{CONFIG}  fats: [nobody/none]\nmodles: {{}}\n");
     let refused = json_of(fixture.admin(Method::POST, "/admin/reload").await, 409).await;
-    assert_eq!((&refused["taken"], &refused["config"]), (&false.into(), &before.clone().into()));
+    assert_eq!(
+        (&refused["taken"], &refused["config"]),
+        (&false.into(), &before.clone().into())
+    );
     let findings = refused["findings"].as_str().unwrap();
-    assert!(findings.contains("nobody") && findings.contains("modles"), "{findings}");
+    assert!(
+        findings.contains("nobody") && findings.contains("modles"),
+        "{findings}"
+    );
     assert_eq!(fixture.proxy.live().config.digest, before);
-    json_of(fixture.post("/v1/chat/completions", &chat("fast")).await, 200).await;
-    assert!(fixture.lines().iter().any(|line| line.contains("refused, the configuration before stays")));
+    json_of(
+        fixture.post("/v1/chat/completions", &chat("fast")).await,
+        200,
+    )
+    .await;
+    assert!(
+        fixture
+            .lines()
+            .iter()
+            .any(|line| line.contains("refused, the configuration before stays"))
+    );
 }
 
 fn slow() -> SimulatorSettings {
@@ -82,15 +105,27 @@ async fn a_stop_lets_streams_finish_and_the_ledger_has_them() {
     assert_eq!(response.status(), 200);
     let reading = tokio::spawn(async move {
         let pieces: Vec<_> = response.bytes_stream().collect().await;
-        let bytes: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.unwrap()).collect();
+        let bytes: Vec<u8> = pieces
+            .into_iter()
+            .flat_map(|piece| piece.unwrap())
+            .collect();
         String::from_utf8(bytes).unwrap()
     });
     assert_eq!(fixture.stopped().await, Drained { cut: 0 });
     let text = reading.await.unwrap();
     assert!(text.trim_end().ends_with("[DONE]"), "{text}");
-    assert!(reqwest::get(format!("{}/health", fixture.base)).await.is_err());
+    assert!(
+        reqwest::get(format!("{}/health", fixture.base))
+            .await
+            .is_err()
+    );
     // Closed and opened again, the ledger has all of it.
-    let Fixture { proxy, ledger, folder, .. } = fixture;
+    let Fixture {
+        proxy,
+        ledger,
+        folder,
+        ..
+    } = fixture;
     proxy.close().await;
     drop(ledger);
     let store = distill_ledger::Store::Sqlite(folder.path().join("ledger.db"));
@@ -113,7 +148,13 @@ async fn a_caller_that_hangs_up_is_told_of_as_cancelled() {
         .send()
         .await;
     assert!(hung_up.unwrap_err().is_timeout());
-    let line = eventually(|| fixture.lines().into_iter().find(|line| line.contains("cancelled"))).await;
+    let line = eventually(|| {
+        fixture
+            .lines()
+            .into_iter()
+            .find(|line| line.contains("cancelled"))
+    })
+    .await;
     assert!(line.contains(" 499 "), "{line}");
     let metrics = fixture.proxy.metrics().render(&[]);
     assert!(metrics.contains("distill_in_flight 0\n"), "{metrics}");

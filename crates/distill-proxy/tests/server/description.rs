@@ -38,9 +38,15 @@ fn check(value: &Value, schema: &Value, whole: &Value, place: &str) {
         "null" => value.is_null(),
         other => panic!("{place}: the description uses the type `{other}`"),
     };
-    assert!(kinds.is_empty() || kinds.iter().any(is), "{place}: {value} is no {kinds:?}");
+    assert!(
+        kinds.is_empty() || kinds.iter().any(is),
+        "{place}: {value} is no {kinds:?}"
+    );
     for name in schema["required"].as_array().into_iter().flatten() {
-        assert!(value.get(name.as_str().unwrap()).is_some(), "{place} lacks {name}: {value}");
+        assert!(
+            value.get(name.as_str().unwrap()).is_some(),
+            "{place} lacks {name}: {value}"
+        );
     }
     for (name, property) in schema["properties"].as_object().into_iter().flatten() {
         if let Some(inner) = value.get(name) {
@@ -61,7 +67,10 @@ fn answer<'a>(whole: &'a Value, method: &str, path: &str, status: &str) -> &'a V
         response = whole.pointer(reference.trim_start_matches('#')).unwrap();
     }
     let schema = &response["content"]["application/json"]["schema"];
-    assert!(schema.is_object(), "{method} {path} {status} is not described");
+    assert!(
+        schema.is_object(),
+        "{method} {path} {status} is not described"
+    );
     schema
 }
 
@@ -69,7 +78,8 @@ fn answer<'a>(whole: &'a Value, method: &str, path: &str, status: &str) -> &'a V
 async fn answers_are_as_they_are_described() {
     let fixture = Fixture::with("").await;
     let whole = json_of(fixture.get("/openapi.json").await, 200).await;
-    let count = json!({"model": "fast", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5});
+    let count =
+        json!({"model": "fast", "messages": [{"role": "user", "content": "x"}], "max_tokens": 5});
     let input = json!({"model": "fast", "input": "x"});
     for (path, good) in [
         ("/v1/chat/completions", chat("fast")),
@@ -78,32 +88,60 @@ async fn answers_are_as_they_are_described() {
         ("/v1/messages/count_tokens", count),
         ("/v1/embeddings", input),
     ] {
-        let request = &whole["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
+        let request =
+            &whole["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"];
         check(&good, request, &whole, path);
         let mut unknown = good.clone();
         unknown["model"] = "nobody".into();
         for (body, status) in [(good, 200), (unknown, 404), (json!([]), 400)] {
             let body = json_of(fixture.post(path, &body).await, status).await;
-            check(&body, answer(&whole, "post", path, &status.to_string()), &whole, path);
+            check(
+                &body,
+                answer(&whole, "post", path, &status.to_string()),
+                &whole,
+                path,
+            );
         }
     }
     for path in [
-        "/v1/models", "/admin/config", "/admin/usage", "/admin/requests", "/admin/unsettled",
-        "/admin/questions", "/admin/alerts", "/admin/keys", "/health",
+        "/v1/models",
+        "/admin/config",
+        "/admin/usage",
+        "/admin/requests",
+        "/admin/unsettled",
+        "/admin/questions",
+        "/admin/alerts",
+        "/admin/keys",
+        "/health",
     ] {
         let body = json_of(fixture.admin(Method::GET, path).await, 200).await;
         check(&body, answer(&whole, "get", path, "200"), &whole, path);
     }
     let model = json_of(fixture.get("/v1/models/fast").await, 200).await;
-    check(&model, answer(&whole, "get", "/v1/models/{model}", "200"), &whole, "model");
+    check(
+        &model,
+        answer(&whole, "get", "/v1/models/{model}", "200"),
+        &whole,
+        "model",
+    );
     let reload = json_of(fixture.admin(Method::POST, "/admin/reload").await, 200).await;
-    check(&reload, answer(&whole, "post", "/admin/reload", "200"), &whole, "reload");
+    check(
+        &reload,
+        answer(&whole, "post", "/admin/reload", "200"),
+        &whole,
+        "reload",
+    );
     let key = fixture
         .request(Method::POST, "/admin/keys")
         .header("x-api-key", ADMIN_KEY)
         .json(&json!({"user": "bob"}));
     let key = json_of(key.send().await.unwrap(), 200).await;
-    check(&key, answer(&whole, "post", "/admin/keys", "200"), &whole, "key");
+    check(
+        &key,
+        answer(&whole, "post", "/admin/keys", "200"),
+        &whole,
+        "key",
+    );
 }
 
 #[tokio::test]
@@ -121,7 +159,10 @@ async fn every_described_path_answers_something_else_than_nowhere() {
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             let response = fixture.admin(method.clone(), &asked).await;
             let text = response.text().await.unwrap();
-            assert!(!text.contains("unknown_path") && !text.contains("method_not_allowed"), "{method} {asked}: {text}");
+            assert!(
+                !text.contains("unknown_path") && !text.contains("method_not_allowed"),
+                "{method} {asked}: {text}"
+            );
             seen += 1;
         }
     }

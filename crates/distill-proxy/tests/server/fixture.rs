@@ -8,9 +8,7 @@ use std::{
 
 use distill_gateway::{
     Secret,
-    simulate::{
-        FaultShares, LatencySettings, ModelSettings, SimulatedProvider, SimulatorSettings,
-    },
+    simulate::{FaultShares, LatencySettings, ModelSettings, SimulatedProvider, SimulatorSettings},
 };
 use distill_ledger::{Ledger, NewKey, Role, Store};
 use distill_proxy::{
@@ -59,20 +57,24 @@ pub(crate) fn settings() -> SimulatorSettings {
             median: Duration::from_millis(1),
             p95: Duration::from_millis(2),
         },
-        models: [("small", 1.0, 5.0), ("claude", 3.0, 15.0), ("faulty", 1.0, 5.0)]
-            .map(|(name, input, output)| ModelSettings {
-                name: name.to_owned(),
-                accuracy: None,
-                latency: None,
-                faults: (name == "faulty").then(|| FaultShares {
-                    server_error: 1.0,
-                    ..FaultShares::default()
-                }),
-                reasoning: 0.0,
-                input_usd_per_million: input,
-                output_usd_per_million: output,
-            })
-            .to_vec(),
+        models: [
+            ("small", 1.0, 5.0),
+            ("claude", 3.0, 15.0),
+            ("faulty", 1.0, 5.0),
+        ]
+        .map(|(name, input, output)| ModelSettings {
+            name: name.to_owned(),
+            accuracy: None,
+            latency: None,
+            faults: (name == "faulty").then(|| FaultShares {
+                server_error: 1.0,
+                ..FaultShares::default()
+            }),
+            reasoning: 0.0,
+            input_usd_per_million: input,
+            output_usd_per_million: output,
+        })
+        .to_vec(),
         ..SimulatorSettings::default()
     }
 }

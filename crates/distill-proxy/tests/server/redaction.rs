@@ -40,7 +40,13 @@ async fn echo() -> (String, Arc<Mutex<Vec<String>>>) {
         };
         let mut text: String = said
             .chars()
-            .map(|letter| chunk(json!({"content": letter.to_string()}), Value::Null, Value::Null))
+            .map(|letter| {
+                chunk(
+                    json!({"content": letter.to_string()}),
+                    Value::Null,
+                    Value::Null,
+                )
+            })
             .collect();
         text.push_str(&chunk(json!({}), "stop".into(), usage));
         text.push_str("data: [DONE]\n\n");
@@ -59,7 +65,11 @@ fn joined(stream: &str) -> String {
         .lines()
         .filter_map(|line| line.strip_prefix("data: "))
         .filter_map(|data| serde_json::from_str::<Value>(data).ok())
-        .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned))
+        .filter_map(|chunk| {
+            chunk["choices"][0]["delta"]["content"]
+                .as_str()
+                .map(str::to_owned)
+        })
         .collect()
 }
 
@@ -75,9 +85,7 @@ async fn a_vendor_never_sees_what_is_taken_out_and_the_caller_gets_it_back() {
          gone: {{members: [echo/m], redact: {{sent: true}}}}\n"
     );
     let fixture = Fixture::of(&text, settings(), None).await;
-    let body = |model: &str, stream: bool| {
-        json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": TEXT}]})
-    };
+    let body = |model: &str, stream: bool| json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": TEXT}]});
     let (fixture, path) = (&fixture, "/v1/chat/completions");
     let post = |body: Value| async move { fixture.post(path, &body).await };
     let whole = json_of(post(body("back", false)).await, 200).await;
@@ -86,17 +94,26 @@ async fn a_vendor_never_sees_what_is_taken_out_and_the_caller_gets_it_back() {
     assert_eq!(joined(&streamed), TEXT, "{streamed}");
     assert!(streamed.trim_end().ends_with("[DONE]"), "{streamed}");
     let one_way = json_of(post(body("gone", false)).await, 200).await;
-    let said = one_way["choices"][0]["message"]["content"].as_str().unwrap();
-    assert!(said.contains("<EMAIL_1>") && !said.contains("ada@"), "{said}");
+    let said = one_way["choices"][0]["message"]["content"]
+        .as_str()
+        .unwrap();
+    assert!(
+        said.contains("<EMAIL_1>") && !said.contains("ada@"),
+        "{said}"
+    );
     // In another dialect, too.
-    let anthropic = json!({"model": "back", "max_tokens": 99, "messages": [{"role": "user", "content": TEXT}]});
+    let anthropic =
+        json!({"model": "back", "max_tokens": 99, "messages": [{"role": "user", "content": TEXT}]});
     let message = json_of(fixture.post("/v1/messages", &anthropic).await, 200).await;
     assert_eq!(message["content"][0]["text"], TEXT);
     let heard = heard.lock().unwrap().clone();
     assert_eq!(heard.len(), 4);
     for body in heard {
         assert!(body.contains("<EMAIL_1>"), "{body}");
-        assert!(!body.contains("ada@example.org") && !body.contains("4111"), "{body}");
+        assert!(
+            !body.contains("ada@example.org") && !body.contains("4111"),
+            "{body}"
+        );
     }
     let mut kept = Vec::new();
     for _ in 0..300 {
@@ -113,6 +130,9 @@ async fn a_vendor_never_sees_what_is_taken_out_and_the_caller_gets_it_back() {
     assert_eq!(kept.len(), 3, "of the one route that keeps bodies");
     for body in kept {
         let text = format!("{} {}", body.request, body.reply.unwrap_or_default());
-        assert!(!text.contains("ada@example.org") && !text.contains("4111"), "{text}");
+        assert!(
+            !text.contains("ada@example.org") && !text.contains("4111"),
+            "{text}"
+        );
     }
 }

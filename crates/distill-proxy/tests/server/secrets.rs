@@ -85,12 +85,23 @@ async fn no_planted_secret_comes_out_anywhere() {
             }
         }
     }
-    for path in ["/metrics", "/openapi.json", "/health", "/ui", "/ui/requests"] {
+    for path in [
+        "/metrics",
+        "/openapi.json",
+        "/health",
+        "/ui",
+        "/ui/requests",
+    ] {
         said.push(fixture.get(path).await.text().await.unwrap());
     }
     for path in [
-        "/admin/config", "/admin/requests", "/admin/unsettled", "/admin/keys", "/admin/alerts",
-        "/admin/questions", "/admin/usage",
+        "/admin/config",
+        "/admin/requests",
+        "/admin/unsettled",
+        "/admin/keys",
+        "/admin/alerts",
+        "/admin/questions",
+        "/admin/usage",
     ] {
         said.push(fixture.admin(Method::GET, path).await.text().await.unwrap());
     }
@@ -106,14 +117,31 @@ async fn no_planted_secret_comes_out_anywhere() {
     .await;
     fixture.stopped().await;
     said.extend(fixture.lines());
-    assert!(said.iter().any(|text| text.contains("\"event\":\"request\"")), "the log was heard");
-    let usage = fixture.ledger.records().usage(&UsageQuery::default()).await.unwrap();
+    assert!(
+        said.iter()
+            .any(|text| text.contains("\"event\":\"request\"")),
+        "the log was heard"
+    );
+    let usage = fixture
+        .ledger
+        .records()
+        .usage(&UsageQuery::default())
+        .await
+        .unwrap();
     assert!(usage.total().attempts > 0, "the vendors were asked");
-    let Fixture { proxy, ledger, folder, .. } = fixture;
+    let Fixture {
+        proxy,
+        ledger,
+        folder,
+        ..
+    } = fixture;
     proxy.close().await;
     drop(ledger);
     let kept = files(folder.path());
-    assert!(kept.iter().any(|(name, text)| name.contains("ledger") && text.contains("SQLite")));
+    assert!(
+        kept.iter()
+            .any(|(name, text)| name.contains("ledger") && text.contains("SQLite"))
+    );
     for secret in [key.as_str(), STRANGER, VENDOR_KEY, ADMIN_KEY, PROMPT] {
         for text in &said {
             assert!(!text.contains(secret), "`{secret}` in {text}");

@@ -16,7 +16,9 @@ async fn collector() -> (String, Arc<Mutex<Vec<Value>>>) {
     let router = Router::new().route(
         "/v1/traces",
         post(move |body: Bytes| async move {
-            keep.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            keep.lock()
+                .unwrap()
+                .push(serde_json::from_slice(&body).unwrap());
         }),
     );
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -35,7 +37,10 @@ async fn a_request_and_its_failover_are_one_trace_below_the_callers() {
     let response = fixture
         .request(Method::POST, "/v1/chat/completions")
         .bearer_auth(fixture.key.expose())
-        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        .header(
+            "traceparent",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
         .json(&chat("shaky"))
         .send()
         .await
@@ -43,10 +48,20 @@ async fn a_request_and_its_failover_are_one_trace_below_the_callers() {
     assert_eq!(response.headers()["x-distill-target"], "ant/claude");
     json_of(response, 200).await;
     let body = eventually(|| got.lock().unwrap().first().cloned()).await;
-    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap();
-    assert_eq!(spans.len(), 4, "the request, a server error, its retry, the answer");
+    let spans = body["resourceSpans"][0]["scopeSpans"][0]["spans"]
+        .as_array()
+        .unwrap();
+    assert_eq!(
+        spans.len(),
+        4,
+        "the request, a server error, its retry, the answer"
+    );
     assert_eq!(spans[0]["parentSpanId"], "00f067aa0ba902b7");
-    assert!(spans.iter().all(|span| span["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736"));
+    assert!(
+        spans
+            .iter()
+            .all(|span| span["traceId"] == "4bf92f3577b34da6a3ce929d0e0e4736")
+    );
     let answer = &spans[3];
     let has = |key: &str, value: Value| {
         answer["attributes"]
@@ -54,12 +69,21 @@ async fn a_request_and_its_failover_are_one_trace_below_the_callers() {
             .unwrap()
             .contains(&json!({"key": key, "value": value}))
     };
-    assert!(has("gen_ai.request.model", json!({"stringValue": "claude"})), "{answer}");
-    assert!(has("distill.simulated", json!({"boolValue": true})), "{answer}");
+    assert!(
+        has("gen_ai.request.model", json!({"stringValue": "claude"})),
+        "{answer}"
+    );
+    assert!(
+        has("distill.simulated", json!({"boolValue": true})),
+        "{answer}"
+    );
     let metrics = fixture.get("/metrics").await.text().await.unwrap();
     assert!(
         metrics.contains("distill_attempts_total{target=\"ant/claude\",outcome=\"answered\",simulated=\"true\"} 1"),
         "{metrics}"
     );
-    assert!(metrics.contains("distill_usd_total{target=\"ant/claude\",simulated=\"true\"}"), "{metrics}");
+    assert!(
+        metrics.contains("distill_usd_total{target=\"ant/claude\",simulated=\"true\"}"),
+        "{metrics}"
+    );
 }

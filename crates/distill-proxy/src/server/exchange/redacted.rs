@@ -81,11 +81,7 @@ pub(super) fn sent(asking: &Asking<'_>, ready: &Ready) -> Result<Sent, Problem> 
 }
 
 /// Fills the placeholders of an answer for its caller.
-pub(super) fn restored(
-    body: AnswerBody,
-    restorer: Restorer,
-    asking: &Restoring,
-) -> AnswerBody {
+pub(super) fn restored(body: AnswerBody, restorer: Restorer, asking: &Restoring) -> AnswerBody {
     match (body, asking.endpoint) {
         (AnswerBody::Whole(bytes), _) => AnswerBody::Whole(restorer.body(&bytes).into()),
         (AnswerBody::Stream(stream), Endpoint::Chat(dialect)) => {
@@ -96,7 +92,6 @@ pub(super) fn restored(
                 stream_usage: asking.stream_usage,
                 request: asking.request.clone(),
                 source: Some(dialect),
-                ..ReplyContext::default()
             };
             let mut broken = Vec::new();
             dialect.stream_writer(&context).write(
@@ -133,26 +128,26 @@ type Bodies = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
 
 fn filled_stream(answer: Bodies, restorer: StreamRestorer, broken: Bytes) -> Bodies {
     let state = (answer, Some(restorer), broken);
-    Box::pin(stream::unfold(state, |(mut answer, mut restorer, broken)| async move {
-        loop {
-            // Nothing is left after the end, and after what could not be read.
-            let active = restorer.as_mut()?;
-            let mut out = Vec::new();
-            match answer.next().await {
-                Some(bytes) => {
+    Box::pin(stream::unfold(
+        state,
+        |(mut answer, mut restorer, broken)| async move {
+            loop {
+                // Nothing is left after the end, and after what could not be read.
+                let active = restorer.as_mut()?;
+                let mut out = Vec::new();
+                if let Some(bytes) = answer.next().await {
                     if active.push(&bytes, &mut out).is_err() {
                         out.extend_from_slice(&broken);
                         restorer = None;
                     }
-                }
-                None => {
+                } else {
                     active.finish(&mut out);
                     restorer = None;
                 }
+                if !out.is_empty() {
+                    return Some((Bytes::from(out), (answer, restorer, broken)));
+                }
             }
-            if !out.is_empty() {
-                return Some((Bytes::from(out), (answer, restorer, broken)));
-            }
-        }
-    }))
+        },
+    ))
 }
