@@ -175,13 +175,21 @@ pub(super) fn read_part(mut part: Map<String, Value>, ids: &Ids, index: usize) -
             .to_string();
         let id = take_text(&mut call, "id")
             .unwrap_or_else(|| ids.name(index, &format!("{name}{arguments}")));
-        return vec![Block::ToolCall {
+        // Callers' dialects have a place for a proof of thinking, most have none for one of a call: it
+        // goes both ways, and the way back takes either.
+        let proof = signature.clone().map(|signature| Block::Thinking {
+            text: String::new(),
+            signature: Some(signature),
+            id: None,
+        });
+        let call = Block::ToolCall {
             id,
             name,
             arguments,
             cache: None,
             signature,
-        }];
+        };
+        return proof.into_iter().chain([call]).collect();
     }
     vec![Block::Other(Value::Object(part))]
 }
@@ -347,8 +355,10 @@ pub(crate) fn write_reply(reply: &Reply, context: &ReplyContext) -> Vec<u8> {
     let blocked = own && reply.blocks.is_empty() && reply.extra.contains_key("promptFeedback");
     if !blocked {
         let mut parts: Vec<Value> = Vec::new();
-        for block in &reply.blocks {
-            write_block(block, own, &mut parts);
+        for (place, block) in reply.blocks.iter().enumerate() {
+            if !repeats(block, reply.blocks.get(place + 1)) {
+                write_block(block, own, &mut parts);
+            }
         }
         let mut candidate = json!({
             "content": {"parts": parts, "role": "model"},
@@ -386,6 +396,24 @@ pub(crate) fn write_reply(reply: &Reply, context: &ReplyContext) -> Vec<u8> {
         fill(&mut answer, &Value::Object(reply.extra.clone()));
     }
     answer.to_string().into_bytes()
+}
+
+/// Whether a proof without a thought is that of the call after it.
+fn repeats(block: &Block, next: Option<&Block>) -> bool {
+    match (block, next) {
+        (
+            Block::Thinking {
+                text,
+                signature: Some(proof),
+                ..
+            },
+            Some(Block::ToolCall {
+                signature: Some(of_call),
+                ..
+            }),
+        ) => text.is_empty() && proof == of_call,
+        _ => false,
+    }
 }
 
 fn write_block(block: &Block, own: bool, parts: &mut Vec<Value>) {

@@ -243,6 +243,7 @@ pub(crate) fn stream_writer(context: &ReplyContext) -> Box<dyn WriteStream> {
         usage: Usage::default(),
         calls: BTreeMap::new(),
         thought: BTreeMap::new(),
+        proof: None,
         finish: None,
         over: false,
     })
@@ -265,6 +266,8 @@ struct Writer {
     calls: BTreeMap<usize, Call>,
     /// Whether a block of thinking said anything: a signature without a thought is no thought.
     thought: BTreeMap<usize, bool>,
+    /// A proof without a thought that was not written yet.
+    proof: Option<String>,
     finish: Option<Finish>,
     over: bool,
 }
@@ -308,13 +311,13 @@ impl Writer {
             Delta::Signature(signature) => {
                 if let Some(call) = self.calls.get_mut(&index) {
                     call.signature = Some(signature.clone());
-                    return;
+                } else if self.thought.get(&index) == Some(&true) {
+                    let part = json!({"text": "", "thought": true, "thoughtSignature": signature});
+                    self.part(part, bytes);
+                } else {
+                    // It may be that of the call after it.
+                    self.proof = Some(signature.clone());
                 }
-                let mut part = json!({"text": "", "thoughtSignature": signature});
-                if self.thought.get(&index) == Some(&true) {
-                    part["thought"] = true.into();
-                }
-                self.part(part, bytes);
             }
             Delta::Logprobs(logprobs) => self.frame(
                 json!({
@@ -336,6 +339,18 @@ impl WriteStream for Writer {
     fn write(&mut self, event: &Event, bytes: &mut Vec<u8>) {
         if self.over {
             return;
+        }
+        let of_call = matches!(
+            event,
+            Event::Open {
+                block: Opening::ToolCall { .. },
+                ..
+            } | Event::Close { .. }
+                | Event::Usage(_)
+                | Event::Ping
+        ) || matches!(event, Event::Delta { index, .. } if self.calls.contains_key(index));
+        if !of_call && let Some(proof) = self.proof.take() {
+            self.part(json!({"text": "", "thoughtSignature": proof}), bytes);
         }
         match event {
             Event::Start { id, model, .. } => {
@@ -365,6 +380,7 @@ impl WriteStream for Writer {
                 if let Some(call) = self.calls.remove(index) {
                     let mut part = reply::call_value(&call.id, &call.name, &call.arguments);
                     if let Some(signature) = call.signature {
+                        self.proof = self.proof.take().filter(|proof| *proof != signature);
                         part["thoughtSignature"] = signature.into();
                     }
                     self.part(part, bytes);

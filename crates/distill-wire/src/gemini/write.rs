@@ -149,6 +149,7 @@ impl<'a> Writer<'a> {
     fn turn(&mut self, turn: &'a Turn) -> Result<Vec<Value>, Unsupported> {
         let mut parts: Vec<Value> = Vec::new();
         let mut first_call = None;
+        let mut proof = self.proof_of_call(turn);
         for block in &turn.blocks {
             match block {
                 Block::Text {
@@ -181,6 +182,11 @@ impl<'a> Writer<'a> {
                 }
                 Block::ToolResult { .. } => self.result(block, &mut parts)?,
                 Block::Thinking {
+                    text,
+                    signature: Some(signature),
+                    ..
+                } if text.is_empty() && proof.as_ref() == Some(signature) => {}
+                Block::Thinking {
                     text, signature, ..
                 } => self.thinking(text, signature.as_deref(), &mut parts),
                 Block::RedactedThinking { .. } => {
@@ -194,20 +200,42 @@ impl<'a> Writer<'a> {
             }
         }
         if let Some(call) = first_call {
-            self.sign(&mut parts, call);
+            let proof = proof.take().and_then(|proof| self.own_signature(&proof));
+            self.sign(&mut parts, call, proof);
         }
         Ok(parts)
     }
 
-    /// Gemini 3 wants a signature on the first of parallel calls; another model's call has none.
-    fn sign(&self, parts: &mut [Value], call: usize) {
-        if generation(self.writing.model) < 3 {
-            return;
-        }
+    /// The proof of a turn's calls that came back as thinking without a thought.
+    fn proof_of_call(&self, turn: &Turn) -> Option<String> {
+        let calls = turn
+            .blocks
+            .iter()
+            .any(|block| matches!(block, Block::ToolCall { .. }));
+        turn.blocks.iter().rev().find_map(|block| match block {
+            Block::Thinking {
+                text,
+                signature: Some(signature),
+                ..
+            } if calls && text.is_empty() && self.own_signature(signature).is_some() => {
+                Some(signature.clone())
+            }
+            _ => None,
+        })
+    }
+
+    /// The proof belongs to the first of parallel calls. Gemini 3 wants one there; another model's call
+    /// has none.
+    fn sign(&self, parts: &mut [Value], call: usize, proof: Option<String>) {
         let signed = parts.iter().any(|part| {
             part.get("functionCall").is_some() && part.get("thoughtSignature").is_some()
         });
-        if !signed {
+        if signed {
+            return;
+        }
+        if let Some(proof) = proof {
+            parts[call]["thoughtSignature"] = proof.into();
+        } else if generation(self.writing.model) >= 3 {
             parts[call]["thoughtSignature"] = NO_SIGNATURE.into();
         }
     }

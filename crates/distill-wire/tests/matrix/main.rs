@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod digest;
+mod proofs;
 mod requests;
 
 use std::collections::BTreeSet;
@@ -100,6 +101,16 @@ fn read(caller: Dialect, wish: Wish, stream: bool) -> Request {
     caller.read_request(body.to_string().as_bytes()).unwrap()
 }
 
+fn writing(model: &str, quirks: Quirks) -> Writing<'_> {
+    Writing {
+        model,
+        quirks,
+        fixed_temperature: false,
+        default_max_tokens: 1000,
+        meter: true,
+    }
+}
+
 #[test]
 fn every_request_arrives_or_is_named() {
     let mut failures = Vec::new();
@@ -108,13 +119,7 @@ fn every_request_arrives_or_is_named() {
             for wish in WISHES {
                 for stream in [false, true] {
                     let mut request = read(caller, wish, stream);
-                    let writing = Writing {
-                        model,
-                        quirks,
-                        fixed_temperature: false,
-                        default_max_tokens: 1000,
-                        meter: true,
-                    };
+                    let writing = writing(model, quirks);
                     let place = format!("{caller:?} to {name}, {wish:?}, stream {stream}");
                     // What may be refused: this dialect alone has no stop sequences.
                     if target == Dialect::Responses && !request.stop.is_empty() {
