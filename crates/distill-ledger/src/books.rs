@@ -188,20 +188,13 @@ impl Booked {
                 pool_usd: Some(0),
                 pool_tokens: 0,
             },
-            (cost, Some(used)) if used > 0 => {
+            (Some(cost), Some(used)) => {
                 let paid = used.min(draw.tokens);
-                let share = |cost: i64| {
-                    let share = i128::from(cost) * i128::from(paid) / i128::from(used);
-                    i64::try_from(share).unwrap_or(cost)
-                };
+                let share = i128::from(cost) * i128::from(paid) / i128::from(used);
+                let share = i64::try_from(share).unwrap_or(cost);
                 Self {
-                    // A pool that paid everything leaves nothing unknown, priced or not.
-                    usd: match cost {
-                        Some(cost) => Some(cost - share(cost)),
-                        None if paid == used => Some(0),
-                        None => None,
-                    },
-                    pool_usd: cost.map(share),
+                    usd: Some(cost - share),
+                    pool_usd: Some(share),
                     pool_tokens: paid,
                 }
             }
@@ -254,7 +247,10 @@ impl Account {
             self.limits.usd_total,
         ];
         let passed = (0..3).find(|&at| {
-            caps[at].is_some_and(|cap| self.money[at].1.saturating_add(needed) > cap.pico())
+            // What cannot be counted is not granted: a sum that stops at its largest value would
+            // forget what was spent as soon as the reservation is taken back.
+            let sum = self.money[at].1.checked_add(needed);
+            sum.is_none_or(|sum| caps[at].is_some_and(|cap| sum > cap.pico()))
         })?;
         let (span, fresh_in) = [
             ("a day", Some(clock::until_next_day(now_ms))),
@@ -263,7 +259,7 @@ impl Account {
         ][passed];
         Some(Refusal::Budget {
             what: format!("the budget of {} {span}", self.scope),
-            cap: caps[passed].unwrap_or_default(),
+            cap: caps[passed].unwrap_or(Usd::from_pico(i64::MAX)),
             committed: Usd::from_pico(self.money[passed].1),
             needed: Usd::from_pico(needed),
             fresh_in,

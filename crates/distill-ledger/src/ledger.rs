@@ -391,14 +391,17 @@ impl Inner {
     /// Notes who answered under the name of a target; tells where that is somebody new.
     fn note_model(&self, target: &str, model: &str, fingerprint: Option<&str>, at_ms: i64) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = seen.get(target);
-        if known.is_some_and(|(name, print)| name == model && print.as_deref() == fingerprint) {
+        // An answer without a fingerprint says nothing of it: some forms of answers have none.
+        if seen.get(target).is_some_and(|(name, print)| {
+            name == model && (fingerprint.is_none() || print.as_deref() == fingerprint)
+        }) {
             return;
         }
         let now = (model.to_owned(), fingerprint.map(str::to_owned));
         let before = seen.insert(target.to_owned(), now);
         drop(seen);
-        if let Some(before) = before {
+        let told = |(name, print): &(String, Option<String>)| name != model || print.is_some();
+        if let Some(before) = before.filter(told) {
             self.tell(|| {
                 LedgerEvent::ModelChanged(Arc::new(ModelChange {
                     target: target.to_owned(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use distill_chat::Usage;
-use distill_gateway::Usd;
+use distill_gateway::{Usd, believable};
 
 use super::{Admission, Inner, Wanted};
 use crate::{
@@ -47,7 +47,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, end: &AttemptEnd, usd: Option<Usd>, target: &str) {
         self.open = self.open.saturating_sub(1);
-        let used = tokens(&end.usage);
+        let used = counted(end);
         // An attempt that is known to have cost nothing and reported nothing used nothing.
         let used = used.or_else(|| (usd == Some(Usd::ZERO)).then_some(0));
         self.tokens = self.tokens.zip(used).map(|(sum, used)| sum + used);
@@ -62,6 +62,12 @@ impl Tally {
             self.answered = Some((target.to_owned(), end.model.clone(), end.first_token));
         }
     }
+}
+
+/// Tokens that an attempt used. A report that no price could be made of holds only some of them (a
+/// stream that broke off tells its input at its begin): the rest is not known, so nothing is.
+fn counted(end: &AttemptEnd) -> Option<u64> {
+    end.usd.and_then(|_| tokens(&end.usage))
 }
 
 /// Tokens of all classes, where any was reported.
@@ -91,6 +97,10 @@ fn both(one: Usage, other: Usage) -> Usage {
     }
 }
 
+/// Charged for one request at most: a bound that a caller made up must not fill the counters of
+/// everybody.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
 fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -103,7 +113,7 @@ impl OpenRequest {
     pub(super) async fn begin(inner: Arc<Inner>, start: RequestStart) -> Result<Self, Refusal> {
         let now_ms = inner.options.clock.now_ms();
         let caller = Arc::clone(&start.caller);
-        let worst_tokens = start.worst_tokens;
+        let worst_tokens = start.worst_tokens.min(MOST_TOKENS);
         let facts = Arc::new(RequestFacts::new(start, now_ms));
         if let Some(refusal) = inner.directory.pause(&facts, now_ms) {
             return Err(refusal);
@@ -272,9 +282,10 @@ impl OpenAttempt {
         self.book(end)
     }
 
-    fn book(&mut self, end: AttemptEnd) -> Settled {
+    fn book(&mut self, mut end: AttemptEnd) -> Settled {
         self.settled = true;
-        let booked = Booked::new(&self.held, end.usd, tokens(&end.usage));
+        end.usage = believable(end.usage);
+        let booked = Booked::new(&self.held, end.usd, counted(&end));
         let usd = booked.usd.map(Usd::from_pico);
         let intent = &self.intent;
         lock(&self.tally).add(&end, usd, &intent.target);

@@ -87,6 +87,9 @@ struct Applying {
     every: Duration,
 }
 
+/// The next log could not be begun; everything stands in this one.
+struct NotClosed;
+
 /// What one log held.
 struct Closed {
     number: u64,
@@ -98,10 +101,10 @@ impl Applying {
     fn run(self) {
         loop {
             let stop = self.wait();
-            let closed = self.close();
-            let done = match closed {
-                Some(closed) => self.bring_in(&closed),
-                None => true,
+            let done = match self.close() {
+                Ok(Some(closed)) => self.bring_in(&closed),
+                Ok(None) => true,
+                Err(NotClosed) => false,
             };
             if stop {
                 // A log that was not applied is replayed by the next owner.
@@ -151,10 +154,10 @@ impl Applying {
     }
 
     /// Closes the log, if anything is in it.
-    fn close(&self) -> Option<Closed> {
+    fn close(&self) -> Result<Option<Closed>, NotClosed> {
         let mut pending = lock(&self.shared.log);
         if pending.entries.is_empty() && pending.statements.is_empty() {
-            return None;
+            return Ok(None);
         }
         if !pending.syncs.is_empty() {
             // The next log's handle would not reach what they wait for.
@@ -163,15 +166,17 @@ impl Applying {
         let number = pending.log.number();
         if let Err(error) = pending.log.turn() {
             *lock(&self.shared.problem) = Some(error.to_string());
+            // At the end there is no next time: what waits goes where it can be replayed from.
+            drop(pending.log.flush());
             drop(pending);
             std::thread::sleep(REST);
-            return None;
+            return Err(NotClosed);
         }
-        Some(Closed {
+        Ok(Some(Closed {
             number,
             entries: std::mem::take(&mut pending.entries),
             statements: std::mem::take(&mut pending.statements),
-        })
+        }))
     }
 
     /// Writes one batch, however often it takes; says whether it stands.

@@ -405,6 +405,34 @@ async fn a_log_is_not_applied_twice() {
     );
 }
 
+#[tokio::test]
+async fn a_log_that_could_not_be_applied_is_kept_at_the_end() {
+    let place = Place::sqlite();
+    let Store::Sqlite(path) = &place.store else {
+        unreachable!("it is a file");
+    };
+    let options = LedgerOptions {
+        apply_every: Duration::from_hours(1),
+        ..place.options()
+    };
+    let ledger = Ledger::open_with(place.store.clone(), options)
+        .await
+        .unwrap();
+    // The next log cannot be begun.
+    let mut next = path.clone().into_os_string();
+    next.push("-log.2");
+    std::fs::create_dir(&next).unwrap();
+    let alice = caller("alice", KeyLimits::default());
+    ask(&ledger, "r1", &alice, 0.5, Some(0.25)).await.unwrap();
+    drop(ledger);
+    std::fs::remove_dir(&next).unwrap();
+    let ledger = place.open().await;
+    assert_eq!(
+        ledger.committed(&Scope::Global).await.unwrap(),
+        [usd(0.25); 3]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_intent_may_wait_for_the_disk() {
     let place = Place::sqlite();

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use distill_chat::Usage;
 use distill_gateway::Usd;
 use distill_ledger::{
-    KeyLimits, LimitTable, Refusal, RequestFilter, Scope, TokenPool, UnsettledState,
+    AttemptEnd, AttemptStart, KeyLimits, LimitTable, Refusal, RequestFilter, RequestStart, Scope,
+    TokenPool, UnsettledState,
 };
 
 use crate::{
@@ -22,6 +24,8 @@ on_each_store!(
     rates_are_held
     a_pool_pays_first_whoever_asks
     what_is_spent_outlives_the_process
+    a_bound_that_was_made_up_erases_nothing
+    what_is_partly_known_stays_set_aside
 );
 
 async fn a_request_is_on_record_with_what_it_cost(place: Place) {
@@ -311,6 +315,81 @@ async fn a_pool_pays_first_whoever_asks(place: Place) {
             .await
             .is_err()
     );
+}
+
+async fn a_bound_that_was_made_up_erases_nothing(place: Place) {
+    let ledger = place.open().await;
+    let alice = caller("alice", KeyLimits::default());
+    ask(&ledger, "r1", &alice, 5.0, Some(5.0)).await.unwrap();
+    let made_up = RequestStart {
+        worst_tokens: u64::MAX,
+        ..start("r2", &alice)
+    };
+    let open = ledger.begin(made_up).await.unwrap();
+    let endless = AttemptStart {
+        reserved: Usd::from_pico(i64::MAX),
+        ..attempt(1, "a/one", 0.0)
+    };
+    assert!(matches!(
+        open.reserve(endless).await,
+        Err(Refusal::Budget { .. })
+    ));
+    drop(open);
+    let committed = ledger.committed(&Scope::Global).await.unwrap();
+    assert_eq!(committed, [usd(5.0); 3]);
+    // Nor are others kept out.
+    let made_up = RequestStart {
+        worst_tokens: u64::MAX,
+        ..start("r3", &alice)
+    };
+    let open = ledger.begin(made_up).await.unwrap();
+    let bob = caller("bob", KeyLimits::default());
+    ask(&ledger, "r4", &bob, 1.0, Some(1.0)).await.unwrap();
+    drop(open);
+}
+
+async fn what_is_partly_known_stays_set_aside(place: Place) {
+    let ledger = place.open().await;
+    let pool = TokenPool {
+        name: "bulk".to_owned(),
+        models: vec!["openai/*".to_owned()],
+        teams: Vec::new(),
+        tokens: 1_500,
+        price: usd(1.0),
+        expires_ms: None,
+    };
+    ledger.set_limits(LimitTable {
+        pools: vec![pool],
+        ..LimitTable::default()
+    });
+    let alice = caller(
+        "alice",
+        KeyLimits {
+            tokens_per_minute: Some(1_500),
+            ..KeyLimits::default()
+        },
+    );
+    // A stream that its caller left: its input was told, its output never was.
+    let open = ledger.begin(start("r1", &alice)).await.unwrap();
+    let attempt = open
+        .reserve(attempt(1, "openai/gpt-4.1-mini", 5.0))
+        .await
+        .unwrap();
+    let settled = attempt.settle(AttemptEnd {
+        outcome: "cancelled",
+        usage: Usage {
+            input_tokens: Some(10),
+            ..Usage::default()
+        },
+        ..AttemptEnd::default()
+    });
+    open.finish(done("openai/gpt-4.1-mini"));
+    assert_eq!((settled.usd, settled.pool_tokens), (None, 1_000));
+    assert_eq!(ledger.pools().await.unwrap()[0].1, 1_000);
+    assert!(matches!(
+        ledger.begin(start("r2", &alice)).await,
+        Err(Refusal::RateLimited { .. })
+    ));
 }
 
 async fn what_is_spent_outlives_the_process(place: Place) {
