@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     Options,
@@ -171,14 +172,14 @@ async fn restart(options: &Options, folder: &Path, upstream: u16, mut proxy: Pee
 }
 
 async fn bill(port: u16) -> Value {
-    let url = format!("http://127.0.0.1:{port}/bill");
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .tls_certs_only([])
-        .build()
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port))
+        .await
         .unwrap();
-    let text = client.get(url).send().await.unwrap().text().await.unwrap();
-    serde_json::from_str(&text).unwrap()
+    let asked = b"GET /bill HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(asked).await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
 
 /// What the ledger says, as its user reads it.
