@@ -27,24 +27,8 @@ fn files(folder: &Path) -> Vec<(String, String)> {
     found
 }
 
-#[tokio::test]
-async fn no_planted_secret_comes_out_anywhere() {
-    // A vendor behind a key, one that fails, and one that nobody reaches.
-    let text = format!(
-        "{CONFIG}  broken: [keyed/faulty, gone/x]\n  keyed: [keyed/small]\ntelemetry: {{log: json}}\n"
-    )
-    .replace(
-        "vendors:\n",
-        "vendors:\n  keyed: {like: vllm, base_url: \"http://@AT@/v1\", key_env: TEST_VENDOR_KEY, price: {input: 1, output: 1}}\n  \
-         gone: {like: vllm, base_url: \"http://127.0.0.1:9/v1\", key_env: TEST_VENDOR_KEY, price: {input: 1, output: 1}}\n",
-    );
-    let vendor = distill_gateway::simulate::SimulatedProvider::builder(Vec::new(), settings())
-        .start()
-        .await
-        .unwrap();
-    let text = text.replace("@AT@", &vendor.address().to_string());
-    let mut fixture = Fixture::of(&text, settings(), None).await;
-    let key = fixture.key.expose().to_owned();
+/// What every endpoint says to who may ask and to strangers, but for the answers themselves.
+async fn asked(fixture: &Fixture) -> Vec<String> {
     let mut said = Vec::new();
     for model in ["fast", "claude", "broken", "keyed", "nobody"] {
         for (path, mut body) in [
@@ -63,7 +47,7 @@ async fn no_planted_secret_comes_out_anywhere() {
                 if path != "/v1/embeddings" && path != "/v1/messages/count_tokens" {
                     body["stream"] = stream.into();
                 }
-                for key in [key.as_str(), STRANGER] {
+                for key in [fixture.key.expose(), STRANGER] {
                     let response = fixture
                         .request(Method::POST, path)
                         .bearer_auth(key)
@@ -85,6 +69,12 @@ async fn no_planted_secret_comes_out_anywhere() {
             }
         }
     }
+    said
+}
+
+/// What every page and list shows.
+async fn shown(fixture: &Fixture) -> Vec<String> {
+    let mut said = Vec::new();
     for path in [
         "/metrics",
         "/openapi.json",
@@ -106,6 +96,29 @@ async fn no_planted_secret_comes_out_anywhere() {
         said.push(fixture.admin(Method::GET, path).await.text().await.unwrap());
     }
     said.push(format!("{:?}", fixture.proxy.live().config));
+    said
+}
+
+#[tokio::test]
+async fn no_planted_secret_comes_out_anywhere() {
+    // A vendor behind a key, one that fails, and one that nobody reaches.
+    let text = format!(
+        "{CONFIG}  broken: [keyed/faulty, gone/x]\n  keyed: [keyed/small]\ntelemetry: {{log: json}}\n"
+    )
+    .replace(
+        "vendors:\n",
+        "vendors:\n  keyed: {like: vllm, base_url: \"http://@AT@/v1\", key_env: TEST_VENDOR_KEY, price: {input: 1, output: 1}}\n  \
+         gone: {like: vllm, base_url: \"http://127.0.0.1:9/v1\", key_env: TEST_VENDOR_KEY, price: {input: 1, output: 1}}\n",
+    );
+    let vendor = distill_gateway::simulate::SimulatedProvider::builder(Vec::new(), settings())
+        .start()
+        .await
+        .unwrap();
+    let text = text.replace("@AT@", &vendor.address().to_string());
+    let mut fixture = Fixture::of(&text, settings(), None).await;
+    let key = fixture.key.expose().to_owned();
+    let mut said = asked(&fixture).await;
+    said.extend(shown(&fixture).await);
     eventually(|| {
         fixture
             .proxy
