@@ -24,6 +24,7 @@ mod gather;
 pub mod gemini;
 mod leftover;
 pub mod messages;
+mod order;
 mod proof;
 mod quirks;
 mod reply;

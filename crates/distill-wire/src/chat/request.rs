@@ -26,7 +26,7 @@ pub(super) fn read(body: &[u8]) -> Result<Request, RequestError> {
     }
     read_tools(&mut fields, &mut request)?;
     read_sampling(&mut fields, &mut request)?;
-    request.reasoning = read_reasoning(&mut fields)?;
+    request.reasoning = read_reasoning(&mut fields, &mut request.extra)?;
     read_output(&mut fields, &mut request)?;
     request.stream = fields.flag("stream")?.unwrap_or_default();
     if let Some(mut options) = fields.object("stream_options")? {
@@ -311,20 +311,33 @@ fn read_sampling(fields: &mut Fields, request: &mut Request) -> Result<(), Reque
 }
 
 /// The ways in which compatible servers are asked to think.
-fn read_reasoning(fields: &mut Fields) -> Result<Option<Reasoning>, RequestError> {
+fn read_reasoning(
+    fields: &mut Fields,
+    extra: &mut Map<String, Value>,
+) -> Result<Option<Reasoning>, RequestError> {
     let mut reasoning = Reasoning::default();
     if let Some(mut object) = fields.object("reasoning")? {
         reasoning.effort = object.text("effort")?;
         reasoning.budget_tokens = object.count("max_tokens")?;
         reasoning.enabled = object.flag("enabled")?;
         reasoning.summary = object.text("summary")?;
+        keep("reasoning", object, extra);
     }
     if let Some(mut switch) = fields.object("thinking")? {
         reasoning.enabled = switch.text("type")?.map(|word| word != "disabled");
         reasoning.budget_tokens = switch.count("budget_tokens")?.or(reasoning.budget_tokens);
+        keep("thinking", switch, extra);
     }
     reasoning.effort = fields.text("reasoning_effort")?.or(reasoning.effort);
     Ok((reasoning != Reasoning::default()).then_some(reasoning))
+}
+
+/// Keeps what nobody knows of an object, by the object's name.
+fn keep(name: &str, object: Fields, extra: &mut Map<String, Value>) {
+    let rest: Map<String, Value> = said(object.rest()).collect();
+    if !rest.is_empty() {
+        extra.insert(name.to_owned(), rest.into());
+    }
 }
 
 fn read_output(fields: &mut Fields, request: &mut Request) -> Result<(), RequestError> {

@@ -322,6 +322,10 @@ fn write_extra(
             {
                 options.extend(more.clone());
             }
+        } else if let (Some(Value::Object(there)), Value::Object(more)) =
+            (body.get_mut(name), value)
+        {
+            there.extend(more.clone());
         } else {
             body.insert(name.clone(), value.clone());
         }

@@ -1,5 +1,7 @@
 //! Writing a request in this dialect.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::PLAN;
@@ -7,6 +9,7 @@ use crate::{
     Block, Dialect, Dropped, ImageSource, OutputFormat, Request, Tool, ToolChoice, Turn, TurnRole,
     Unsupported, Written,
     leftover::{leave, leave_out},
+    order::settled,
     quirks::Writing,
     rest::fill,
 };
@@ -72,7 +75,12 @@ impl Writer<'_> {
         for block in &request.system {
             messages.push(json!({"role": "system", "content": self.instruction(block)?}));
         }
-        for turn in &request.turns {
+        let turns = if self.own {
+            request.turns.iter().map(Cow::Borrowed).collect()
+        } else {
+            settled(request)
+        };
+        for turn in turns.iter().map(AsRef::as_ref) {
             if turn.name.is_some() {
                 self.drop("messages.name", "Cohere knows no names of speakers");
             }

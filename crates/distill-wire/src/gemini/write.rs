@@ -2,7 +2,7 @@
 
 mod config;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde_json::{Map, Value, json};
 
@@ -10,6 +10,7 @@ use super::{MADE_ID, NO_SIGNATURE};
 use crate::{
     Block, Dialect, Dropped, ImageSource, Request, Turn, TurnRole, Unsupported, Written,
     leftover::{leave, leave_out},
+    order::settled,
     proof::Proof,
     quirks::Writing,
     rest::fill,
@@ -23,14 +24,20 @@ pub(crate) fn write_request(
     if request.n.is_some_and(|count| count > 1) {
         return Err(refused("n", "one reply is read of each answer"));
     }
+    let own = request.source == Some(Dialect::Gemini);
+    let turns = if own {
+        request.turns.iter().map(Cow::Borrowed).collect()
+    } else {
+        settled(request)
+    };
     let mut writer = Writer {
         request,
         writing,
-        own: request.source == Some(Dialect::Gemini),
+        own,
         names: BTreeMap::new(),
         dropped: Vec::new(),
     };
-    let (system, contents) = writer.conversation()?;
+    let (system, contents) = writer.conversation(&turns)?;
     let mut body = Map::new();
     if !system.is_empty() {
         body.insert("systemInstruction".into(), json!({ "parts": system }));
@@ -74,7 +81,10 @@ impl<'a> Writer<'a> {
         leave(&mut self.dropped, field, reason);
     }
 
-    fn conversation(&mut self) -> Result<(Vec<Value>, Vec<Value>), Unsupported> {
+    fn conversation(
+        &mut self,
+        turns: &'a [Cow<'a, Turn>],
+    ) -> Result<(Vec<Value>, Vec<Value>), Unsupported> {
         let request = self.request;
         let mut system = Vec::new();
         for block in &request.system {
@@ -82,7 +92,7 @@ impl<'a> Writer<'a> {
         }
         let mut contents: Vec<Value> = Vec::new();
         let mut last: Option<TurnRole> = None;
-        for turn in &request.turns {
+        for turn in turns {
             if turn.role == TurnRole::System {
                 self.drop(
                     "the place of a system message in mid-conversation",

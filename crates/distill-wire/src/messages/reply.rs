@@ -3,7 +3,10 @@
 use distill_chat::Usage;
 use serde_json::{Map, Value, json};
 
-use super::{read, write::input};
+use super::{
+    read,
+    write::{input, wire_id},
+};
 use crate::{
     Block, Dialect, ErrorKind, ErrorReply, Finish, Malformed, Reply, ReplyContext, proof::Proof,
 };
@@ -230,7 +233,9 @@ fn block(block: &Block, source: Option<Dialect>) -> Option<Value> {
             name,
             arguments,
             ..
-        } => json!({"type": "tool_use", "id": id, "name": name, "input": input(arguments)}),
+        } => {
+            json!({"type": "tool_use", "id": wire_id(id), "name": name, "input": input(arguments)})
+        }
         Block::Thinking {
             text,
             signature,

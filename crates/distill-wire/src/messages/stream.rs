@@ -3,9 +3,12 @@
 use distill_chat::Usage;
 use serde_json::{Value, json};
 
-use super::reply::{
-    error_reply, finish, finish_text, message_id, redacted_data, signature_text, take_usage, usage,
-    write_error,
+use super::{
+    reply::{
+        error_reply, finish, finish_text, message_id, redacted_data, signature_text, take_usage,
+        usage, write_error,
+    },
+    write::wire_id,
 };
 use crate::{
     Delta, Dialect, Event, Finish, Malformed, Opening, ReadStream, ReplyContext, WriteStream,
@@ -348,7 +351,7 @@ impl Writer {
                 "data": redacted_data(data, id.as_deref(), self.context.source),
             }),
             Opening::ToolCall { id, name } => {
-                json!({"type": "tool_use", "id": id, "name": name, "input": {}})
+                json!({"type": "tool_use", "id": wire_id(id), "name": name, "input": {}})
             }
         }
     }

@@ -206,3 +206,42 @@ fn errors_name_their_kind_as_the_vendor_does() {
         assert_eq!(reply::error_reply(&body["error"]).kind, kind);
     }
 }
+
+/// The vendor refuses names with other letters when the conversation comes to it later.
+#[test]
+fn names_of_calls_that_other_servers_gave_are_such_as_the_vendor_takes() {
+    let call = Block::ToolCall {
+        id: "functions.look:0".into(),
+        name: "look".into(),
+        arguments: "{}".into(),
+        cache: None,
+        signature: None,
+    };
+    let reply = Reply {
+        id: None,
+        model: None,
+        created: None,
+        blocks: vec![call],
+        finish: Finish::ToolCalls,
+        stop_sequence: None,
+        usage: distill_chat::Usage::default(),
+        logprobs: None,
+        fingerprint: None,
+        service_tier: None,
+        source: Some(Dialect::ChatCompletions),
+        extra: serde_json::Map::new(),
+    };
+    let context = ReplyContext {
+        source: Some(Dialect::ChatCompletions),
+        ..context()
+    };
+    let written: Value = serde_json::from_slice(&write_reply(&reply, &context)).unwrap();
+    assert_eq!(written["content"][0]["id"], "functions_look_0");
+    let mut stream = Vec::new();
+    let mut writer = stream_writer(&context);
+    for event in crate::replay(&reply) {
+        writer.write(&event, &mut stream);
+    }
+    let stream = String::from_utf8(stream).unwrap();
+    assert!(stream.contains(r#""id":"functions_look_0""#), "{stream}");
+}

@@ -394,7 +394,7 @@ fn cache_control(cache: &CacheHint) -> Value {
 }
 
 /// The vendor takes letters, digits, `_` and `-` in the name of a call.
-fn wire_id(id: &str) -> String {
+pub(super) fn wire_id(id: &str) -> String {
     if id.is_empty() {
         return "call".to_owned();
     }

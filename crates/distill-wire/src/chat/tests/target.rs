@@ -454,3 +454,17 @@ fn a_request_made_here_is_written_in_the_order_of_the_journals() {
         r#"{"model":"m-1","messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi «there»"}],"max_completion_tokens":64,"temperature":0.0,"stop":["\n"],"seed":3,"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"}}}}"#
     );
 }
+
+#[test]
+fn what_nobody_knows_of_how_to_think_is_sent_on_at_home_and_named_elsewhere() {
+    let asked = asking(json!({"reasoning": {"effort": "low", "exclude": true}}));
+    let request = read(&asked);
+    assert_eq!(
+        body(&request, Quirks::OPENROUTER)["reasoning"],
+        asked["reasoning"]
+    );
+    let away = Dialect::Messages
+        .write_request(&request, &super::writing(Quirks::OPENROUTER))
+        .unwrap();
+    assert!(away.dropped.iter().any(|drop| drop.field == "reasoning"));
+}

@@ -9,6 +9,7 @@ use crate::{
     Block, CacheHint, Dropped, ImageSource, OutputFormat, Quirks, Request, SchemaSupport,
     ThinkingField, ToolCallIds, Turn, TurnRole, Unsupported,
     leftover::{caller_name, leave},
+    order::settled,
     proof::Proof,
 };
 
@@ -33,8 +34,14 @@ pub(super) fn write(
         let message = json!({"role": "system", "content": content});
         writer.messages.push(message);
     }
-    for turn in &request.turns {
-        writer.turn(turn)?;
+    if request.source == Some(OWN) {
+        for turn in &request.turns {
+            writer.turn(turn)?;
+        }
+    } else {
+        for turn in settled(request) {
+            writer.turn(&turn)?;
+        }
     }
     writer.show();
     Ok(writer.messages)
