@@ -2,16 +2,17 @@
 
 mod check;
 mod demo;
+mod handles;
 mod quality;
 mod task;
+mod terminal;
 
 use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,8 +21,7 @@ use distill_ledger::{Ledger, LedgerError, Records, Store};
 use distill_pipeline::spec::Findings;
 use distill_proxy::{
     config::{Config, Day, Sources, StoreConfig},
-    server::{Loader, Proxy, Setup, World},
-    telemetry::LogSink,
+    server::{ConnectionLimits, Loader, Proxy, Setup, World},
     watch::{FileWatch, Measure},
 };
 use distill_serve::{Registry, ServeOptions, Server};
@@ -92,7 +92,7 @@ async fn serve(
     if source.listen.is_some() {
         refuse_remote_without_consent(&config)?;
     }
-    hide_what_panics_say();
+    terminal::hide_what_panics_say();
     let stop = interruption();
     ends_with_sigterm(&stop);
     let beside = Beside::start(&config, &stop).await?;
@@ -105,9 +105,9 @@ async fn serve(
     let address = listener
         .local_addr()
         .map_err(|error| Failure::failed("the listener has no address").caused_by(error))?;
-    let (sink, log) = log();
+    let (sink, log) = terminal::log();
     for note in &config.notes {
-        eprintln!("note: {note}");
+        terminal::say(&format!("note: {note}"));
     }
     let proxy = Proxy::start(Setup {
         config,
@@ -122,19 +122,19 @@ async fn serve(
             .caused_by(error)
             .hint("`distill proxy check` looks at every route")
     })?;
-    println!("http://{address}");
+    terminal::answer(&format!("http://{address}"));
     welcome(&proxy, &path);
     begun(address, &stop);
     let reloading = tokio::spawn(reload_when_told(proxy.clone(), path));
     let drained = proxy
-        .serve(listener, &proxy.connection_limits(), &stop)
+        .serve(listener, &connection_limits(&proxy), &stop)
         .await;
     reloading.abort();
     if drained.cut > 0 {
-        eprintln!(
+        terminal::say(&format!(
             "{} connections were cut: their answers took too long",
             drained.cut
-        );
+        ));
     }
     proxy.close().await;
     drop(beside);
@@ -142,6 +142,22 @@ async fn serve(
     let written = tokio::task::spawn_blocking(move || log.join());
     let _ = tokio::time::timeout(Duration::from_secs(1), written).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The bounds of the configuration, as far as the system has handles for them.
+fn connection_limits(proxy: &Proxy) -> ConnectionLimits {
+    let mut limits = proxy.connection_limits();
+    if let Some(fit) = handles::connections()
+        && fit < limits.connections
+    {
+        terminal::say(&format!(
+            "note: {fit} clients at once instead of {}: the system allows no more open files \
+             (`ulimit -n`)",
+            limits.connections
+        ));
+        limits.connections = fit;
+    }
+    limits
 }
 
 /// The configuration's path, as the command line or custom has it.
@@ -365,42 +381,17 @@ async fn simulated(config: &Config) -> Result<SimulatedProvider, Failure> {
         .map_err(|error| Failure::failed("the simulated vendors cannot start").caused_by(error))
 }
 
-/// Lines that may wait for whoever reads standard error.
-const LOG_LINES: usize = 10_000;
-/// How long lines gather.
-const LOG_PAUSE: Duration = Duration::from_millis(10);
-
-/// Where the log goes: to standard error, from a thread of its own, so that a reader who stops
-/// reading holds up no request.
-fn log() -> (LogSink, thread::JoinHandle<()>) {
-    let (lines, waiting) = mpsc::sync_channel::<String>(LOG_LINES);
-    let writer = thread::spawn(move || {
-        let mut text = String::new();
-        while let Ok(line) = waiting.recv() {
-            text.clear();
-            for line in std::iter::once(line).chain(waiting.try_iter().take(LOG_LINES)) {
-                text.push_str(&line);
-                text.push('\n');
-            }
-            eprint!("{text}");
-            // Lines of a busy moment are written together: waking for each costs more than the line.
-            thread::sleep(LOG_PAUSE);
-        }
-    });
-    (Arc::new(move |line| lines.try_send(line).is_ok()), writer)
-}
-
 fn welcome(proxy: &Proxy, path: &Path) {
     let live = proxy.live();
     let config = &live.config;
-    eprintln!("  configuration {}", path.display());
+    terminal::say(&format!("  configuration {}", path.display()));
     for route in &config.routes {
         let members: Vec<_> = route
             .members
             .iter()
             .map(|member| member.target.as_str())
             .collect();
-        eprintln!("  model {} → {}", route.name, members.join(", "));
+        terminal::say(&format!("  model {} → {}", route.name, members.join(", ")));
     }
     if live
         .config
@@ -408,12 +399,12 @@ fn welcome(proxy: &Proxy, path: &Path) {
         .iter()
         .any(|vendor| vendor.row.simulated)
     {
-        eprintln!("  SIMULATED vendors answer some of these");
+        terminal::say("  SIMULATED vendors answer some of these");
     }
     if !config.security.require_keys {
-        eprintln!("  no keys are asked for: everybody on this machine is `anonymous`");
+        terminal::say("  no keys are asked for: everybody on this machine is `anonymous`");
     }
-    eprintln!("  stop with Ctrl-C; answers in flight are finished first");
+    terminal::say("  stop with Ctrl-C; answers in flight are finished first");
 }
 
 /// Ends the process as Ctrl-C does, where a service manager says so.
@@ -464,14 +455,4 @@ async fn reload_when_told(proxy: Proxy, path: PathBuf) {
             let _ = proxy.reload().await;
         }
     }
-}
-
-/// A panic's message may hold a piece of a prompt: only its place is told.
-fn hide_what_panics_say() {
-    std::panic::set_hook(Box::new(|panic| {
-        let place = panic
-            .location()
-            .map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
-        eprintln!("a fault of the program at {place}; the request it met was answered with 500");
-    }));
 }

@@ -10,12 +10,12 @@ use std::{
 
 use distill_proxy::demo::Demo;
 
-use super::Source;
+use super::{Source, terminal};
 use crate::{environment, failure::Failure};
 
 pub(super) async fn serve(listen: Option<SocketAddr>) -> Result<ExitCode, Failure> {
     let folder = Folder::make()?;
-    eprintln!("making two weeks of history");
+    terminal::say("making two weeks of history");
     let demo = Demo::start(&folder.0).await.map_err(|error| {
         Failure::failed("the demo cannot start")
             .caused_by(error)
@@ -34,12 +34,12 @@ pub(super) async fn serve(listen: Option<SocketAddr>) -> Result<ExitCode, Failur
         environment: Arc::new(move |name| known.variable(name).or_else(|| usual(name))),
     };
     super::serve(source, move |address, stop| {
-        eprintln!("\n{}", demo.guide(address));
+        terminal::say(&format!("\n{}", demo.guide(address)));
         let stop = stop.clone();
         tokio::spawn(async move {
             // Without a client there is no traffic; all else can still be tried.
             if let Err(error) = demo.traffic(address, stop).await {
-                eprintln!("no traffic: {error}");
+                terminal::say(&format!("no traffic: {error}"));
             }
         });
     })
