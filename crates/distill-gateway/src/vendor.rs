@@ -2,7 +2,7 @@
 //!
 //! How bytes look on the wire is the [`Dialect`]; almost every new vendor is a row here and no code.
 
-use distill_wire::{Dialect, Quirks, SchemaSupport, SeedParameter, TokenLimit};
+use distill_wire::{Dialect, Quirks, SeedParameter};
 
 mod family;
 
@@ -70,10 +70,7 @@ static VENDORS: [Vendor; 18] = [
         base_url: Some("https://api.openai.com/v1"),
         key_env: Some("OPENAI_API_KEY"),
         also: &[Dialect::Responses],
-        quirks: Quirks {
-            token_limit: TokenLimit::MaxCompletionTokens,
-            ..COMPATIBLE
-        },
+        quirks: Quirks::OPENAI,
         terms: Some(NO_COMPETING_MODELS),
         ..OPENAI_COMPATIBLE
     },
@@ -131,10 +128,7 @@ static VENDORS: [Vendor; 18] = [
         name: "groq",
         base_url: Some("https://api.groq.com/openai/v1"),
         key_env: Some("GROQ_API_KEY"),
-        quirks: Quirks {
-            logprobs: false,
-            ..COMPATIBLE
-        },
+        quirks: Quirks::GROQ,
         embeddings: false,
         ..OPENAI_COMPATIBLE
     },
@@ -142,13 +136,7 @@ static VENDORS: [Vendor; 18] = [
         name: "deepseek",
         base_url: Some("https://api.deepseek.com"),
         key_env: Some("DEEPSEEK_API_KEY"),
-        quirks: Quirks {
-            schema: SchemaSupport::JsonObject,
-            seed: SeedParameter::Unknown,
-            parallel_tool_calls: false,
-            image_urls: false,
-            ..COMPATIBLE
-        },
+        quirks: Quirks::DEEPSEEK,
         embeddings: false,
         ..OPENAI_COMPATIBLE
     },
@@ -156,6 +144,7 @@ static VENDORS: [Vendor; 18] = [
         name: "xai",
         base_url: Some("https://api.x.ai/v1"),
         key_env: Some("XAI_API_KEY"),
+        quirks: Quirks::XAI,
         also: &[Dialect::Responses],
         terms: Some(NO_COMPETING_MODELS),
         ..OPENAI_COMPATIBLE
@@ -164,6 +153,7 @@ static VENDORS: [Vendor; 18] = [
         name: "openrouter",
         base_url: Some("https://openrouter.ai/api/v1"),
         key_env: Some("OPENROUTER_API_KEY"),
+        quirks: Quirks::OPENROUTER,
         terms: Some("the terms of the model's own vendor apply"),
         ..OPENAI_COMPATIBLE
     },
@@ -171,13 +161,8 @@ static VENDORS: [Vendor; 18] = [
         name: "mistral",
         base_url: Some("https://api.mistral.ai/v1"),
         key_env: Some("MISTRAL_API_KEY"),
-        quirks: Quirks {
-            seed: SeedParameter::RandomSeed,
-            // Usage comes at the end of every stream, and unknown parameters are refused.
-            stream_options: false,
-            logprobs: false,
-            ..COMPATIBLE
-        },
+        // Usage comes at the end of every stream, and unknown parameters are refused.
+        quirks: Quirks::MISTRAL,
         ..OPENAI_COMPATIBLE
     },
     // Addresses of one's own: `https://NAME.openai.azure.com/openai/v1`.
@@ -187,10 +172,7 @@ static VENDORS: [Vendor; 18] = [
         key_env: Some("AZURE_OPENAI_API_KEY"),
         also: &[Dialect::Responses],
         key_header: ("api-key", ""),
-        quirks: Quirks {
-            token_limit: TokenLimit::MaxCompletionTokens,
-            ..COMPATIBLE
-        },
+        quirks: Quirks::OPENAI,
         terms: Some(NO_COMPETING_MODELS),
         ..OPENAI_COMPATIBLE
     },
@@ -270,7 +252,25 @@ pub fn vendor(name: &str) -> Option<&'static Vendor> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::vendors;
+    use distill_wire::Quirks;
+
+    use super::{vendor, vendors};
+
+    /// A vendor that refuses what it does not know is sent nothing of it.
+    #[test]
+    fn a_vendor_is_written_to_as_its_own_quirks_say() {
+        for (name, quirks) in [
+            ("openai", Quirks::OPENAI),
+            ("azure", Quirks::OPENAI),
+            ("mistral", Quirks::MISTRAL),
+            ("deepseek", Quirks::DEEPSEEK),
+            ("groq", Quirks::GROQ),
+            ("xai", Quirks::XAI),
+            ("openrouter", Quirks::OPENROUTER),
+        ] {
+            assert_eq!(vendor(name).unwrap().quirks, quirks, "{name}");
+        }
+    }
 
     #[test]
     fn every_row_is_whole() {

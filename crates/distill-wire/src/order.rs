@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn what_is_said_between_calls_does_not_part_them_from_their_results() {
         let call = |id: &str| json!({"type": "function_call", "call_id": id, "name": "f", "arguments": "{}"});
-        let result = |id: &str| json!({"type": "function_call_output", "call_id": id, "output": id});
+        let result =
+            |id: &str| json!({"type": "function_call_output", "call_id": id, "output": id});
         let body = json!({"model": "m", "input": [
             {"role": "user", "content": "go"},
             call("a"),

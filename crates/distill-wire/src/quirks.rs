@@ -35,6 +35,8 @@ pub struct Quirks {
     pub openai_fields: bool,
     /// Whether parts may carry Anthropic's `cache_control`.
     pub cache_control: bool,
+    /// Names that its own dialect has and that it refuses: see [`Quirks::refuses`].
+    pub refused: &'static [&'static str],
 }
 
 /// Name of the parameter that bounds the reply.
@@ -118,6 +120,7 @@ impl Quirks {
         user: true,
         openai_fields: false,
         cache_control: false,
+        refused: &[],
     };
 
     pub const OPENAI: Self = Self {
@@ -139,6 +142,21 @@ impl Quirks {
         tool_call_ids: ToolCallIds::Nine,
         top_k: false,
         user: false,
+        // Calls among them, whose names must be its own.
+        refused: &[
+            "max_completion_tokens",
+            "stream_options",
+            "tool_calls",
+            "user",
+            "metadata",
+            "store",
+            "service_tier",
+            "prompt_cache_key",
+            "seed",
+            "logprobs",
+            "top_k",
+            "reasoning_content",
+        ],
         ..Self::COMPATIBLE
     };
 
@@ -170,6 +188,23 @@ impl Quirks {
         cache_control: true,
         ..Self::COMPATIBLE
     };
+
+    /// Whether a body of the vendor's own dialect says something that the vendor refuses: it must then
+    /// be read and written anew. Where a name stands is not looked at: once too often is only slower.
+    pub fn refuses(&self, body: &[u8]) -> bool {
+        self.refused.iter().any(|name| {
+            memchr::memmem::find_iter(body, name.as_bytes()).any(|start| {
+                let end = start + name.len();
+                let quoted = start > 0 && body[start - 1] == b'"' && body.get(end) == Some(&b'"');
+                // A key, not a value such as `"role": "user"`.
+                quoted
+                    && body[end + 1..]
+                        .iter()
+                        .find(|byte| !byte.is_ascii_whitespace())
+                        == Some(&b':')
+            })
+        })
+    }
 }
 
 /// What a writer of requests must know of the target.

@@ -101,8 +101,13 @@ impl Writer<'_> {
             }
             TurnRole::Assistant => self.assistant(&turn.blocks, &mut message)?,
             TurnRole::Tool => {
+                let mut extra = turn.extra.clone();
+                // The function's, which Mistral's own clients send.
+                if let Some(name) = &turn.name {
+                    extra.insert("name".to_owned(), name.as_str().into());
+                }
                 for block in &turn.blocks {
-                    self.result(block, &turn.extra)?;
+                    self.result(block, &extra)?;
                 }
                 return Ok(());
             }
