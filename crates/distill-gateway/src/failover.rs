@@ -195,17 +195,39 @@ impl Failure {
 pub fn of_status(status: u16, error: &VendorError) -> Failure {
     let message = error.message.to_lowercase();
     let says = |parts: &[&str]| parts.iter().any(|part| message.contains(part));
-    let too_long = error.code == "context_length_exceeded"
+    let is = |codes: &[&str]| codes.contains(&error.code.as_str());
+    let too_long = is(&["context_length_exceeded", "exceed_context_size_error"])
         || says(&[
             "maximum context length",
             "context window",
             "prompt is too long",
             "context length exceeded",
-        ]);
+            "exceed context limit",
+            "available context size",
+            "maximum prompt length",
+            "maximum number of tokens allowed",
+            "input is too long",
+        ])
+        // A request that alone passes the account's tokens a minute fits no later minute either.
+        || (status == 413 && is(&["rate_limit_exceeded"]));
     match status {
         400 | 413 | 422 if too_long => Failure::ContextTooLong,
         400 if says(&["credit balance"]) => Failure::QuotaSpent,
         400 if says(&["incorrect api key", "invalid api key"]) => Failure::KeyRefused,
+        400 if is(&["model_decommissioned", "model_not_found", "invalid_model"]) => {
+            Failure::ModelGone
+        }
+        // What a moderation stops is the request's own, and the key is as good as before.
+        403 if says(&[
+            "flagged",
+            "moderation",
+            "usage guidelines",
+            "content policy",
+        ]) =>
+        {
+            Failure::RequestFault
+        }
+        404 if names_a_missing_part(&message) => Failure::RequestFault,
         401 | 403 => Failure::KeyRefused,
         402 => Failure::QuotaSpent,
         404 | 410 => Failure::ModelGone,
@@ -216,6 +238,24 @@ pub fn of_status(status: u16, error: &VendorError) -> Failure {
         500..=599 => Failure::ServerError,
         _ => Failure::WrongAddress,
     }
+}
+
+/// Whether an answer of 404 is about something that the request names (an earlier response or its
+/// item, a file, a container), so that the model is there all the same.
+fn names_a_missing_part(message: &str) -> bool {
+    !message.contains("model")
+        && [
+            "item with id",
+            "response with id",
+            "prompt with id",
+            "conversation",
+            "container",
+            "vector store",
+            "file not found",
+            "no such file",
+        ]
+        .iter()
+        .any(|part| message.contains(part))
 }
 
 #[cfg(test)]
@@ -331,6 +371,54 @@ mod tests {
                 "",
                 "`temperature` is not supported",
                 Failure::RequestFault,
+            ),
+            (
+                400,
+                "invalid_request_error",
+                "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
+                Failure::ContextTooLong,
+            ),
+            (
+                400,
+                "INVALID_ARGUMENT",
+                "The input token count (1145104) exceeds the maximum number of tokens allowed (1048576).",
+                Failure::ContextTooLong,
+            ),
+            (
+                413,
+                "rate_limit_exceeded",
+                "Request too large on tokens per minute (TPM): Limit 6000, Requested 9000",
+                Failure::ContextTooLong,
+            ),
+            (
+                400,
+                "model_decommissioned",
+                "The model has been decommissioned",
+                Failure::ModelGone,
+            ),
+            (
+                403,
+                "403",
+                "Your chosen model requires moderation and your input was flagged",
+                Failure::RequestFault,
+            ),
+            (
+                404,
+                "invalid_request_error",
+                "Item with id 'rs_1' not found. Items are not persisted when `store` is false.",
+                Failure::RequestFault,
+            ),
+            (
+                404,
+                "not_found_error",
+                "File not found: file_1",
+                Failure::RequestFault,
+            ),
+            (
+                404,
+                "model_not_found",
+                "The model `profile` does not exist",
+                Failure::ModelGone,
             ),
         ] {
             let error = VendorError {

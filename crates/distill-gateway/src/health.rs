@@ -26,7 +26,8 @@ pub struct BreakerSettings {
     pub pause: Duration,
     pub longest_pause: Duration,
     /// After how long a target that was taken out is probed again, because a key can be mended and an
-    /// account filled up while a server runs. `None`: never.
+    /// account filled up while a server runs; and is asked prompts again that are as long as one that
+    /// was too long. `None`: never.
     pub look_again: Option<Duration>,
     /// When a target that became slow is asked last. `None`: never.
     pub spike: Option<SpikeSettings>,
@@ -108,8 +109,9 @@ struct State {
     /// Throttled until then.
     rests_until: Option<Instant>,
     out: Option<Out>,
-    /// Prompts of so many bytes and more are too long for it.
-    too_long_from: Option<usize>,
+    /// Prompts of so many bytes and more are too long for it; until when that is taken for granted,
+    /// because bytes tell little of tokens (`None`: for good).
+    too_long_from: Option<(usize, Option<Instant>)>,
     consecutive_errors: u32,
     /// Open until then; afterwards one probe decides.
     open_until: Option<Instant>,
@@ -162,6 +164,14 @@ impl TargetHealth {
         admission
     }
 
+    /// Whether it could be asked now; hands out no probe.
+    pub fn could_be_asked(&self, prompt_bytes: usize, now: Instant) -> bool {
+        matches!(
+            self.lock().admission(prompt_bytes, now),
+            Admission::Now { .. }
+        )
+    }
+
     /// An answer came: whatever stood against the target is forgotten. `took`: how long, and to what.
     pub fn succeeded(&self, took: Option<(Kind, Duration)>, now: Instant) {
         let mut state = self.lock();
@@ -194,11 +204,11 @@ impl TargetHealth {
                 state.rests_until = Some(state.rests_until.map_or(until, |known| known.max(until)));
             }
             Effect::OutForLongerPrompts => {
-                state.too_long_from = Some(
-                    state
-                        .too_long_from
-                        .map_or(prompt_bytes, |known| known.min(prompt_bytes)),
-                );
+                let from = state
+                    .too_long_at(now)
+                    .map_or(prompt_bytes, |known| known.min(prompt_bytes));
+                let until = self.settings.look_again.map(|time| later(now, time));
+                state.too_long_from = Some((from, until));
             }
             Effect::OutFor(time) => state.out = Some(Out::Until(later(now, time))),
             Effect::Out => {
@@ -252,6 +262,12 @@ impl TargetHealth {
         self.lock().paces.of(kind)
     }
 
+    /// Whether an attempt at it ever ended.
+    pub fn was_asked(&self) -> bool {
+        let state = self.lock();
+        state.answered + state.failed > 0
+    }
+
     /// What it is doing.
     pub fn snapshot(&self, now: Instant) -> HealthSnapshot {
         let state = self.lock();
@@ -299,6 +315,13 @@ impl TargetHealth {
 }
 
 impl State {
+    /// Prompts of so many bytes and more are too long, as far as is known now.
+    fn too_long_at(&self, now: Instant) -> Option<usize> {
+        self.too_long_from
+            .filter(|(_, until)| until.is_none_or(|until| now < until))
+            .map(|(bytes, _)| bytes)
+    }
+
     fn admission(&mut self, prompt_bytes: usize, now: Instant) -> Admission {
         let mut probe = false;
         match self.out {
@@ -309,7 +332,7 @@ impl State {
             None => {}
         }
         if self
-            .too_long_from
+            .too_long_at(now)
             .is_some_and(|limit| prompt_bytes >= limit)
         {
             return Admission::TooLong;

@@ -92,7 +92,8 @@ impl Walker {
         }
         let mut free_at: Option<Instant> = None;
         let mut wait: Option<Instant> = None;
-        let (mut throttled, mut too_long) = (false, false);
+        let mut throttled = false;
+        let mut too_long: Option<usize> = None;
         let sooner = |known: Option<Instant>, at: Instant| Some(known.map_or(at, |k| k.min(at)));
         let out_of_attempts = self.attempts >= self.bounds.max_attempts;
         for &index in &self.order {
@@ -119,9 +120,23 @@ impl Walker {
                     free_at = sooner(free_at, at);
                     wait = sooner(wait, at);
                 }
-                Admission::TooLong => too_long = true,
+                Admission::TooLong => too_long = too_long.or(Some(index)),
                 Admission::Out => {}
             }
+        }
+        // Bytes tell little of tokens: before a caller hears that its prompt is too long for everyone,
+        // the target itself says so.
+        if wait.is_none()
+            && self.bounds.patience == Patience::TellsTheCaller
+            && let Some(index) = too_long
+            && let Admission::Now { probe } = health(index).admit(0, now)
+        {
+            self.attempts += 1;
+            return Step::Ask {
+                index,
+                probe,
+                number: self.attempts,
+            };
         }
         match wait {
             Some(at) if at >= self.bounds.deadline => Step::Late,
@@ -129,7 +144,7 @@ impl Walker {
             None => Step::Exhausted {
                 free_at,
                 throttled,
-                too_long,
+                too_long: too_long.is_some(),
             },
         }
     }
@@ -165,13 +180,20 @@ impl Walker {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
-    /// Whether somebody else may still be asked after this one.
-    pub fn has_others(&self, index: usize) -> bool {
+    /// Whether somebody else could be asked now in place of this one.
+    pub fn has_others<'a>(
+        &self,
+        index: usize,
+        health: impl Fn(usize) -> &'a TargetHealth,
+        prompt_bytes: usize,
+        now: Instant,
+    ) -> bool {
         self.attempts < self.bounds.max_attempts
-            && self
-                .order
-                .iter()
-                .any(|&other| other != index && !self.spent[other])
+            && self.order.iter().any(|&other| {
+                other != index
+                    && !self.spent[other]
+                    && health(other).could_be_asked(prompt_bytes, now)
+            })
     }
 
     /// Asks these first from now on, the others as before.
@@ -338,7 +360,7 @@ mod tests {
     fn a_prompt_too_long_for_all_is_told_apart_from_an_outage() {
         let (health, now) = (targets(1), Instant::now());
         health[0].failed(&Failure::ContextTooLong.rule(), None, 100, now);
-        let mut walker = walker(1, Patience::TellsTheCaller, now);
+        let mut walker = walker(1, Patience::WaitsForRests, now);
         assert_eq!(
             walker.next(|at| &health[at], 100, now),
             Step::Exhausted {
@@ -348,6 +370,30 @@ mod tests {
             }
         );
         assert_eq!(walker.next(|at| &health[at], 99, now), ask(0, 1));
+    }
+
+    #[test]
+    fn a_caller_whose_prompt_may_be_too_long_is_told_so_by_the_target() {
+        let (health, now) = (targets(2), Instant::now());
+        health[0].failed(&Failure::ContextTooLong.rule(), None, 100, now);
+        let mut walker = walker(2, Patience::TellsTheCaller, now);
+        assert_eq!(walker.next(|at| &health[at], 100, now), ask(1, 1));
+        walker.skip(1);
+        assert_eq!(walker.next(|at| &health[at], 100, now), ask(0, 2));
+        fail(&mut walker, &health, 0, Failure::ContextTooLong, None, now);
+        assert!(matches!(
+            walker.next(|at| &health[at], 100, now),
+            Step::Exhausted { .. }
+        ));
+    }
+
+    #[test]
+    fn one_who_cannot_be_asked_is_no_other() {
+        let (health, now) = (targets(2), Instant::now());
+        let walker = walker(2, Patience::TellsTheCaller, now);
+        assert!(walker.has_others(0, |at| &health[at], 10, now));
+        health[1].failed(&Failure::KeyRefused.rule(), None, 10, now);
+        assert!(!walker.has_others(0, |at| &health[at], 10, now));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod attempt;
 mod body;
 mod booked;
+mod estimate;
 mod hedge;
 mod outcome;
 mod relay;
@@ -36,7 +37,8 @@ use futures_util::Stream;
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::route::{Asked, Route};
-pub use settings::{ASSUMED_OUTPUT_TOKENS, EngineSettings, OnAlert};
+pub(crate) use estimate::tokens as estimated_tokens;
+pub use settings::{ASSUMED_OUTPUT_TOKENS, EngineSettings, OnAlert, OnLedgerFault};
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,6 +167,11 @@ struct Context {
     only: Option<Arc<[String]>>,
     open: Arc<OpenRequest>,
     collect: bool,
+    /// Bytes of the prompt, as conditions on its size mean it.
+    prompt_bytes: usize,
+    /// How much of a target's context it takes, in bytes of text: the bound of the reply is part of
+    /// it, and what is attached counts by its usual tokens.
+    size: usize,
     started: Instant,
     deadline: Instant,
 }
@@ -172,6 +179,11 @@ struct Context {
 impl Context {
     fn new(engine: Engine, forwarded: Forwarded) -> Self {
         let started = Instant::now();
+        let (prompt_bytes, size) = estimate::sizes(
+            &forwarded.body,
+            &forwarded.envelope,
+            forwarded.request.as_deref(),
+        );
         Self {
             engine,
             id: forwarded.request_id,
@@ -186,6 +198,8 @@ impl Context {
             only: forwarded.only,
             open: forwarded.open,
             collect: forwarded.collect,
+            prompt_bytes,
+            size,
             started,
         }
     }
@@ -207,7 +221,8 @@ impl Context {
 
     fn asked(&self) -> Asked<'_> {
         Asked {
-            prompt_bytes: self.body.len(),
+            prompt_bytes: self.prompt_bytes,
+            embeds: self.endpoint == Endpoint::Embeddings,
             max_tokens: self.envelope.max_tokens,
             tools: self.envelope.has_tools,
             images: self.envelope.has_images,

@@ -19,15 +19,14 @@ use std::{
     time::Duration,
 };
 
-use distill_gateway::{
-    BreakerSettings, Connection, Price, PriceTable, SpikeSettings, Target, TargetHealth,
-};
+use distill_gateway::{BreakerSettings, Connection, Price, PriceTable, SpikeSettings, Target};
 use tokio::sync::Semaphore;
 
 use crate::config::{Conditions, Config, Day, MemberConfig, RouteConfig, VendorConfig};
 pub use check::{FailurePlan, MemberPlan, RoutePlan, plan, plans};
 use clients::Clients;
 use order::Memory;
+use target::Health;
 pub use target::LiveTarget;
 
 /// Why a route cannot be made.
@@ -43,7 +42,10 @@ pub enum RouteError {
     Address { target: String },
     #[error("`{target}`: its key or one of its headers holds characters that no header can carry")]
     Key { target: String },
-    #[error("`{target}`: its price is not known, so no budget can hold it; give one in `vendors`")]
+    #[error(
+        "`{target}`: its price is not known, so no budget can hold it; say `price: {{input: ..., \
+         output: ...}}` (US dollars a million tokens) under its vendor in `vendors`"
+    )]
     Price { target: String },
     #[error("preparing connections: {problem}")]
     Http { problem: String },
@@ -126,6 +128,8 @@ pub struct Asked<'a> {
     pub images: bool,
     pub schema: bool,
     pub stream: bool,
+    /// Embeddings are wanted and no conversation.
+    pub embeds: bool,
     pub session: Option<&'a str>,
     /// The targets that may answer; `None`: all.
     pub only: Option<&'a [String]>,
@@ -308,8 +312,13 @@ impl Registry {
             }
             members.push(made);
         }
+        // What was learnt of sessions and shares holds as long as the places mean the same targets.
+        let kept = old.filter(|old| {
+            let names = old.members.iter().map(|member| member.live.name());
+            names.eq(members.iter().map(|member: &Member| member.live.name()))
+        });
         Ok(Route {
-            memory: Memory::new(members.len()),
+            memory: kept.map_or_else(|| Memory::new(members.len()), |old| old.remembered()),
             config: route.clone(),
             members,
         })
@@ -345,7 +354,7 @@ impl Registry {
             .filter(|old| {
                 old.target.base_url() == target.base_url() && old.target.key() == target.key()
             })
-            .map_or_else(new_health, |old| Arc::clone(&old.health));
+            .map_or_else(new_health, |old| old.health.clone());
         let places = self.places(vendor, previous);
         let live = Arc::new(LiveTarget::new(target, vendor, health, places)?);
         self.targets.insert(name.to_owned(), Arc::clone(&live));
@@ -474,12 +483,12 @@ fn new_target(
 /// request looks again.
 const LOOK_AGAIN: Duration = Duration::from_mins(5);
 
-fn new_health() -> Arc<TargetHealth> {
-    Arc::new(TargetHealth::new(BreakerSettings {
+fn new_health() -> Health {
+    Health::new(BreakerSettings {
         look_again: Some(LOOK_AGAIN),
         spike: Some(SpikeSettings::default()),
         ..BreakerSettings::default()
-    }))
+    })
 }
 
 fn address_of(vendor: &VendorConfig, surroundings: &Surroundings<'_>) -> Option<String> {

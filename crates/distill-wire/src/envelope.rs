@@ -30,6 +30,17 @@ pub struct Envelope {
     pub n: Option<u64>,
     pub has_tools: bool,
     pub has_images: bool,
+    /// Images, and documents of other kinds, that are parts of messages or of results of tools.
+    pub images: u64,
+    pub files: u64,
+    /// Bytes of those parts: how many tokens they come to has little to do with their length.
+    pub attached_bytes: usize,
+    /// Whether the prompt goes on from something that its target keeps (`previous_response_id`,
+    /// `conversation`, a stored `prompt`).
+    pub refers_back: bool,
+    /// Where another tier than the usual is asked for (`service_tier`, `speed`): how many times the
+    /// usual price it costs at most.
+    pub dearer: Option<u64>,
     /// Whether the reply is to be held to a JSON schema.
     pub has_schema: bool,
     /// Whether a sealed proof of thinking stands somewhere ([`crate::SEAL`]): the body must then be
@@ -73,6 +84,11 @@ pub fn scan(dialect: Dialect, body: &[u8]) -> Result<Envelope, RequestError> {
     Ok(fields.envelope)
 }
 
+/// A tier of priority costs up to twice the usual price at OpenAI (its price list, 2026).
+const DEAREST_TIER: u64 = 2;
+/// The fast mode of Anthropic's models costs six times the usual price (its price list, 2026).
+const FASTEST: u64 = 6;
+
 /// A top-level key that is read. The numbers are bits of [`Fields::seen`].
 #[derive(Clone, Copy)]
 enum Key {
@@ -90,6 +106,11 @@ enum Key {
     Affinity,
     Metadata,
     User,
+    PreviousResponse,
+    Thread,
+    StoredPrompt,
+    Tier,
+    Speed,
 }
 
 impl Key {
@@ -104,6 +125,8 @@ impl Key {
             b"temperature" => Self::Temperature,
             b"tools" => Self::Tools,
             b"metadata" => Self::Metadata,
+            b"service_tier" => Self::Tier,
+            b"speed" if messages => Self::Speed,
             b"max_tokens" if chat || messages => Self::MaxTokens,
             b"messages" if chat || messages => Self::Conversation,
             b"max_completion_tokens" if chat => Self::MaxCompletionTokens,
@@ -116,6 +139,9 @@ impl Key {
             b"max_output_tokens" if responses => Self::MaxTokens,
             b"input" if responses => Self::Conversation,
             b"text" if responses => Self::Format,
+            b"previous_response_id" if responses => Self::PreviousResponse,
+            b"conversation" if responses => Self::Thread,
+            b"prompt" if responses => Self::StoredPrompt,
             b"output_config" | b"output_format" if messages => Self::Format,
             _ => return None,
         })
@@ -168,19 +194,42 @@ impl Fields {
                 envelope.model_span = envelope.model.is_some().then(|| start..scanner.position());
             }
             Key::Stream => envelope.stream = scanner.boolean(field)?.unwrap_or_default(),
-            // Of the two names of chat completions the newer one counts, in either order.
-            Key::MaxTokens => {
+            // Of the two names of chat completions a target may know either: the larger one is what
+            // the reply can come to.
+            Key::MaxTokens | Key::MaxCompletionTokens => {
                 let bound = scanner.count(field)?;
-                envelope.max_tokens = envelope.max_tokens.or(bound);
-            }
-            Key::MaxCompletionTokens => {
-                let bound = scanner.count(field)?;
-                envelope.max_tokens = bound.or(envelope.max_tokens);
+                envelope.max_tokens = envelope.max_tokens.max(bound);
             }
             Key::Temperature => envelope.temperature = scanner.number(field)?,
             Key::N => envelope.n = scanner.count(field)?,
             Key::Tools | Key::Functions => envelope.has_tools |= scanner.is_filled()?,
-            Key::Conversation => envelope.has_images |= scanner.holds_image()?,
+            Key::Conversation => {
+                let attached = scanner.attached()?;
+                envelope.has_images = attached.images > 0;
+                envelope.images = attached.images;
+                envelope.files = attached.files;
+                envelope.attached_bytes = attached.bytes;
+            }
+            Key::Tier => {
+                envelope.dearer = envelope
+                    .dearer
+                    .max(match scanner.string(field)?.as_deref() {
+                        None | Some("auto" | "default" | "standard" | "standard_only") => None,
+                        Some("flex") => Some(1),
+                        Some(_) => Some(DEAREST_TIER),
+                    });
+            }
+            Key::Speed => {
+                envelope.dearer = envelope
+                    .dearer
+                    .max(match scanner.string(field)?.as_deref() {
+                        None | Some("standard") => None,
+                        Some(_) => Some(FASTEST),
+                    });
+            }
+            Key::PreviousResponse | Key::Thread | Key::StoredPrompt => {
+                envelope.refers_back |= scanner.is_present()?;
+            }
             Key::Format => envelope.has_schema |= asks_for_schema(scanner, name)?,
             Key::StreamOptions => self.stream_options(scanner)?,
             Key::Affinity => self.cache_key = scanner.string(field)?,

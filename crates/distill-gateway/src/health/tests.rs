@@ -140,3 +140,21 @@ fn a_target_that_becomes_slow_is_asked_last_until_it_is_fast_again() {
     assert_eq!(health.pace(Kind::FirstToken), Some(SECOND));
     assert_eq!(health.pace(Kind::Whole), None);
 }
+
+#[test]
+fn what_was_too_long_is_asked_again_after_a_while() {
+    let health = TargetHealth::new(BreakerSettings {
+        look_again: Some(10 * SECOND),
+        ..settings()
+    });
+    let now = Instant::now();
+    let rule = Failure::ContextTooLong.rule();
+    health.failed(&rule, None, 100, now);
+    assert_eq!(health.admit(100, now), Admission::TooLong);
+    assert!(!health.could_be_asked(100, now) && health.could_be_asked(99, now));
+    let later = now + 10 * SECOND;
+    assert_eq!(health.admit(100, later), FREE);
+    // What is learnt anew does not bring the old bound back.
+    health.failed(&rule, None, 500, later);
+    assert_eq!(health.admit(499, later), FREE);
+}

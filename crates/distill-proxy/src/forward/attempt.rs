@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use distill_gateway::Failure;
+use distill_gateway::{Failure, TargetHealth};
 use distill_ledger::{AttemptStart, Refusal};
 use distill_wire::RequestError;
 use tokio::{
@@ -40,40 +40,50 @@ pub(super) enum Ended {
     Refused(Refusal),
 }
 
-/// Makes attempt `number`. `others`: whether another target could be asked instead, so that this one
-/// may not use up all the time.
-pub(super) async fn attempt(
-    context: &Arc<Context>,
-    index: usize,
-    number: u32,
-    others: bool,
-) -> Ended {
-    let member = &context.route.members[index];
+/// What is tried.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask {
+    /// The place of its member on the route.
+    pub(super) index: usize,
+    /// From 1.
+    pub(super) number: u32,
+    /// Whether its target's breaker waits for what becomes of it.
+    pub(super) probe: bool,
+    /// Whether another target could be asked instead, so that this one may not use up all the time.
+    pub(super) others: bool,
+}
+
+/// Makes an attempt.
+pub(super) async fn attempt(context: &Arc<Context>, ask: Ask) -> Ended {
+    let member = &context.route.members[ask.index];
     let live = &member.live;
-    let probe = Probe(Some(member));
+    let probe = Probe(ask.probe.then(|| live.health_for(context.endpoint)));
     let prepared = match prepare(context, member) {
         Ok(prepared) => prepared,
         Err(Unfit::Request(error)) => return Ended::BadRequest(error),
         Err(Unfit::Target { field, reason }) => return Ended::Unfit { field, reason },
     };
-    let until = time_of(context, others);
-    let place = match place(member, others, until).await {
+    let until = time_of(context, ask.others);
+    let place = match place(member, ask.others, until).await {
         Ok(place) => place,
         Err(broken) => return Ended::Failed(broken),
     };
     let start = AttemptStart {
-        number,
+        number: ask.number,
         target: live.name().to_owned(),
         simulated: live.target.simulated(),
         reserved: prepared.reserved,
     };
     let opened = match context.open.reserve(start).await {
         Ok(opened) => opened,
-        Err(refusal) => return Ended::Refused(refusal),
+        Err(refusal) => {
+            context.engine.0.heed(&refusal);
+            return Ended::Refused(refusal);
+        }
     };
-    let booked = Booked::new(opened, live, context, place);
+    let booked = Booked::new(opened, live, context, (ask.probe, place));
     probe.over();
-    match send(context, member, &prepared, number, until).await {
+    match send(context, member, &prepared, ask.number, until).await {
         Err(mut broken) => {
             booked.failed(&mut broken, super::booked::Facts::default());
             Ended::Failed(broken)
@@ -133,7 +143,7 @@ async fn place(
 }
 
 /// Hands a probe back when nothing was sent.
-struct Probe<'a>(Option<&'a Member>);
+struct Probe<'a>(Option<&'a TargetHealth>);
 
 impl Probe<'_> {
     fn over(mut self) {
@@ -143,8 +153,8 @@ impl Probe<'_> {
 
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
-        if let Some(member) = self.0 {
-            member.live.health.released();
+        if let Some(health) = self.0 {
+            health.released();
         }
     }
 }

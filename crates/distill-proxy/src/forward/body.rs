@@ -55,8 +55,13 @@ pub(super) fn prepare<'a>(context: &Context, member: &'a Member) -> Result<Prepa
     let meter = context.streams()
         && dialect == Dialect::ChatCompletions
         && target.vendor().quirks.stream_options;
-    // A request that a task or redaction made, or that holds a sealed proof, is no longer the body.
-    let body = if passes && context.changed.is_none() && !envelope.has_seal {
+    // A request that a task or redaction made, or that holds a sealed proof, is no longer the body; nor
+    // is one that another vendor of the dialect takes and this one refuses.
+    let as_it_came = passes
+        && context.changed.is_none()
+        && !envelope.has_seal
+        && !target.vendor().quirks.refuses(&context.body);
+    let body = if as_it_came {
         envelope.rewritten(
             &context.body,
             target.model(),
@@ -72,7 +77,10 @@ pub(super) fn prepare<'a>(context: &Context, member: &'a Member) -> Result<Prepa
                 reason: unsupported.reason,
             })?;
         dropped = written.dropped;
-        written.body
+        match context.endpoint {
+            Endpoint::CountTokens => without_answer(&written.body).map_err(Unfit::Request)?,
+            Endpoint::Chat(_) | Endpoint::Embeddings => written.body,
+        }
     };
     let body = if member.options.is_empty() {
         body
@@ -94,31 +102,71 @@ pub(super) fn prepare<'a>(context: &Context, member: &'a Member) -> Result<Prepa
 const TEMPLATE_TOKENS: u64 = 32;
 /// Tokens of the instructions that vendors add when tools or a schema come with a request.
 const TOOL_TOKENS: u64 = 1024;
-/// Tokens of images that are named by their address: more than one of the largest.
+/// Tokens of an image, however it is sent: one of the largest, at a vendor that counts them high.
 const IMAGE_TOKENS: u64 = 16_384;
+/// Tokens of documents and of what a target keeps of earlier requests: neither is in the body, and
+/// both have to fit into a context. Few models have a longer one.
+const CONTEXT_TOKENS: u64 = 262_144;
+/// Output tokens of a request at most, over all its replies: callers may write any bound, and what no
+/// model can write is not set aside.
+const MOST_OUTPUT_TOKENS: u64 = 10_000_000;
 
-/// The most that sending so many bytes can cost: no tokenizer makes more tokens than there are bytes.
-/// Where the request names no bound of its answer, the engine's assumption stands in for it.
+/// The most that sending so many bytes can cost: no tokenizer makes more tokens than there are bytes
+/// of text. Where the request names no bound of its answer, the engine's assumption stands in for it.
 fn worst_case(context: &Context, member: &Member, bytes: usize) -> Usd {
     let envelope = &context.envelope;
-    let mut input = bytes as u64 + TEMPLATE_TOKENS;
+    let text = bytes.saturating_sub(envelope.attached_bytes);
+    let mut input = text as u64 + TEMPLATE_TOKENS;
     if envelope.has_tools || envelope.has_schema {
         input += TOOL_TOKENS;
     }
-    if envelope.has_images {
-        input += IMAGE_TOKENS;
+    input = input.saturating_add(envelope.images.saturating_mul(IMAGE_TOKENS));
+    if envelope.files > 0 || envelope.refers_back {
+        input = input.saturating_add(CONTEXT_TOKENS);
     }
     let output = match context.endpoint {
-        Endpoint::Chat(_) => context
-            .changed
-            .as_ref()
-            .map_or(envelope.max_tokens, |request| request.max_tokens)
-            .unwrap_or(context.engine.0.assumed_output_tokens)
-            .saturating_mul(envelope.n.unwrap_or(1).max(1)),
+        Endpoint::Chat(_) => most_output(context, member),
         Endpoint::Embeddings => 0,
         Endpoint::CountTokens => return Usd::ZERO,
     };
-    member.live.target.price().worst_case(input, output)
+    let usual = member.live.target.price().worst_case(input, output);
+    usual * envelope.dearer.unwrap_or(1)
+}
+
+fn most_output(context: &Context, member: &Member) -> u64 {
+    let changed = context.changed.as_deref();
+    let asked = changed.map_or(context.envelope.max_tokens, |request| request.max_tokens);
+    let replies = changed.map_or(context.envelope.n, |request| request.n);
+    // What a member's options set counts where it is more.
+    let set = |names: &[&str]| {
+        let named = names.iter().filter_map(|name| member.options.get(*name));
+        named.filter_map(Value::as_u64).max()
+    };
+    let bound = set(&["max_tokens", "max_completion_tokens", "max_output_tokens"]);
+    let bound = asked
+        .max(bound)
+        .unwrap_or(context.engine.0.assumed_output_tokens);
+    bound
+        .saturating_mul(replies.max(set(&["n"])).unwrap_or(1).max(1))
+        .min(MOST_OUTPUT_TOKENS)
+}
+
+/// A body of which tokens are counted: what only says how to answer is refused there.
+fn without_answer(body: &[u8]) -> Result<Vec<u8>, RequestError> {
+    const OF_THE_ANSWER: [&str; 8] = [
+        "max_tokens",
+        "stream",
+        "temperature",
+        "top_p",
+        "top_k",
+        "stop_sequences",
+        "metadata",
+        "service_tier",
+    ];
+    let mut object: Map<String, Value> =
+        serde_json::from_slice(body).map_err(|error| RequestError::NotJson(error.to_string()))?;
+    object.retain(|name, _| !OF_THE_ANSWER.contains(&name.as_str()));
+    Ok(Value::Object(object).to_string().into_bytes())
 }
 
 /// Sets fields of a body. The rest is written anew with the same values and order of fields.

@@ -4,12 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use distill_chat::Usage;
 use distill_gateway::{
-    Alert, Failure, Usd, believable, failover::Cost, health::Kind, without_secret,
+    Alert, Failure, TargetHealth, Usd, believable, failover::Cost, health::Kind, without_secret,
 };
 use distill_ledger::{AttemptEnd, OpenAttempt};
 use tokio::time::Instant;
 
-use super::Context;
+use super::{Context, Endpoint};
 use crate::route::LiveTarget;
 
 /// Why an attempt brought no answer.
@@ -75,6 +75,8 @@ pub(super) struct Booked {
     sent: Instant,
     /// From the moment of sending to the first content.
     pub(super) first_token: Option<Duration>,
+    /// Whether its target's breaker waits for its end.
+    probe: bool,
     _place: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
@@ -83,7 +85,7 @@ impl Booked {
         attempt: OpenAttempt,
         live: &Arc<LiveTarget>,
         context: &Arc<Context>,
-        place: Option<tokio::sync::OwnedSemaphorePermit>,
+        (probe, place): (bool, Option<tokio::sync::OwnedSemaphorePermit>),
     ) -> Self {
         Self {
             attempt: Some(attempt),
@@ -91,12 +93,35 @@ impl Booked {
             context: Arc::clone(context),
             sent: Instant::now(),
             first_token: None,
+            probe,
             _place: place,
         }
     }
 
     pub(super) fn live(&self) -> &Arc<LiveTarget> {
         &self.live
+    }
+
+    fn health(&self) -> &TargetHealth {
+        self.live.health_for(self.context.endpoint)
+    }
+
+    /// Its end says nothing of the target: another may probe.
+    fn release(&self) {
+        if self.probe {
+            self.health().released();
+        }
+    }
+
+    /// Whether the end of this attempt says anything of its target. Counting tokens does not: many
+    /// servers have no such path, and where there is one its limits are its own.
+    fn tells_of_health(&self) -> bool {
+        self.context.endpoint != Endpoint::CountTokens
+    }
+
+    /// Whether vendors charge for what was asked.
+    fn is_charged(&self) -> bool {
+        self.context.endpoint != Endpoint::CountTokens
     }
 
     /// Content came.
@@ -118,7 +143,11 @@ impl Booked {
             Some(first) => (Kind::FirstToken, first),
             None => (Kind::Whole, latency),
         };
-        self.live.health.succeeded(Some(took), Instant::now());
+        if self.tells_of_health() {
+            self.health().succeeded(Some(took), Instant::now());
+        } else {
+            self.release();
+        }
         let first_token = self.first_token;
         self.attempt
             .take()?
@@ -140,10 +169,14 @@ impl Booked {
     pub(super) fn failed(mut self, broken: &mut Broken, facts: Facts) {
         let rule = broken.failure.rule();
         broken.message = without_secret(&broken.message, self.live.target.key());
-        self.live
-            .health
-            .failed(&rule, broken.rest, self.context.body.len(), Instant::now());
+        if self.tells_of_health() {
+            self.health()
+                .failed(&rule, broken.rest, self.context.size, Instant::now());
+        } else {
+            self.release();
+        }
         if rule.alert
+            && self.tells_of_health()
             && let Some(on_alert) = &self.context.engine.0.on_alert
         {
             on_alert(Alert {
@@ -156,8 +189,9 @@ impl Booked {
             attempt.settle(AttemptEnd {
                 outcome: rule.name,
                 // What began as a success may have been charged, whatever came after.
-                usd: (rule.cost == Cost::Nothing && broken.status != Some(200))
-                    .then_some(Usd::ZERO),
+                usd: (!self.is_charged()
+                    || (rule.cost == Cost::Nothing && broken.status != Some(200)))
+                .then_some(Usd::ZERO),
                 usage: facts.usage,
                 status: broken.status,
                 model: facts.model,
@@ -172,11 +206,11 @@ impl Booked {
     /// Books an attempt that was called back: by a caller who hung up, or because another target was
     /// faster. What it cost is not known.
     pub(super) fn called_back(mut self, facts: Facts, outcome: &'static str) {
-        self.live.health.released();
+        self.release();
         if let Some(attempt) = self.attempt.take() {
             attempt.settle(AttemptEnd {
                 outcome,
-                usd: None,
+                usd: (!self.is_charged()).then_some(Usd::ZERO),
                 usage: facts.usage,
                 status: None,
                 model: facts.model,
@@ -188,8 +222,12 @@ impl Booked {
         }
     }
 
-    /// What a usage costs at this target.
+    /// What a usage costs at this target; `None` where that is not known: another tier than the usual
+    /// has another price than the table's.
     pub(super) fn price(&self, usage: Usage) -> Option<Usd> {
+        if self.context.envelope.dearer.is_some() {
+            return None;
+        }
         self.live.target.price().cost(&believable(usage))
     }
 }
@@ -197,7 +235,7 @@ impl Booked {
 impl Drop for Booked {
     fn drop(&mut self) {
         if self.attempt.is_some() {
-            self.live.health.released();
+            self.release();
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     Context,
-    attempt::{Ended, attempt},
+    attempt::{Ask, Ended, attempt},
 };
 
 /// What a race brought: the ends of its attempts, the winner's or the last failure last.
@@ -34,11 +34,11 @@ fn both(failed: (usize, Ended), last: (usize, Ended)) -> Race {
 pub(super) async fn race(
     context: &Arc<Context>,
     walker: &mut Walker,
-    (index, number): (usize, u32),
-    others: bool,
+    ask: Ask,
     after: Duration,
 ) -> Race {
-    let mut first = pin!(attempt(context, index, number, others));
+    let index = ask.index;
+    let mut first = pin!(attempt(context, ask));
     tokio::select! {
         biased;
         ended = &mut first => return vec![(index, ended)],
@@ -48,32 +48,46 @@ pub(super) async fn race(
     let mut second_walk = walker.clone();
     second_walk.skip(index);
     let step = second_walk.next(
-        |place| &context.route.members[place].live.health,
-        context.body.len(),
+        |place| {
+            context.route.members[place]
+                .live
+                .health_for(context.endpoint)
+        },
+        context.size,
         Instant::now(),
     );
     let Step::Ask {
         index: other,
+        probe,
         number,
-        ..
     } = step
     else {
         return vec![(index, first.await)];
     };
     walker.begun();
-    let mut second = pin!(attempt(context, other, number, true));
-    tokio::select! {
-        ended = &mut first => {
-            if ended.is_answer() {
-                return vec![(index, ended)];
-            }
-            both((index, ended), (other, second.await))
+    let mut second = pin!(attempt(
+        context,
+        Ask {
+            index: other,
+            number,
+            probe,
+            others: true,
         }
+    ));
+    tokio::select! {
+        // An attempt that is never begun would never hand its probe back.
+        biased;
         ended = &mut second => {
             if ended.is_answer() {
                 return vec![(other, ended)];
             }
             both((other, ended), (index, first.await))
+        }
+        ended = &mut first => {
+            if ended.is_answer() {
+                return vec![(index, ended)];
+            }
+            both((index, ended), (other, second.await))
         }
     }
 }

@@ -197,18 +197,20 @@ impl Relay {
             Err(_) => Err(late(&self.context, until)),
             Ok(Err(error)) => Err(of_transport(&error)),
             Ok(Ok(Some(bytes))) => {
-                self.splitter.push(&bytes);
-                if self.splitter.held() > LARGEST_EVENT {
+                let mut splitter = std::mem::take(&mut self.splitter);
+                splitter.push(&bytes);
+                if splitter.held() > LARGEST_EVENT {
                     return Err(Broken::new(
                         Failure::Malformed,
                         format!("an event is longer than {LARGEST_EVENT} bytes"),
                     ));
                 }
                 while !self.whole
-                    && let Some(event) = self.splitter.next()
+                    && let Some(event) = splitter.next()
                 {
-                    self.take(&event)?;
+                    self.take(event)?;
                 }
+                self.splitter = splitter;
                 Ok(())
             }
             Ok(Ok(None)) => self.end_of_stream(),

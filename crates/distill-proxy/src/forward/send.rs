@@ -8,7 +8,7 @@ use distill_gateway::{
     failover::{of_status, rest_from_headers, vendor_error},
 };
 use distill_wire::Dialect;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Context, body::Prepared, booked::Broken};
 use crate::route::Member;
@@ -48,7 +48,7 @@ pub(super) async fn send(
     if response.status().is_success() {
         return Ok(response);
     }
-    Err(refused(response).await)
+    Err(refused(response, until).await)
 }
 
 fn headers(context: &Context, member: &Member, prepared: &Prepared<'_>, number: u32) -> HeaderMap {
@@ -88,7 +88,7 @@ pub(super) fn late(context: &Context, until: Instant) -> Broken {
 }
 
 /// Reads and classifies an answer that is no success.
-async fn refused(mut response: reqwest::Response) -> Broken {
+async fn refused(mut response: reqwest::Response, until: Instant) -> Broken {
     let status = response.status().as_u16();
     let rest = rest_from_headers(
         &|name| Some(response.headers().get(name)?.to_str().ok()?.to_owned()),
@@ -99,7 +99,7 @@ async fn refused(mut response: reqwest::Response) -> Broken {
     let mut body = Vec::new();
     // An error whose body cannot be read is still that error.
     drop(
-        timeout(ERROR_BODY, async {
+        timeout_at(until.min(Instant::now() + ERROR_BODY), async {
             while let Ok(Some(chunk)) = response.chunk().await {
                 let room = LARGEST_ERROR.saturating_sub(body.len());
                 body.extend_from_slice(&chunk[..chunk.len().min(room)]);

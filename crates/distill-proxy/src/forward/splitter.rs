@@ -7,6 +7,8 @@
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
     pending: Vec<u8>,
+    /// Where the event begins that is looked for; what stands before was handed out.
+    start: usize,
     /// How far `pending` was looked at.
     seen: usize,
     /// Bytes of the line that `seen` stands in.
@@ -16,11 +18,15 @@ pub(super) struct Splitter {
 
 impl Splitter {
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        // Once for a piece and not for each of its events: what is left is less than one event.
+        self.pending.drain(..self.start);
+        self.seen -= self.start;
+        self.start = 0;
         self.pending.extend_from_slice(bytes);
     }
 
     /// The next whole event with the empty line that ends it.
-    pub(super) fn next(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next(&mut self) -> Option<&[u8]> {
         while let Some(&byte) = self.pending.get(self.seen) {
             self.seen += 1;
             let ends_line = match byte {
@@ -44,9 +50,8 @@ impl Splitter {
                     self.seen += 1;
                     self.after_return = false;
                 }
-                let rest = self.pending.split_off(self.seen);
-                self.seen = 0;
-                return Some(std::mem::replace(&mut self.pending, rest));
+                let event = std::mem::replace(&mut self.start, self.seen)..self.seen;
+                return Some(&self.pending[event]);
             }
         }
         None
@@ -54,7 +59,7 @@ impl Splitter {
 
     /// Bytes of an event that is not whole.
     pub(super) fn held(&self) -> usize {
-        self.pending.len()
+        self.pending.len() - self.start
     }
 }
 
@@ -68,7 +73,7 @@ mod tests {
         for bytes in text.as_bytes().chunks(piece) {
             splitter.push(bytes);
             while let Some(event) = splitter.next() {
-                events.push(String::from_utf8(event).unwrap());
+                events.push(String::from_utf8(event.to_vec()).unwrap());
             }
         }
         (events, splitter.held())

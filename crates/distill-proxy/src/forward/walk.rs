@@ -6,8 +6,8 @@ use distill_gateway::{Bounds, Failure, Patience, Step, Walker, failover::Then};
 use tokio::time::Instant;
 
 use super::{
-    Answer, Context,
-    attempt::{Ended, attempt},
+    Answer, Context, Endpoint,
+    attempt::{Ask, Ended, attempt},
     booked::Broken,
     hedge::race,
     outcome::{self, Told},
@@ -45,19 +45,23 @@ pub(super) async fn walk(context: Arc<Context>) -> Answer {
         },
     );
     let mut progress = Progress::default();
+    let health = |index: usize| members[index].live.health_for(context.endpoint);
     loop {
-        let step = walker.next(
-            |index| &members[index].live.health,
-            context.body.len(),
-            Instant::now(),
-        );
-        let (index, number) = match step {
-            Step::Ask { index, number, .. } => (index, number),
+        let step = walker.next(health, context.size, Instant::now());
+        let (index, number, probe) = match step {
+            Step::Ask {
+                index,
+                number,
+                probe,
+            } => (index, number, probe),
             Step::WaitUntil(at) => {
                 tokio::time::sleep_until(at).await;
                 continue;
             }
             Step::Late | Step::Exhausted { .. } => {
+                if context.endpoint == Endpoint::CountTokens {
+                    return outcome::estimated(&context, walker.attempts());
+                }
                 return match progress.invalid {
                     Some(answer) => outcome::whole(&context, *answer, walker.attempts()),
                     None => outcome::told(
@@ -68,10 +72,15 @@ pub(super) async fn walk(context: Arc<Context>) -> Answer {
                 };
             }
         };
-        let others = walker.has_others(index);
+        let ask = Ask {
+            index,
+            number,
+            probe,
+            others: walker.has_others(index, health, context.size, Instant::now()),
+        };
         let ends = match context.route.config.hedge {
-            Some(hedge) => race(&context, &mut walker, (index, number), others, hedge.after).await,
-            None => vec![(index, attempt(&context, index, number, others).await)],
+            Some(hedge) => race(&context, &mut walker, ask, hedge.after).await,
+            None => vec![(index, attempt(&context, ask).await)],
         };
         for (index, ended) in ends {
             if let Some(answer) = heed(&context, &mut walker, &mut progress, index, ended) {
@@ -111,7 +120,7 @@ fn heed(
         Ended::Failed(broken) => {
             let then = walker.failed(index, broken.failure);
             let name = members[index].live.name().to_owned();
-            if then == Then::ReturnToCaller {
+            if then == Then::ReturnToCaller && !has_no_such_path(context, &broken) {
                 let passes = members[index].live.dialect_for(context.endpoint.dialect())
                     == context.endpoint.dialect();
                 return Some(outcome::fault(context, &name, passes, broken, attempts));
@@ -131,10 +140,15 @@ fn heed(
             attempts.saturating_sub(1),
             &Told::bad_request(error),
         )),
-        Ended::Refused(refusal) => Some(outcome::told(
-            context,
-            attempts.saturating_sub(1),
-            &Told::refused(refusal),
-        )),
+        Ended::Refused(refusal) => Some(match progress.invalid.take() {
+            // It is paid for, and there is no money for a better one.
+            Some(answer) => outcome::whole(context, *answer, attempts.saturating_sub(1)),
+            None => outcome::told(context, attempts.saturating_sub(1), &Told::refused(refusal)),
+        }),
     }
+}
+
+/// Whether a server merely does not count tokens: the request is not at fault.
+fn has_no_such_path(context: &Context, broken: &Broken) -> bool {
+    context.endpoint == Endpoint::CountTokens && matches!(broken.status, Some(404 | 405))
 }

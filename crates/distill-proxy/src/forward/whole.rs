@@ -169,7 +169,18 @@ struct Embeddings {
 #[derive(Deserialize)]
 struct EmbeddingUsage {
     prompt_tokens: Option<u64>,
+    /// All that some vendors tell; a vector has no other tokens.
+    total_tokens: Option<u64>,
 }
+
+/// No vendor charges for counting: the number is what was asked for, not what was used.
+pub(super) const NOTHING_CHARGED: Usage = Usage {
+    input_tokens: Some(0),
+    cached_input_tokens: None,
+    cache_write_tokens: None,
+    output_tokens: Some(0),
+    reasoning_tokens: None,
+};
 
 #[derive(Deserialize)]
 struct Counted {
@@ -202,7 +213,9 @@ fn understand(
             let read: Embeddings =
                 serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
             let usage = Usage {
-                input_tokens: read.usage.and_then(|usage| usage.prompt_tokens),
+                input_tokens: read
+                    .usage
+                    .and_then(|usage| usage.prompt_tokens.or(usage.total_tokens)),
                 // A vector is no token.
                 output_tokens: Some(0),
                 ..Usage::default()
@@ -217,7 +230,11 @@ fn understand(
         Endpoint::CountTokens => {
             let _: Counted =
                 serde_json::from_slice(body).map_err(|error| malformed(error.to_string()))?;
-            Ok((Facts::default(), None))
+            let facts = Facts {
+                usage: NOTHING_CHARGED,
+                ..Facts::default()
+            };
+            Ok((facts, None))
         }
     }
 }

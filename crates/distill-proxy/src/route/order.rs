@@ -14,7 +14,7 @@ use super::{Asked, Member, Route};
 use crate::config::{Day, Policy};
 
 /// What a route remembers of the requests before.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Memory {
     /// Smooth weighted round robin: what each member is owed.
     owed: Vec<f64>,
@@ -44,6 +44,12 @@ impl Memory {
 }
 
 impl Route {
+    /// What it remembers, for the route that takes its place.
+    pub(super) fn remembered(&self) -> Mutex<Memory> {
+        let memory = self.memory.lock().expect("no holder of this lock panics");
+        Mutex::new(memory.clone())
+    }
+
     /// The members that can answer, best first. Those that are below their quality or became slow
     /// stand last, because late or worse is better than not at all.
     pub(crate) fn order(&self, asked: &Asked<'_>, today: Day, now: Instant) -> Vec<usize> {
@@ -65,9 +71,13 @@ impl Route {
             Policy::Latency => self.by_latency(&mut order, session, asked, now),
             Policy::Cost => self.by_cost(&mut order, session, asked, now),
         }
-        order.sort_by_key(|&index| {
+        // By latency the slow stand last as it is, and must be measured now and then.
+        let by_pace = self.config.policy == Policy::Latency && session.is_none();
+        // Once for each: who looks at a slow one after its pause is the one that may ask it.
+        order.sort_by_cached_key(|&index| {
             let member = &self.members[index];
-            (member.is_demoted(), member.live.health.is_slow(now))
+            let health = member.live.health_where(asked.embeds);
+            (member.is_demoted(), !by_pace && health.is_slow(now))
         });
         order
     }
@@ -108,7 +118,10 @@ impl Route {
             Kind::Whole
         };
         // What was never measured is measured first.
-        order.sort_by_key(|&index| self.members[index].live.health.pace(kind));
+        order.sort_by_cached_key(|&index| {
+            let live = &self.members[index].live;
+            live.health_where(asked.embeds).pace(kind)
+        });
         if !self.stay(order, session, now) {
             let mut memory = self.memory.lock().expect("no holder of this lock panics");
             memory.requests += 1;

@@ -3,18 +3,35 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use distill_gateway::{Target, TargetHealth};
+use distill_gateway::{BreakerSettings, Target, TargetHealth};
 use distill_wire::Dialect;
 use reqwest::Url;
 
 use super::RouteError;
-use crate::config::VendorConfig;
+use crate::{config::VendorConfig, forward::Endpoint};
+
+/// How a target fares. A model that refuses to embed is none the worse at conversations, and the
+/// other way round: a caller who takes one for the other must not take it from everybody.
+#[derive(Debug, Clone)]
+pub(super) struct Health {
+    conversations: Arc<TargetHealth>,
+    embeddings: Arc<TargetHealth>,
+}
+
+impl Health {
+    pub(super) fn new(settings: BreakerSettings) -> Self {
+        Self {
+            conversations: Arc::new(TargetHealth::new(settings)),
+            embeddings: Arc::new(TargetHealth::new(settings)),
+        }
+    }
+}
 
 /// A target that can be asked, shared by all routes that name it.
 #[derive(Debug)]
 pub struct LiveTarget {
     pub(crate) target: Target,
-    pub(crate) health: Arc<TargetHealth>,
+    pub(super) health: Health,
     /// The key and whatever else every request to it carries.
     pub(crate) headers: HeaderMap,
     urls: Vec<(Dialect, bool, Url)>,
@@ -28,7 +45,7 @@ impl LiveTarget {
     pub(super) fn new(
         target: Target,
         vendor: &VendorConfig,
-        health: Arc<TargetHealth>,
+        health: Health,
         places: Option<Arc<tokio::sync::Semaphore>>,
     ) -> Result<Self, RouteError> {
         let address = |text: &str| {
@@ -87,8 +104,25 @@ impl LiveTarget {
         &self.target
     }
 
+    /// How it fares in conversations; where it was only ever asked for embeddings, in those.
     pub fn health(&self) -> &TargetHealth {
-        &self.health
+        if self.health.conversations.was_asked() || !self.health.embeddings.was_asked() {
+            &self.health.conversations
+        } else {
+            &self.health.embeddings
+        }
+    }
+
+    pub(crate) fn health_for(&self, endpoint: Endpoint) -> &TargetHealth {
+        self.health_where(endpoint == Endpoint::Embeddings)
+    }
+
+    pub(super) fn health_where(&self, embeds: bool) -> &TargetHealth {
+        if embeds {
+            &self.health.embeddings
+        } else {
+            &self.health.conversations
+        }
     }
 }
 

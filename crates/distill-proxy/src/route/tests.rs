@@ -225,6 +225,41 @@ fn what_was_learnt_survives_a_reload_unless_the_target_became_another() {
 }
 
 #[test]
+fn a_session_stays_with_its_member_over_a_reload() {
+    let text = format!("{VENDORS}models: {{r: {{policy: cost, members: [a/m, b/m, c/m]}}}}\n");
+    let old = build(&text, None).unwrap();
+    let asked = Asked {
+        session: Some("s"),
+        ..plain()
+    };
+    old.find("r")
+        .unwrap()
+        .answered(Some("s"), 2, Instant::now());
+    let new = build(&text, Some(&old)).unwrap();
+    assert_eq!(order(&new, &asked)[0], "c/m");
+    // Other places may mean other targets.
+    let other = text.replace("[a/m, b/m, c/m]", "[c/m, b/m, a/m]");
+    let new = build(&other, Some(&old)).unwrap();
+    assert_eq!(order(&new, &asked)[0], "b/m");
+}
+
+#[test]
+fn one_who_became_slow_is_looked_at_by_one_request_after_its_pause() {
+    let table = table("r: [a/m, b/m, c/m]");
+    let route = table.find("r").unwrap();
+    let now = Instant::now();
+    let slow = route.members()[0].live().health();
+    for took in std::iter::repeat_n(1, 30).chain([60; 4]) {
+        slow.succeeded(Some((Kind::FirstToken, Duration::from_secs(took))), now);
+    }
+    let today = Day::parse("2026-11-21").unwrap();
+    let first = |now| route.order(&plain(), today, now)[0];
+    assert_eq!(first(now), 1, "it is asked last");
+    let then = now + Duration::from_mins(10);
+    assert_eq!((first(then), first(then)), (0, 1));
+}
+
+#[test]
 fn names_lead_to_routes_by_their_beginning_or_pass_through() {
     let table = build(
         &format!("{VENDORS}passthrough: true\nmodels:\n  'x-*': a/m\n  'x-y*': b/m\n  x-z: c/m\n"),

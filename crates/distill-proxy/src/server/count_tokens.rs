@@ -4,18 +4,11 @@ use axum::{
     body::{Body, Bytes},
     http::{HeaderValue, Response},
 };
-use distill_wire::{Block, Dialect, ImageSource, Request};
+use distill_wire::Dialect;
 use serde_json::json;
 
 use super::service::json_response;
-use crate::problem::Problem;
-
-/// Bytes of a token of usual text.
-const BYTES_PER_TOKEN: u64 = 4;
-/// What a turn and a tool cost beside their text.
-const PER_TURN: u64 = 4;
-/// An image of about a megapixel, as Anthropic's documentation counts one.
-const PER_IMAGE: u64 = 1_600;
+use crate::{forward::estimated_tokens, problem::Problem};
 
 /// Answers with an estimate, and says in a header that it is one.
 ///
@@ -23,50 +16,12 @@ const PER_IMAGE: u64 = 1_600;
 /// A [`Problem`] where the body is no request.
 pub(crate) fn estimate(body: &Bytes) -> Result<Response<Body>, Problem> {
     let request = Dialect::Messages.read_request(body)?;
-    let mut response = json_response(&json!({"input_tokens": tokens(&request)}));
+    let mut response = json_response(&json!({"input_tokens": estimated_tokens(&request)}));
     response.headers_mut().insert(
         "x-distill-estimate",
         HeaderValue::from_static("4 bytes a token"),
     );
     Ok(response)
-}
-
-fn tokens(request: &Request) -> u64 {
-    let turns = request
-        .turns
-        .iter()
-        .map(|turn| PER_TURN + turn.blocks.iter().map(of_block).sum::<u64>());
-    let tools = request.tools.iter().map(|tool| {
-        let schema = tool
-            .parameters
-            .as_ref()
-            .or(tool.vendor.as_ref())
-            .map_or(0, |schema| of_bytes(schema.to_string().len()));
-        let description = tool.description.as_deref().unwrap_or_default();
-        PER_TURN + of_bytes(tool.name.len() + description.len()) + schema
-    });
-    request.system.iter().map(of_block).sum::<u64>() + turns.sum::<u64>() + tools.sum::<u64>()
-}
-
-fn of_block(block: &Block) -> u64 {
-    match block {
-        Block::Text { text, .. } | Block::Thinking { text, .. } | Block::Refusal { text, .. } => {
-            of_bytes(text.len())
-        }
-        Block::Image { source, .. } => match source {
-            ImageSource::Url(_) | ImageSource::Base64 { .. } | ImageSource::File(_) => PER_IMAGE,
-        },
-        Block::ToolCall {
-            name, arguments, ..
-        } => PER_TURN + of_bytes(name.len() + arguments.len()),
-        Block::ToolResult { blocks, .. } => PER_TURN + blocks.iter().map(of_block).sum::<u64>(),
-        Block::RedactedThinking { data, .. } => of_bytes(data.len()),
-        Block::Other(value) => of_bytes(value.to_string().len()),
-    }
-}
-
-fn of_bytes(bytes: usize) -> u64 {
-    (bytes as u64).div_ceil(BYTES_PER_TOKEN)
 }
 
 #[cfg(test)]

@@ -171,7 +171,8 @@ async fn prepare(asking: &Asking<'_>, story: &mut Story) -> Result<Prepared, Pro
         session: envelope.session.clone(),
         worst_tokens: worst_tokens(asking, &envelope),
     };
-    let open = asking.shared.ledger.begin(start).await?;
+    let begun = asking.shared.ledger.begin(start).await;
+    let open = begun.inspect_err(|refusal| asking.shared.engine.settings().heed(refusal))?;
     Ok(Prepared::Ready(Box::new(Ready {
         envelope,
         route,
@@ -258,9 +259,16 @@ fn session_of(headers: &HeaderMap) -> Option<String> {
 /// Bytes of a token, assumed on the safe side of usual text.
 const BYTES_PER_TOKEN: u64 = 3;
 
+/// Tokens of a usual image.
+const TOKENS_PER_IMAGE: u64 = 1_600;
+
 /// The tokens that the rate limit is charged until the answer tells.
 fn worst_tokens(asking: &Asking<'_>, envelope: &Envelope) -> u64 {
-    let input = (asking.body.len() as u64).div_ceil(BYTES_PER_TOKEN);
+    // The length of an image says nothing of its tokens.
+    let images = envelope.attached_bytes * usize::from(envelope.files == 0);
+    let text = asking.body.len().saturating_sub(images) as u64;
+    let images = envelope.images.saturating_mul(TOKENS_PER_IMAGE);
+    let input = text.div_ceil(BYTES_PER_TOKEN).saturating_add(images);
     let output = match asking.asked.endpoint() {
         Endpoint::Chat(_) => envelope
             .max_tokens

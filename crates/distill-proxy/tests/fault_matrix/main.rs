@@ -5,4 +5,5 @@
 mod harness;
 mod passing;
 mod rows;
+mod sharing;
 mod vendor;

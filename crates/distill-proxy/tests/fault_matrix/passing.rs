@@ -230,8 +230,8 @@ async fn a_prompt_too_long_for_all_is_the_requests_own_fault() {
     }
     assert_eq!(
         vendor.total_calls(),
-        1,
-        "the second is as long: nobody is asked"
+        2,
+        "with nobody else to ask, the target itself says so"
     );
 }
 
@@ -358,4 +358,55 @@ async fn the_whole_time_of_a_request_is_bounded_whatever_the_targets_do() {
             .unwrap();
         assert_eq!((seen.status, seen.end), (504, End::Error), "{}", seen.raw);
     }
+}
+
+#[tokio::test]
+async fn a_vendor_that_refuses_what_another_of_its_dialect_takes_is_sent_none_of_it() {
+    let vendor = Vendor::always(Line::Answer("good")).await;
+    let proxy = proxy(&[("first", "mistral", &vendor.url)], FAST).await;
+    let body = json!({"model": "fast", "max_completion_tokens": 16, "user": "ann", "seed": 7,
+    "safe_prompt": true, "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": null, "tool_calls": [{"id": "call_0123456789",
+            "type": "function", "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "call_0123456789", "content": "42"},
+    ]});
+    let seen = proxy.ask("q", CHAT, &body).await;
+    assert_eq!((seen.status, seen.text.as_str()), (200, "good"));
+    assert!(seen.header("x-distill-dropped").unwrap().contains("user"));
+    let (_, sent) = vendor.bodies().pop().unwrap();
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    assert_eq!(
+        (&sent["max_tokens"], &sent["random_seed"]),
+        (&json!(16), &json!(7))
+    );
+    assert_eq!(sent["safe_prompt"], true);
+    for field in ["max_completion_tokens", "user", "seed"] {
+        assert!(sent.get(field).is_none(), "{sent}");
+    }
+    let call = &sent["messages"][1]["tool_calls"][0]["id"];
+    assert_eq!(call.as_str().unwrap().len(), 9);
+    assert_eq!(&sent["messages"][2]["tool_call_id"], call);
+}
+
+#[tokio::test]
+async fn tokens_of_a_conversation_with_another_vendors_proof_are_counted_without_it() {
+    let vendor = Vendor::always(Line::Answer("good")).await;
+    let proxy = proxy(&[("first", "anthropic", &vendor.url)], FAST).await;
+    let seal = format!("{}openai.responses:t:rs_1:x", distill_wire::SEAL);
+    let body = json!({"model": "fast", "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": [
+            {"type": "thinking", "thinking": "hm", "signature": seal}, {"type": "text", "text": "yes"}]},
+        {"role": "user", "content": "why"},
+    ]});
+    let body = body.to_string();
+    let _ = proxy
+        .answer_bytes("q", Endpoint::CountTokens, body.into())
+        .await;
+    let (_, sent) = vendor.bodies().pop().unwrap();
+    let sent: Value = serde_json::from_slice(&sent).unwrap();
+    let fields: Vec<&String> = sent.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["model", "messages"], "{sent}");
+    assert_eq!(sent["messages"][1]["content"], "yes");
 }

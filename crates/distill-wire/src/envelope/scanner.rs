@@ -17,6 +17,14 @@ pub(super) struct Scanner<'b> {
     depth: u32,
 }
 
+/// What stands in a conversation beside text.
+#[derive(Default)]
+pub(super) struct Attached {
+    pub(super) images: u64,
+    pub(super) files: u64,
+    pub(super) bytes: usize,
+}
+
 impl<'b> Scanner<'b> {
     pub(super) fn new(body: &'b [u8]) -> Self {
         Self {
@@ -336,29 +344,44 @@ impl<'b> Scanner<'b> {
         Ok(filled)
     }
 
-    /// Takes a conversation; whether a part of a message or of a tool's result is an image.
-    pub(super) fn holds_image(&mut self) -> Result<bool, RequestError> {
-        let mut found = false;
-        self.items(2, &mut found)?;
-        Ok(found)
+    /// Takes one value; whether it is another than `null`.
+    pub(super) fn is_present(&mut self) -> Result<bool, RequestError> {
+        let present = self.peek() != Some(b'n');
+        self.skip()?;
+        Ok(present)
+    }
+
+    /// Takes a conversation; what stands in its messages and in results of tools beside text.
+    pub(super) fn attached(&mut self) -> Result<Attached, RequestError> {
+        let mut attached = Attached::default();
+        self.items(2, &mut attached)?;
+        Ok(attached)
     }
 
     /// `below`: how many levels of parts may stand below these.
-    fn items(&mut self, below: u32, found: &mut bool) -> Result<(), RequestError> {
+    fn items(&mut self, below: u32, attached: &mut Attached) -> Result<(), RequestError> {
         self.array_or_skip(&mut |scanner| {
+            let (start, before) = (scanner.at, attached.bytes);
+            let (mut image, mut file) = (false, false);
             scanner.object_or_skip(&mut |scanner, key| match key {
                 b"type" if scanner.peek() == Some(b'"') => {
                     let start = scanner.at;
                     scanner.skip_string()?;
-                    *found |= matches!(
-                        scanner.inside(start).0,
-                        b"image_url" | b"input_image" | b"image"
-                    );
+                    let kind = scanner.inside(start).0;
+                    image = matches!(kind, b"image_url" | b"input_image" | b"image");
+                    file = matches!(kind, b"document" | b"input_file" | b"file");
                     Ok(())
                 }
-                b"content" | b"output" if below > 0 => scanner.items(below - 1, found),
+                b"content" | b"output" if below > 0 => scanner.items(below - 1, attached),
                 _ => scanner.skip(),
-            })
+            })?;
+            attached.images += u64::from(image);
+            attached.files += u64::from(file);
+            if image || file {
+                // What stands within it is counted with it.
+                attached.bytes = before + scanner.at - start;
+            }
+            Ok(())
         })
     }
 

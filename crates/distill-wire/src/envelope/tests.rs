@@ -15,6 +15,17 @@ fn refused(body: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
+fn of_two_bounds_the_larger_is_what_a_reply_can_come_to() {
+    for body in [
+        r#"{"max_completion_tokens": 1, "max_tokens": 4000}"#,
+        r#"{"max_tokens": 4000, "max_completion_tokens": 1}"#,
+        r#"{"max_tokens": 4000, "max_completion_tokens": null}"#,
+    ] {
+        assert_eq!(chat(body).max_tokens, Some(4000), "{body}");
+    }
+}
+
+#[test]
 fn a_chat_body_tells_what_routing_rests_on() {
     let body = r#" {"model" : "fa\u0073t", "messages": [{"role": "user", "content": [
         {"type": "text", "text": "}]\\\" \u00e9"}, {"type": "image_url", "image_url": {"url": "x"}}]}],
@@ -81,6 +92,47 @@ fn each_dialect_has_its_own_names() {
     let body = br#"{"messages": [{"role": "user", "content": [
         {"type": "tool_result", "content": [{"type": "image"}]}]}]}"#;
     assert!(scan(Dialect::Messages, body).unwrap().has_images);
+}
+
+#[test]
+fn another_tier_than_the_usual_is_seen() {
+    for (body, dearer) in [
+        (r#"{"model": "m"}"#, None),
+        (r#"{"service_tier": "auto"}"#, None),
+        (r#"{"service_tier": null}"#, None),
+        (r#"{"service_tier": "flex"}"#, Some(1)),
+        (r#"{"service_tier": "priority"}"#, Some(2)),
+    ] {
+        assert_eq!(chat(body).dearer, dearer, "{body}");
+    }
+    let fast = br#"{"service_tier": "standard_only", "speed": "fast"}"#;
+    assert_eq!(scan(Dialect::Messages, fast).unwrap().dearer, Some(6));
+}
+
+#[test]
+fn what_is_attached_is_counted_apart() {
+    let image = r#"{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}"#;
+    let file = r#"{"file": {"file_id": "f"}, "type": "file"}"#;
+    let body = format!(
+        r#"{{"messages": [{{"role": "user", "content": [{image}, {image}, {file},
+        {{"type": "image", "type": "text", "text": "AAAA"}}]}}]}}"#
+    );
+    let envelope = chat(&body);
+    assert_eq!((envelope.images, envelope.files), (2, 1));
+    assert_eq!(envelope.attached_bytes, 2 * image.len() + file.len());
+    // Nothing is counted twice.
+    let nested = r#"{"type": "tool_result", "content": [{"type": "image"}]}"#;
+    let body = format!(r#"{{"messages": [{{"role": "user", "content": [{nested}]}}]}}"#);
+    let envelope = scan(Dialect::Messages, body.as_bytes()).unwrap();
+    assert_eq!((envelope.images, envelope.attached_bytes), (1, 17));
+    for (body, refers) in [
+        (r#"{"previous_response_id": "r"}"#, true),
+        (r#"{"previous_response_id": null, "input": "x"}"#, false),
+        (r#"{"prompt": {"id": "p"}, "conversation": "c"}"#, true),
+    ] {
+        let envelope = scan(Dialect::Responses, body.as_bytes()).unwrap();
+        assert_eq!(envelope.refers_back, refers, "{body}");
+    }
 }
 
 #[test]
@@ -318,7 +370,10 @@ proptest! {
         prop_assert_eq!(span.map(|span| serde_json::from_str::<String>(&body[span]).unwrap()), expected.model.clone());
         prop_assert_eq!(found.end, body.len() - 1);
         prop_assert_eq!(
-            Envelope { has_images: false, model_span: None, end: 0, ..found },
+            Envelope {
+                has_images: false, images: 0, files: 0, attached_bytes: 0,
+                model_span: None, end: 0, ..found
+            },
             expected
         );
     }
