@@ -174,30 +174,37 @@ pub(crate) fn numbers(ledger: &Path) -> io::Result<Vec<u64>> {
 
 /// The entries of a log, up to the first that is torn: the end of the process came in the middle of
 /// its `write`, whose caller was never told that it stands.
+///
+/// # Errors
+/// Also where an entry is whole and cannot be read: another version of the program wrote it, and to
+/// go on without it would forget what was spent.
 pub(crate) fn read(ledger: &Path, number: u64) -> io::Result<Vec<Entry>> {
     let mut bytes = Vec::new();
     File::open(path(ledger, number))?.read_to_end(&mut bytes)?;
     let mut entries = Vec::new();
     let mut rest = bytes.as_slice();
-    while let Some((entry, after)) = first(rest) {
+    while let Some((payload, after)) = first(rest) {
+        let entry = serde_json::from_slice(payload).map_err(|error| {
+            let problem = format!("log {number} beside it is of another version ({error})");
+            io::Error::new(io::ErrorKind::InvalidData, problem)
+        })?;
         entries.push(entry);
         rest = after;
     }
     Ok(entries)
 }
 
-fn first(bytes: &[u8]) -> Option<(Entry, &[u8])> {
+/// The first whole entry, unread, and what follows it.
+fn first(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (checksum, rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length) as usize;
-    if length > rest.len() {
+    // Zeros, as a power cut leaves them, would pass as an empty entry.
+    if length == 0 || length > rest.len() {
         return None;
     }
     let (payload, rest) = rest.split_at(length);
-    if crc32fast::hash(payload) != u32::from_le_bytes(*checksum) {
-        return None;
-    }
-    Some((serde_json::from_slice(payload).ok()?, rest))
+    (crc32fast::hash(payload) == u32::from_le_bytes(*checksum)).then_some((payload, rest))
 }
 
 #[cfg(test)]

@@ -129,6 +129,8 @@ impl fmt::Debug for Proxy {
 
 /// How long the spans that wait at the end may take to be sent.
 const LAST_SPANS: Duration = Duration::from_secs(3);
+/// How long the database of a shared ledger may take for what happened last.
+const LAST_ENTRIES: Duration = Duration::from_secs(10);
 
 impl Proxy {
     /// Makes the routes and starts what runs in the background.
@@ -221,7 +223,7 @@ impl Proxy {
         drained
     }
 
-    /// Sends the last spans. The ledger is brought up to date when its last clone is dropped.
+    /// Sends the last spans, and has the ledger put what it knows on record.
     pub async fn close(self) {
         let Some(telling) = self.0.telling.lock().await.take() else {
             return;
@@ -236,6 +238,15 @@ impl Proxy {
             }
         };
         let _ = tokio::time::timeout(LAST_SPANS, told).await;
+        // The ledger of one process is brought up to date when its last clone is dropped; one that
+        // instances share would lose what still waits for the database.
+        let closing = self.0.ledger.clone().close();
+        if tokio::time::timeout(LAST_ENTRIES, closing).await.is_err() {
+            self.0.notice(
+                "ledger",
+                "its database did not answer: what it did not get stays reserved".to_owned(),
+            );
+        }
     }
 
     /// Bounds of connections as the configuration sets them.
@@ -380,9 +391,17 @@ fn alerts(live: &Current, log: &LogSink, metrics: &Arc<Metrics>) -> (Alerts, Pos
     (Alerts::new(Clock::System, tell, send), poster)
 }
 
-/// An engine that tells once of a target that somebody must look at.
+/// An engine that tells once of a target that somebody must look at, or of a ledger.
 fn engine(alerts: Alerts) -> Engine {
+    let on_ledger = alerts.clone();
     Engine::new(EngineSettings {
+        on_ledger_fault: Some(Arc::new(move |problem: &str| {
+            on_ledger.raise(
+                &format!("ledger {problem}"),
+                "ledger",
+                format!("nothing is asked while the ledger cannot be written: {problem}"),
+            );
+        })),
         on_alert: Some(Arc::new(move |alert: distill_gateway::Alert| {
             let failure = alert.failure.rule().name;
             alerts.raise(

@@ -83,3 +83,19 @@ fn what_waits_is_bounded() {
     let put = (0..100_000).filter(|_| log.put(&frame)).count();
     assert_eq!(put, (1 << 20) / frame.len());
 }
+
+#[test]
+fn an_entry_of_another_version_is_not_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = folder.path().join("ledger.sqlite");
+    let payload = br#"{"something":"else"}"#;
+    let mut other = (payload.len() as u32).to_le_bytes().to_vec();
+    other.extend(crc32fast::hash(payload).to_le_bytes());
+    other.extend(payload);
+    std::fs::write(path(&ledger, 1), [framed(&entry(1)), other].concat()).unwrap();
+    let error = read(&ledger, 1).unwrap_err();
+    assert!(error.to_string().contains("another version"), "{error}");
+    // A power cut leaves zeros at the end.
+    std::fs::write(path(&ledger, 1), [framed(&entry(1)), vec![0; 64]].concat()).unwrap();
+    assert_eq!(read(&ledger, 1).unwrap(), [entry(1)]);
+}

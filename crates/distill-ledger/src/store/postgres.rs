@@ -2,7 +2,7 @@
 
 mod tls;
 
-use std::{collections::HashMap, fmt::Write as _, str::FromStr as _, sync::Arc};
+use std::{collections::HashMap, fmt::Write as _, str::FromStr as _, sync::Arc, time::Duration};
 
 use distill_gateway::Secret;
 use futures_util::future::try_join_all;
@@ -55,10 +55,11 @@ pub(crate) enum Ended<T> {
 impl Postgres {
     /// Reads an address and makes the tables where there are none.
     pub(crate) async fn open(address: &Secret) -> Result<Self, LedgerError> {
-        let config = Config::from_str(address.expose()).map_err(|_| LedgerError::Address {
+        let mut config = Config::from_str(address.expose()).map_err(|_| LedgerError::Address {
             // The error's own words may quote the address, and with it the password.
             problem: "it is no PostgreSQL address".to_owned(),
         })?;
+        notices_a_silent_server(&mut config);
         let database = Self {
             name: name(&config),
             config,
@@ -261,6 +262,23 @@ fn parameters<'a>(values: &'a [Value<'_>]) -> Vec<&'a (dyn ToSql + Sync)> {
         .collect()
 }
 
+/// How long a server may take to accept a connection, or to acknowledge what was sent to it.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A server whose machine is gone says nothing: without these bounds the system waits a quarter of an
+/// hour for an answer, and hours on a connection at rest. What the address sets itself stands.
+fn notices_a_silent_server(config: &mut Config) {
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(SILENCE);
+    }
+    if config.get_tcp_user_timeout().is_none() {
+        config.tcp_user_timeout(SILENCE);
+    }
+    if config.get_keepalives_idle() == Config::new().get_keepalives_idle() {
+        config.keepalives_idle(SILENCE);
+    }
+}
+
 /// An error with what the server said; of itself it says only which side it comes from.
 fn plain(error: tokio_postgres::Error) -> Cause {
     if let Some(said) = error.as_db_error() {
@@ -341,4 +359,31 @@ impl ToSql for Value<'_> {
     }
 
     tokio_postgres::types::to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{str::FromStr as _, time::Duration};
+
+    use tokio_postgres::Config;
+
+    use super::{SILENCE, notices_a_silent_server};
+
+    #[test]
+    fn a_server_that_says_nothing_is_noticed_unless_the_address_says_how() {
+        let bounds = |address: &str| {
+            let mut config = Config::from_str(address).unwrap();
+            notices_a_silent_server(&mut config);
+            [
+                config.get_connect_timeout().copied(),
+                config.get_tcp_user_timeout().copied(),
+                Some(config.get_keepalives_idle()),
+            ]
+        };
+        assert_eq!(bounds("postgres://a@b/c"), [Some(SILENCE); 3]);
+        assert_eq!(
+            bounds("host=b connect_timeout=3 tcp_user_timeout=4 keepalives_idle=5"),
+            [3, 4, 5].map(|seconds| Some(Duration::from_secs(seconds)))
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! A request's body, read within bounds of size and time.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::Pin, time::Duration};
 
 use axum::{
     body::{Bytes, HttpBody},
@@ -33,32 +33,58 @@ where
         )
         .status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    if body.size_hint().lower() > limit {
-        return Err(too_large(limit));
+    let mut body = std::pin::pin!(body);
+    let result = if body.size_hint().lower() > limit {
+        Ok(Err(too_large(limit)))
+    } else {
+        tokio::time::timeout(patience, collect(body.as_mut(), limit)).await
+    };
+    if let Ok(Err(problem)) = &result
+        && problem.status == StatusCode::PAYLOAD_TOO_LARGE
+        && !headers.contains_key(header::EXPECT)
+    {
+        let passing = let_pass(body, limit.saturating_mul(PASSED));
+        // Whether it comes to its end or not, the answer is the same.
+        let _ = tokio::time::timeout(PASSING.min(patience), passing).await;
     }
-    tokio::time::timeout(patience, collect(body, limit))
-        .await
-        .unwrap_or_else(|_| {
-            Err(Problem::new(
-                ErrorKind::InvalidRequest,
-                format!("the body did not arrive within {patience:?}"),
-            )
-            .status(StatusCode::REQUEST_TIMEOUT))
-        })
+    result.unwrap_or_else(|_| {
+        Err(Problem::new(
+            ErrorKind::InvalidRequest,
+            format!("the body did not arrive within {patience:?}"),
+        )
+        .status(StatusCode::REQUEST_TIMEOUT))
+    })
 }
 
-async fn collect<B>(body: B, limit: u64) -> Result<Bytes, Problem>
+/// Of a body that is refused, so many times the limit are let pass.
+const PASSED: u64 = 4;
+/// How long that may take.
+const PASSING: Duration = Duration::from_secs(5);
+
+/// Reads what is refused and forgets it: a client that writes its whole body before it reads would
+/// otherwise find its connection broken, and not learn why.
+async fn let_pass<B>(mut body: Pin<&mut B>, most: u64)
+where
+    B: HttpBody<Data = Bytes>,
+{
+    let mut passed = 0;
+    while passed <= most
+        && let Some(Ok(frame)) = poll_fn(|context| body.as_mut().poll_frame(context)).await
+    {
+        passed += frame.data_ref().map_or(0, Bytes::len) as u64;
+    }
+}
+
+async fn collect<B>(mut body: Pin<&mut B>, limit: u64) -> Result<Bytes, Problem>
 where
     B: HttpBody<Data = Bytes>,
     B::Error: std::fmt::Display,
 {
     let expected = body.size_hint().exact();
-    let mut body = std::pin::pin!(body);
     // One piece, as most bodies come, is not copied.
     let mut first = Bytes::new();
     let mut whole: Vec<u8> = Vec::new();
-    while let Some(frame) = std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await
-    {
+    while let Some(frame) = poll_fn(|context| body.as_mut().poll_frame(context)).await {
         let frame = frame.map_err(|_| {
             Problem::new(
                 ErrorKind::InvalidRequest,
@@ -100,13 +126,19 @@ fn too_large(limit: u64) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
 
     use axum::{
         body::{Body, Bytes},
         http::HeaderMap,
     };
-    use futures_util::stream;
+    use futures_util::{StreamExt as _, stream};
 
     use super::read;
 
@@ -144,6 +176,38 @@ mod tests {
                 .await
                 .is_ok()
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_writes_before_it_reads_hears_why_it_is_refused() {
+        let sent = |pieces: usize| {
+            let taken = Arc::new(AtomicUsize::new(0));
+            let count = taken.clone();
+            let pieces = stream::iter(0..pieces).map(move |_| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
+            });
+            (taken, pieces)
+        };
+        let mut headers = HeaderMap::new();
+        // All of it, but not of one without end.
+        for (pieces, expected) in [(12, 12), (usize::MAX, 26)] {
+            let (taken, body) = sent(pieces);
+            let problem = read(&headers, Body::from_stream(body), 4, PATIENCE).await;
+            assert_eq!(problem.unwrap_err().status, 413);
+            let taken = taken.load(Ordering::Relaxed);
+            assert!(taken <= expected && taken >= expected.min(12), "{taken}");
+        }
+        let (_, beginning) = sent(5);
+        let stuck = Body::from_stream(beginning.chain(stream::pending()));
+        let problem = read(&headers, stuck, 4, PATIENCE).await;
+        assert_eq!(problem.unwrap_err().status, 413);
+        // Whoever asks first is answered first.
+        headers.insert("expect", "100-continue".parse().unwrap());
+        let (taken, body) = sent(12);
+        let problem = read(&headers, Body::from_stream(body), 4, PATIENCE).await;
+        assert_eq!(problem.unwrap_err().status, 413);
+        assert_eq!(taken.load(Ordering::Relaxed), 5);
     }
 
     #[tokio::test(start_paused = true)]

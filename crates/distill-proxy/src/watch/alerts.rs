@@ -16,7 +16,7 @@ pub type Tell = Arc<dyn Fn(&'static str, String) + Send + Sync>;
 pub struct Alert {
     /// Milliseconds since 1970.
     pub at_ms: i64,
-    /// What it is about: `target`, `spend`, `model`, `sunset`, `quality`.
+    /// What it is about: `target`, `ledger`, `spend`, `model`, `sunset`, `quality`.
     pub what: &'static str,
     pub wording: String,
     /// How often it came up in the time in which it is told once.
