@@ -175,8 +175,8 @@ pub enum Refusal {
         needed: Usd,
         fresh_in: Option<Duration>,
     },
-    /// A question about spend stands open, or was answered with stop.
-    #[error("paused until somebody answers: {question}")]
+    /// A question about spend stands open, or was answered with stop: which one, and which of the two.
+    #[error("paused: {question}")]
     Paused { question: String },
     /// The ledger cannot write: nothing may be spent that is not on record.
     #[error("the ledger cannot write ({problem}), and nothing is spent that is not on record")]

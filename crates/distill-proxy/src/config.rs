@@ -29,7 +29,7 @@ pub use resolved::{
 
 const DOCUMENT: Document = Document::Other {
     words: "a proxy configuration",
-    beginning: "begin with `models:`; `distill proxy --reference` lists every key",
+    beginning: "begin with `models:`; `distill proxy reference` lists every key",
 };
 
 /// Whether what stands in the environment must be there.

@@ -72,6 +72,20 @@ fn seconds(wait: Duration) -> u64 {
     (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).max(1)
 }
 
+/// A long wait as people read it, rounded up.
+fn in_words(wait: Duration) -> String {
+    let seconds = seconds(wait);
+    if seconds <= 120 {
+        return format!("{seconds} s");
+    }
+    let minutes = seconds.div_ceil(60);
+    match (minutes / 60, minutes % 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours @ 0..48, minutes) => format!("{hours} h {minutes} min"),
+        (hours, _) => format!("{} days", hours.div_ceil(24)),
+    }
+}
+
 /// The status that the dialects' client libraries expect of each kind.
 pub(crate) fn status_of(kind: ErrorKind) -> StatusCode {
     match kind {
@@ -97,10 +111,7 @@ impl From<Refusal> for Problem {
                 retry_after: Some(retry_after),
                 ..Self::new(
                     ErrorKind::RateLimit,
-                    format!(
-                        "the rate limit of {what} is reached; ask again in {} s",
-                        seconds(retry_after)
-                    ),
+                    format!("{what} is reached; ask again in {} s", seconds(retry_after)),
                 )
                 .code("rate_limit_exceeded")
             },
@@ -112,7 +123,7 @@ impl From<Refusal> for Problem {
                 fresh_in,
             } => {
                 let next = match fresh_in {
-                    Some(wait) => format!("it is fresh again in {} s", seconds(wait)),
+                    Some(wait) => format!("it is fresh again in {}", in_words(wait)),
                     None => "ask whoever keeps it to raise it".to_owned(),
                 };
                 Self {
@@ -120,8 +131,8 @@ impl From<Refusal> for Problem {
                     ..Self::new(
                         ErrorKind::Billing,
                         format!(
-                            "the budget of {what} is {cap}, of which {committed} is committed; this request \
-                             may need {needed}: {next}"
+                            "{what} is {cap}, of which {committed} is spent or reserved; this request may \
+                             need {needed} more: {next}"
                         ),
                     )
                     .code("budget_exceeded")
@@ -130,8 +141,7 @@ impl From<Refusal> for Problem {
             Refusal::Paused { question } => Self::new(
                 ErrorKind::Billing,
                 format!(
-                    "paused until somebody answers \"did you mean to spend this?\": question {question}; \
-                     answer with `distill spend` or on the usage page"
+                    "new requests are paused: {question}; `distill spend` or the usage page lets them go on"
                 ),
             )
             .code("spend_paused"),
@@ -177,24 +187,29 @@ mod tests {
     #[test]
     fn each_refusal_has_the_status_that_makes_a_client_do_the_right_thing() {
         let limited = Problem::from(Refusal::RateLimited {
-            what: "user `ada`".into(),
+            what: "the limit of 5 requests a minute of user `ada`".into(),
             retry_after: Duration::from_millis(1500),
         });
         assert_eq!(limited.status, 429);
-        assert!(limited.reply.message.contains("in 2 s"), "{limited:?}");
+        assert_eq!(
+            limited.reply.message,
+            "the limit of 5 requests a minute of user `ada` is reached; ask again in 2 s"
+        );
         let spent = Problem::from(Refusal::Budget {
-            what: "team `core`".into(),
+            what: "the budget of team `core` a day".into(),
             cap: Usd::from_dollars(5.0),
             committed: Usd::from_dollars(4.5),
             needed: Usd::from_dollars(0.75),
-            fresh_in: None,
+            fresh_in: Some(Duration::from_secs(17_162)),
         });
         assert_eq!(spent.status, 402);
-        for part in ["$5.00", "$4.50", "$0.7500", "team `core`"] {
-            assert!(spent.reply.message.contains(part), "{spent:?}");
-        }
+        assert_eq!(
+            spent.reply.message,
+            "the budget of team `core` a day is $5.00, of which $4.50 is spent or reserved; this \
+             request may need $0.7500 more: it is fresh again in 4 h 47 min"
+        );
         let paused = Problem::from(Refusal::Paused {
-            question: "q-17".into(),
+            question: "question q-17 waits for an answer".into(),
         });
         assert_eq!(paused.status, 402);
         assert!(paused.reply.message.contains("q-17"));

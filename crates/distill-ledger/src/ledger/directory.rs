@@ -176,7 +176,20 @@ impl Directory {
             .find(|question| question.pauses(now_ms) && scopes.contains(&question.about))
             .map(|question| Refusal::Paused {
                 // By its id it can be answered, by its words it is understood.
-                question: format!("{} ({})", question.id, question.wording),
+                question: format!("{} ({})", how_it_stands(question), question.wording),
             })
+    }
+}
+
+/// Which question pauses, and why: who was told "stop" must not be told to wait for an answer.
+fn how_it_stands(question: &Question) -> String {
+    let id = &question.id;
+    match (question.answer, question.answered_by.as_deref()) {
+        (None, _) => format!("question {id} waits for an answer"),
+        (Some(_), Some("deadline")) => {
+            format!("question {id} was not answered in time, which means stop")
+        }
+        (Some(_), Some(by)) => format!("question {id} was answered with stop by {by}"),
+        (Some(_), None) => format!("question {id} was answered with stop"),
     }
 }

@@ -33,7 +33,7 @@ pub struct Live {
 /// Why a configuration cannot answer.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
-    #[error("making the routes: {0}")]
+    #[error(transparent)]
     Route(#[from] RouteError),
     #[error(transparent)]
     Releases(#[from] ReleaseError),

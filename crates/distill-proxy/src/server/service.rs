@@ -29,8 +29,8 @@ pub(crate) fn typed(content_type: &'static str, body: impl Into<Body>) -> Respon
 pub(crate) fn root() -> Response<Body> {
     typed(
         "text/plain; charset=utf-8",
-        "distill proxy: POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings; \
-         GET /v1/models, /openapi.json, /ui\n",
+        "distill proxy: POST /v1/chat/completions, /v1/responses, /v1/messages, /v1/embeddings, \
+         /v1/tasks/NAME; GET /v1/models, /health, /openapi.json, /ui\n",
     )
 }
 

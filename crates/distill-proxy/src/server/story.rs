@@ -76,6 +76,7 @@ impl Story {
         self.shared.metrics.refused(reason);
         self.line.status = problem.status.as_u16();
         self.line.outcome = "refused";
+        self.line.code.clone_from(&problem.reply.code);
         self.tell();
     }
 

@@ -30,6 +30,8 @@ pub struct AccessLine {
     pub usd: Option<Usd>,
     pub cache: Option<String>,
     pub outcome: &'static str,
+    /// Why it was turned away, as the answer has it.
+    pub code: Option<String>,
     pub latency: Duration,
     pub first_token: Option<Duration>,
     pub simulated: bool,
@@ -66,6 +68,7 @@ impl AccessLine {
             ("ms", milliseconds(self.latency)),
         ];
         let optional = [
+            ("code", self.code.as_deref().map(Value::from)),
             ("first_token_ms", self.first_token.map(milliseconds)),
             ("user", self.user.as_deref().map(Value::from)),
             ("team", self.team.as_deref().map(Value::from)),
@@ -94,7 +97,10 @@ impl Notice {
         match format {
             LogFormat::Json => json(self.what, now, fields),
             LogFormat::Text | LogFormat::Off => {
-                format!("{} {}: {}", clock(now), self.what, one_line(&self.message))
+                // Findings stand on a line each.
+                let message = self.message.trim_end().replace('\n', "; ");
+                let message = one_line(&message, NOTICE_LENGTH);
+                format!("{} {}: {message}", clock(now), self.what)
             }
         }
     }
@@ -114,7 +120,7 @@ fn text(now: i64, fields: Vec<(&'static str, Value)>) -> String {
     let mut line = clock(now);
     for (name, value) in fields {
         let shown = match &value {
-            Value::String(text) => one_line(text),
+            Value::String(text) => one_line(text, FIELD_LENGTH),
             value => value.to_string(),
         };
         // The first ones speak for themselves.
@@ -127,8 +133,13 @@ fn text(now: i64, fields: Vec<(&'static str, Value)>) -> String {
     line
 }
 
+/// Characters of a field that a caller chose.
+const FIELD_LENGTH: usize = 300;
+/// Characters of what happened to the proxy itself, such as all that is wrong with its configuration.
+const NOTICE_LENGTH: usize = 2_000;
+
 /// What a caller named must not make a line of its own or draw on a terminal.
-fn one_line(text: &str) -> String {
+fn one_line(text: &str, length: usize) -> String {
     text.chars()
         .map(|character| {
             if character.is_control() {
@@ -137,7 +148,7 @@ fn one_line(text: &str) -> String {
                 character
             }
         })
-        .take(300)
+        .take(length)
         .collect()
 }
 
@@ -203,6 +214,18 @@ mod tests {
         assert_eq!(object["ms"], 1.23);
         assert!(object.get("usd").is_none() && object.get("simulated").is_none());
         assert_eq!(line().render(LogFormat::Off, NOW), None);
+    }
+
+    #[test]
+    fn findings_on_several_lines_are_told_in_one() {
+        let notice = Notice {
+            what: "reload",
+            message: "refused: a.yaml:1:1: one\na.yaml:2:1: two\n".into(),
+        };
+        assert_eq!(
+            notice.render(LogFormat::Text, NOW),
+            "2023-11-14T22:13:20.123Z reload: refused: a.yaml:1:1: one; a.yaml:2:1: two"
+        );
     }
 
     #[test]

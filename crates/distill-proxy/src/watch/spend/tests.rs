@@ -170,10 +170,12 @@ async fn a_line_that_is_crossed_asks_once_and_says_with_what() {
     scene.spends("carl", 19.0, 100, true).await;
     assert!(scene.check().await.is_empty(), "somebody else's window");
     scene.spends("carl", 1.5, 100, false).await;
-    assert_eq!(
-        scene.check().await.len(),
-        1,
-        "what is not known counts with its bound"
+    let asked = scene.check().await;
+    assert_eq!(asked.len(), 1, "what is not known counts with its bound");
+    let wording = &asked[0].wording;
+    assert!(
+        wording.contains("spent $19.00, and at most $1.50 more by attempts whose cost nobody told"),
+        "a bound is not told as spent: {wording}"
     );
 }
 
@@ -269,7 +271,8 @@ async fn stop_refuses_new_requests_and_lets_those_in_flight_finish() {
         .unwrap();
     let refused = scene.begin("anna").await.unwrap_err();
     assert!(
-        matches!(&refused, Refusal::Paused { question: named } if named.contains(&question.id)),
+        matches!(&refused, Refusal::Paused { question: named }
+            if named.contains(&format!("{} was answered with stop by bert", question.id))),
         "{refused:?}"
     );
     assert!(scene.begin("bert").await.is_ok(), "nobody else is stopped");
