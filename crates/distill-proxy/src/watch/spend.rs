@@ -13,6 +13,7 @@ mod wording;
 
 use std::collections::{HashMap, HashSet};
 
+use distill_gateway::Usd;
 use distill_ledger::{
     Answer, Clock, Dimension, Ledger, LedgerError, LedgerEvent, NewQuestion, Question,
     QuestionFilter, Scope, UsageQuery,
@@ -69,6 +70,7 @@ impl Spend {
                 let minute = Minute {
                     // What is not known counts with its bound, as it does for budgets.
                     usd: attempt.usd.unwrap_or(attempt.reserved),
+                    bound: attempt.usd.map_or(attempt.reserved, |_| Usd::ZERO),
                     tokens: tokens(&attempt.usage),
                     simulated: attempt.simulated,
                 };
@@ -253,6 +255,7 @@ impl Spend {
             };
             let minute = Minute {
                 usd: row.usd.unwrap_or_default() + row.usd_unsettled,
+                bound: row.usd_unsettled,
                 tokens: [
                     row.tokens.input,
                     row.tokens.cached_input,

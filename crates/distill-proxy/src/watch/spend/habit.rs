@@ -29,9 +29,11 @@ impl Habit {
 pub(super) fn learn(table: &UsageTable) -> HashMap<String, Habit> {
     let mut habits: HashMap<String, Habit> = HashMap::new();
     for row in &table.rows {
-        let (Some(Some(user)), Some(usd)) = (row.group.first(), row.usd) else {
+        let Some(Some(user)) = row.group.first() else {
             continue;
         };
+        // With the bounds of what nobody told the cost of, as what is held against it.
+        let usd = row.usd.unwrap_or_default() + row.usd_unsettled;
         if usd <= Usd::ZERO {
             continue;
         }

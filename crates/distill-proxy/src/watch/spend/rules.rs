@@ -16,8 +16,25 @@ const MINUTE_MS: i64 = 60_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Minute {
     pub(super) usd: Usd,
+    /// How much of it is the bound of attempts whose cost nobody told.
+    pub(super) bound: Usd,
     pub(super) tokens: u64,
     pub(super) simulated: bool,
+}
+
+impl Minute {
+    /// "spent $12.40"; a bound is never told as spent.
+    fn spent(&self) -> String {
+        let known = Usd::from_pico(self.usd.pico().saturating_sub(self.bound.pico()));
+        if self.bound == Usd::ZERO {
+            format!("spent {known}")
+        } else {
+            format!(
+                "spent {known}, and at most {} more by attempts whose cost nobody told,",
+                self.bound
+            )
+        }
+    }
 }
 
 /// What one person used of late: the minutes in which they used anything, oldest first.
@@ -39,6 +56,7 @@ impl Usage {
     pub(super) fn add(&mut self, at_ms: i64, more: Minute) {
         let minute = self.minute(at_ms);
         minute.usd += more.usd;
+        minute.bound += more.bound;
         minute.tokens = minute.tokens.saturating_add(more.tokens);
         minute.simulated |= more.simulated;
     }
@@ -46,7 +64,9 @@ impl Usage {
     /// Takes another count of a minute where it is the larger one.
     pub(super) fn at_least(&mut self, at_ms: i64, known: Minute) {
         let minute = self.minute(at_ms);
-        minute.usd = minute.usd.max(known.usd);
+        if known.usd > minute.usd {
+            (minute.usd, minute.bound) = (known.usd, known.bound);
+        }
         minute.tokens = minute.tokens.max(known.tokens);
         minute.simulated |= known.simulated;
     }
@@ -93,6 +113,7 @@ impl Usage {
             .filter(|(number, _)| (last - minutes + 1..=last).contains(number))
         {
             sum.usd += minute.usd;
+            sum.bound += minute.bound;
             sum.tokens = sum.tokens.saturating_add(minute.tokens);
         }
         sum
@@ -138,12 +159,13 @@ pub(super) fn met(
 ) -> Vec<Met> {
     let mut met = Vec::new();
     if let Some(rule) = &spend.usd {
-        let used = usage.within(rule.window, now_ms).usd;
-        if used >= rule.usd {
+        let used = usage.within(rule.window, now_ms);
+        if used.usd >= rule.usd {
             met.push(Met {
                 rule: "usd",
                 words: format!(
-                    "spent {used} in the last {}, at or above the line of {}",
+                    "{} in the last {}, at or above the line of {}",
+                    used.spent(),
                     span(rule.window),
                     rule.usd
                 ),
@@ -165,14 +187,16 @@ pub(super) fn met(
         }
     }
     if let (Some(rule), Some(habit)) = (&spend.rate, habit) {
-        let used = usage.within(rule.window, now_ms).usd;
+        let spent = usage.within(rule.window, now_ms);
+        let used = spent.usd;
         let usual = habit.in_window(rule.window);
         let times = used.dollars() / usual.dollars();
         if used >= rule.at_least && usual > Usd::ZERO && times >= rule.times {
             met.push(Met {
                 rule: "rate",
                 words: format!(
-                    "spent {used} in the last {}, {times:.1} times their usual {usual} (over {} hours of use in the last {})",
+                    "{} in the last {}, {times:.1} times their usual {usual} (over {} hours of use in the last {})",
+                    spent.spent(),
                     span(rule.window),
                     habit.hours,
                     span(rule.history)
