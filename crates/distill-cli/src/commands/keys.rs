@@ -180,12 +180,15 @@ async fn list(arguments: &ListArguments) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if keys.is_empty() {
-        eprintln!("no keys yet: make one with `distill keys create USER`");
+        eprintln!(
+            "no {}keys: make one with `distill keys create USER`",
+            if arguments.all { "" } else { "active " }
+        );
         return Ok(ExitCode::SUCCESS);
     }
-    let rows: Vec<[String; 6]> = keys
-        .iter()
-        .map(|key| {
+    let heading = ["key", "id", "for", "state", "made", "held to"].map(str::to_owned);
+    let rows: Vec<[String; 6]> = std::iter::once(heading)
+        .chain(keys.iter().map(|key| {
             [
                 key.shown.clone(),
                 key.id.clone(),
@@ -194,7 +197,7 @@ async fn list(arguments: &ListArguments) -> Result<ExitCode, Failure> {
                 date_of_days(key.created_ms.div_euclid(86_400_000)),
                 held_to(key),
             ]
-        })
+        }))
         .collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());

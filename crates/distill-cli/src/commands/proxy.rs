@@ -73,8 +73,8 @@ struct Source {
 }
 
 impl Source {
-    fn load(&self) -> Result<Config, Failure> {
-        let mut config = load_with(&self.path, &self.environment)?;
+    fn load(&self, show: Show) -> Result<Config, Failure> {
+        let mut config = read(&self.path, &self.environment, Config::load, show)?;
         if let Some(listen) = self.listen {
             config.listen = listen;
         }
@@ -88,7 +88,7 @@ async fn serve(
     begun: impl FnOnce(SocketAddr, &CancellationToken),
 ) -> Result<ExitCode, Failure> {
     let path = source.path.clone();
-    let config = source.load()?;
+    let config = source.load(super::check::render)?;
     if source.listen.is_some() {
         refuse_remote_without_consent(&config)?;
     }
@@ -167,17 +167,33 @@ pub(crate) fn config_path(named: Option<&Path>) -> PathBuf {
 
 /// Reads and checks a configuration with this process's environment.
 pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
-    load_with(path, &environment::reader())
+    let environment = environment::reader();
+    read(path, &environment, Config::load, super::check::render)
 }
 
-fn load_with(path: &Path, environment: &Environment) -> Result<Config, Failure> {
-    read(path, environment, Config::load)
+/// How findings are laid out.
+type Show = fn(&Findings) -> String;
+
+/// Findings for a log and an answer over HTTP: a line each, with its place and what to do.
+fn in_lines(findings: &Findings) -> String {
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|finding| {
+            let place = format!("{}:{}:{}", findings.file(), finding.line, finding.column);
+            match &finding.hint {
+                Some(hint) => format!("{place}: {finding} ({hint})"),
+                None => format!("{place}: {finding}"),
+            }
+        })
+        .collect();
+    lines.join("\n")
 }
 
 fn read(
     path: &Path,
     environment: &Environment,
     how: fn(&str, &str, &Sources<'_>) -> Result<Config, Findings>,
+    show: Show,
 ) -> Result<Config, Failure> {
     let text = fs::read_to_string(path).map_err(|error| {
         Failure::bad_input(format!("cannot read {}", path.display()))
@@ -201,13 +217,13 @@ fn read(
             prices,
         },
     )
-    .map_err(|findings| Failure::findings(super::check::render(&findings)))
+    .map_err(|findings| Failure::findings(show(&findings)))
 }
 
 /// Reads a configuration for a command that asks nobody: its keys need not be set here.
 fn look_at(path: &Path) -> Result<Config, Failure> {
     let environment = environment::reader();
-    read(path, &environment, Config::look_at)
+    read(path, &environment, Config::look_at, super::check::render)
 }
 
 /// Opens the tables of the ledger that a configuration names, beside a proxy that may run.
@@ -222,7 +238,9 @@ fn measure(source: &Source, ledger: &Ledger, stop: &CancellationToken) -> Measur
     Arc::new(move |_why| {
         let (source, records, stop) = (source.clone(), records.clone(), stop.clone());
         Box::pin(async move {
-            let config = source.load().map_err(|failure| in_words(&failure))?;
+            let config = source
+                .load(in_lines)
+                .map_err(|failure| in_words(&failure))?;
             let measurement = quality::Measurement::of(&config);
             let measured = quality::measure(&config, &records, &measurement, &stop)
                 .await
@@ -290,7 +308,7 @@ fn refuse_remote_without_consent(config: &Config) -> Result<(), Failure> {
 
 /// Reads the same file again, with the listener that the command line may have named.
 fn loader(source: Source) -> Loader {
-    Arc::new(move || source.load().map_err(|failure| in_words(&failure)))
+    Arc::new(move || source.load(in_lines).map_err(|failure| in_words(&failure)))
 }
 
 /// What answers inside this process: simulated vendors, released students.

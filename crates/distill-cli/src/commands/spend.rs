@@ -152,16 +152,16 @@ fn whom(question: &Question) -> String {
 fn state(question: &Question, now_ms: i64) -> String {
     let Some(answer) = question.answer else {
         let otherwise = match question.default {
-            Answer::GoOn => "goes on",
-            Answer::Stop => "is stopped",
+            Answer::GoOn => "everything goes on",
+            Answer::Stop => "new requests are stopped",
         };
         let meanwhile = if question.holds {
-            "new requests wait for the answer; "
+            "new requests are refused until then; "
         } else {
             ""
         };
         return format!(
-            "open: {meanwhile}{otherwise} without an answer until {}; `distill spend answer {} go|stop`",
+            "open: {meanwhile}without an answer by {}, {otherwise}; `distill spend answer {} go|stop`",
             at(question.deadline_ms),
             question.id
         );
@@ -220,7 +220,8 @@ mod tests {
         };
         assert_eq!(whom(&question), "about anna, to bert");
         assert!(
-            state(&question, 0).contains("is stopped without an answer until 1970-01-01 01:00")
+            state(&question, 0)
+                .contains("without an answer by 1970-01-01 01:00 UTC, new requests are stopped")
         );
         question.answer = Some(Answer::Stop);
         question.answered_by = Some("deadline".to_owned());

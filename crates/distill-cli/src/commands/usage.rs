@@ -12,7 +12,7 @@ use crate::failure::Failure;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Dimensions: user, team, discipline, level, task, route, key, dialect, model, target, vendor, day,\nhour, minute. The dearest come first, or the oldest where `day` or `hour` is asked for first. `unknown` was not\nreported and is not 0; `unsettled` is what attempts without a known price cost at most.\n\nExamples:\n  distill usage\n  distill usage --by team,model --since 30d\n  distill usage --by user --only vendor=anthropic --top 10\n  distill usage --by day,discipline --format csv > usage.csv"
+    after_help = "Dimensions: user, team, discipline, level, task, route, key, dialect, model, target, vendor, day,\nhour, minute. The dearest come first, or the oldest where a time is asked for first.\nClasses of tokens are disjoint: input is without cached ones, output without reasoning. `unknown`\nwas not reported and is not 0; `unsettled` is what attempts cost at most that are under way or whose\ncost nobody told; `-` in place of a name: none, such as the model of a request that nobody answered.\n\nExamples:\n  distill usage\n  distill usage --by team,model --since 30d\n  distill usage --by user --only vendor=anthropic --top 10\n  distill usage --by day,discipline --format csv > usage.csv"
 )]
 pub(crate) struct UsageArguments {
     /// What to tell apart by, with commas between
@@ -85,7 +85,10 @@ fn query(arguments: &UsageArguments, now_ms: i64) -> Result<UsageQuery, Failure>
                 .hint("write it like `--only team=search`")
         })?;
         let dimension = dimension(name)?;
-        if matches!(dimension, Dimension::Day | Dimension::Hour) {
+        if matches!(
+            dimension,
+            Dimension::Day | Dimension::Hour | Dimension::Minute
+        ) {
             return Err(Failure::bad_input(format!("`--only {one}` is a time"))
                 .hint("use `--since` and `--until`"));
         }

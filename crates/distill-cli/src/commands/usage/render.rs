@@ -5,8 +5,9 @@ use std::time::Duration;
 use distill_ledger::{UsageQuery, UsageRow, UsageTable};
 use serde_json::{Map, Value, json};
 
-const HEADINGS: [&str; 12] = [
+const HEADINGS: [&str; 13] = [
     "requests",
+    "attempts",
     "failed",
     "failovers",
     "input",
@@ -65,6 +66,7 @@ pub(super) fn table(table: &UsageTable, total: &UsageRow) -> String {
         text.push_str(cells.join("  ").trim_end());
         text.push_str(if simulated { "  SIMULATED\n" } else { "\n" });
     }
+    text.push_str("\ninput is without cached tokens, output without reasoning\n");
     if total.without_usage > 0 {
         text.push_str(&format!(
             "\n+?  {} answers reported no usage: their tokens and dollars are not in these sums\n",
@@ -73,7 +75,7 @@ pub(super) fn table(table: &UsageTable, total: &UsageRow) -> String {
     }
     if total.unsettled > 0 {
         text.push_str(&format!(
-            "\nunsettled: what {} attempts without a known price cost at most\n",
+            "\nunsettled: at most this for {} attempts that are under way or whose cost nobody told\n",
             total.unsettled
         ));
     }
@@ -105,6 +107,7 @@ fn line(row: &UsageRow, names: usize) -> Vec<String> {
     };
     cells.extend([
         row.requests.to_string(),
+        row.attempts.to_string(),
         row.failures.to_string(),
         row.failovers.to_string(),
         count(row.tokens.input),
@@ -135,7 +138,11 @@ fn line(row: &UsageRow, names: usize) -> Vec<String> {
 fn seconds(latency: Option<Duration>) -> String {
     latency.map_or_else(
         || "-".to_owned(),
-        |latency| format!("{:.2}", latency.as_secs_f64()),
+        |latency| {
+            let seconds = latency.as_secs_f64();
+            // What the cache or a simulated vendor answers takes less than a hundredth.
+            format!("{seconds:.0$}", if seconds < 0.01 { 4 } else { 2 })
+        },
     )
 }
 
