@@ -163,10 +163,10 @@ async fn what_is_set_aside_is_the_most_that_it_may_cost() {
     let data = format!("data:image/png;base64,{}", "A".repeat(1_000_000));
     let inline = json!([{"type": "image_url", "image_url": {"url": data}}]);
     let more = tokens("inline", with("messages", messages(inline))).await;
-    assert!((16_384..20_000).contains(&more), "{more}");
+    assert!((16_000..20_000).contains(&more), "{more}");
     let file = json!([{"type": "file", "file": {"file_id": "f"}}]);
     let more = tokens("file", with("messages", messages(file))).await;
-    assert!(more >= 262_144, "{more}");
+    assert!(more >= 262_000, "{more}");
     // Another tier has another price, which is not known: twice as much is set aside, and it stays.
     reserved(
         &proxy,

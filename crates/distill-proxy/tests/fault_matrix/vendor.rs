@@ -387,6 +387,8 @@ fn streamed(shared: &Arc<Shared>, line: Line, events: &[String]) -> Response {
         whole: false,
     };
     let end = stream::once(async move {
+        // The whole of it belongs to the stream: a field alone would leave the rest to be dropped here.
+        let watch = &mut watch;
         if stalls {
             std::future::pending::<()>().await;
         }
