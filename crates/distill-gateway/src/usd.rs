@@ -89,7 +89,10 @@ impl fmt::Display for Usd {
             0.0 => 2,
             amount if amount >= 1.0 => 2,
             amount if amount >= 0.01 => 4,
-            _ => 6,
+            amount if amount >= 0.000_01 => 6,
+            // What is not nothing must not look so.
+            amount if amount >= 0.000_000_01 => 9,
+            _ => 12,
         };
         write!(formatter, "${dollars:.places$}")
     }
@@ -126,6 +129,8 @@ mod tests {
         assert_eq!(Usd::from_dollars(12.345).to_string(), "$12.35");
         assert_eq!(Usd::from_dollars(0.0123).to_string(), "$0.0123");
         assert_eq!(Usd::from_dollars(0.000_012).to_string(), "$0.000012");
+        assert_eq!(Usd::from_dollars(0.000_000_26).to_string(), "$0.000000260");
+        assert_eq!(Usd::from_pico(3).to_string(), "$0.000000000003");
         assert_eq!(Usd::ZERO.to_string(), "$0.00");
     }
 

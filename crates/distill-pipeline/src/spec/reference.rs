@@ -10,14 +10,20 @@ pub fn reference() -> String {
 /// Every section and key below this one, as Markdown under a title.
 pub fn reference_of(title: &str, section: &Section) -> String {
     let mut text = format!("# {title}\n\n");
-    describe(&mut text, "", section);
+    describe(&mut text, "", section, &mut Vec::new());
     text
 }
 
-fn describe(text: &mut String, path: &str, section: &Section) {
+/// What stands in two places is told at the first; the second says where that is.
+fn describe(text: &mut String, path: &str, section: &Section, told: &mut Vec<(String, Section)>) {
     if !path.is_empty() {
         text.extend(["## `", path, "`\n\n"]);
     }
+    if let Some((first, _)) = told.iter().find(|(_, other)| same(other, section)) {
+        text.extend(["As `", first, "`.\n\n"]);
+        return;
+    }
+    told.push((path.to_owned(), *section));
     text.push_str(&plain(section.documentation));
     text.push_str("\n\n| key | | value | meaning |\n|---|---|---|---|\n");
     for key in section.keys {
@@ -37,9 +43,14 @@ fn describe(text: &mut String, path: &str, section: &Section) {
             } else {
                 format!("{path}.{}", key.name)
             };
-            describe(text, &path, &below());
+            describe(text, &path, &below(), told);
         }
     }
+}
+
+fn same(one: &Section, other: &Section) -> bool {
+    let names = |section: &Section| section.keys.iter().map(|key| key.name).collect::<Vec<_>>();
+    one.documentation == other.documentation && names(one) == names(other)
 }
 
 fn plain(documentation: &str) -> String {
