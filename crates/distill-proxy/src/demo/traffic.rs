@@ -97,6 +97,9 @@ async fn read(request: reqwest::RequestBuilder, leaves: bool) {
     }
 }
 
+/// Longest answer that people ask for, in tokens.
+const MOST_TOKENS: u32 = 1_000;
+
 struct Asked {
     path: String,
     body: Value,
@@ -140,7 +143,7 @@ fn ask(person: &Person, number: u64) -> Asked {
         format!("{question} (attempt {number})")
     };
     let stream = draw(4, 2) == 0;
-    let (path, body) = match draw(5, 4) {
+    let (path, mut body) = match draw(5, 4) {
         0 => (
             "/v1/messages",
             json!({"model": wanted, "max_tokens": 400, "stream": stream, "temperature": 0,
@@ -163,6 +166,15 @@ fn ask(person: &Person, number: u64) -> Asked {
                 "messages": [{"role": "system", "content": "Answer briefly."}, {"role": "user", "content": text}]}),
         ),
     };
+    // Who says how long an answer may be has little held back when one breaks off. The agent does not.
+    if person.name != "night-agent" {
+        let most = if path == "/v1/responses" {
+            "max_output_tokens"
+        } else {
+            "max_tokens"
+        };
+        body[most] = MOST_TOKENS.into();
+    }
     Asked {
         path: path.to_owned(),
         body,
