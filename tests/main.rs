@@ -14,4 +14,5 @@ mod faults;
 mod fixture;
 mod kill;
 mod proxy_tasks;
+mod proxy_terminal;
 mod repository;

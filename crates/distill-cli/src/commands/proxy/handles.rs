@@ -19,14 +19,16 @@ fn connections_with(handles: u64) -> usize {
 pub(super) fn connections() -> Option<usize> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
+    let raises_to = |current: &Option<u64>| {
+        let raised = Rlimit {
+            current: *current,
+            maximum: limit.maximum,
+        };
+        setrlimit(Resource::Nofile, raised).is_ok()
     };
-    let reached = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
+    // Where no largest value is named, the system may still take none above its own.
+    let wanted = [limit.maximum, limit.current.map(|now| now.max(10_240))];
+    let reached = wanted.into_iter().find(raises_to).unwrap_or(limit.current);
     reached.map(connections_with)
 }
 
