@@ -16,7 +16,7 @@ use std::{
 };
 
 use distill_wire::{
-    Block, Dialect, Gatherer, ReplyContext, Request,
+    Block, Dialect, Gatherer, ReplyContext, Request, TurnRole,
     sse::{Decoder, Frame},
 };
 use serde_json::Value;
@@ -108,12 +108,10 @@ impl Redactor {
     /// Takes everything that is found out of a request: instructions, turns, calls and their results,
     /// and what else the caller says in words. Tools' definitions and media stay as they are.
     pub fn redact(&self, request: &mut Request) -> Redacted {
-        let mut redacted = Redacted::default();
-        each_text(request, &mut |text, _| {
-            redacted
-                .taken
-                .extend(restore::placeholders(text).map(str::to_owned));
-        });
+        let mut redacted = Redacted {
+            taken: written_by_people(request),
+            ..Redacted::default()
+        };
         each_text(request, &mut |text, form| {
             let new = match form {
                 Form::Plain => self.text(text, &mut redacted),
@@ -222,6 +220,26 @@ fn gathered(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
     Some(dialect.write_reply(gatherer.so_far(), &context))
 }
 
+/// What looks like a placeholder and is none. A model's own turns hold real ones where nothing is put
+/// back: they stand for what they stood for when it wrote them.
+fn written_by_people(request: &mut Request) -> BTreeSet<String> {
+    let mut taken = BTreeSet::new();
+    let mut note = |text: &mut String, _| {
+        taken.extend(restore::placeholders(text).map(str::to_owned));
+    };
+    for block in &mut request.system {
+        each_block(block, &mut note);
+    }
+    for turn in &mut request.turns {
+        if turn.role != TurnRole::Assistant {
+            turn.blocks
+                .iter_mut()
+                .for_each(|block| each_block(block, &mut note));
+        }
+    }
+    taken
+}
+
 /// How a text of a request is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -243,8 +261,11 @@ fn each_text(request: &mut Request, visit: &mut dyn FnMut(&mut String, Form)) {
         }
         each_member(turn.extra.values_mut(), visit);
     }
-    if let Some(user) = &mut request.user {
-        visit(user, Form::Plain);
+    for name in [&mut request.user, &mut request.prompt_cache_key]
+        .into_iter()
+        .flatten()
+    {
+        visit(name, Form::Plain);
     }
     each_member(request.metadata.iter_mut(), visit);
     each_member(request.extra.values_mut(), visit);
@@ -287,7 +308,7 @@ fn each_block(block: &mut Block, visit: &mut dyn FnMut(&mut String, Form)) {
     }
 }
 
-/// Fields that hold media or what only a vendor can read.
+/// Fields that hold media or what only a vendor can read, where their text looks like it.
 const OPAQUE: [&str; 6] = [
     "data",
     "file_data",
@@ -297,14 +318,33 @@ const OPAQUE: [&str; 6] = [
     "thought_signature",
 ];
 
+/// Bytes of the shortest text that is taken for media or a proof. Whatever is looked for is shorter or
+/// has other letters, but for keys, which nobody keeps in such a field.
+const SHORTEST_OPAQUE: usize = 40;
+
+/// Whether a text is media, or a proof that only a vendor can read: a name alone does not tell, for
+/// plain documents and arguments of calls have fields of these names too.
+fn is_opaque(name: &str, text: &str) -> bool {
+    let encoded = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+/=-_".contains(&byte))
+    };
+    if let Some((media_type, data)) = text
+        .strip_prefix("data:")
+        .and_then(|rest| rest.split_once(";base64,"))
+    {
+        return !media_type.contains(char::is_whitespace) && encoded(data);
+    }
+    OPAQUE.contains(&name)
+        && (text.starts_with(distill_wire::SEAL) || text.len() >= SHORTEST_OPAQUE && encoded(text))
+}
+
 /// Each string below a value with the name of its field; names of fields themselves are left alone.
 fn each_string(value: &mut Value, visit: &mut dyn FnMut(&str, &mut String)) {
     // Bodies come from a parser that bounds their depth, so this ends.
     fn go(name: &str, value: &mut Value, visit: &mut dyn FnMut(&str, &mut String)) {
         match value {
-            Value::String(text) if !OPAQUE.contains(&name) && !text.starts_with("data:") => {
-                visit(name, text);
-            }
+            Value::String(text) if !is_opaque(name, text) => visit(name, text),
             Value::Array(items) => items.iter_mut().for_each(|item| go(name, item, visit)),
             Value::Object(map) => {
                 for (name, member) in map {

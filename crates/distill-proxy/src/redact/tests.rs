@@ -307,16 +307,10 @@ fn a_stored_stream_is_put_together_before_it_is_looked_at() {
 }
 
 #[test]
-fn media_and_proofs_are_left_alone() {
-    let mut value = json!({
-        "data": "4111111111111111", "signature": "4111111111111111",
-        "url": "data:text/plain;base64,4111111111111111", "text": "4111111111111111",
-    });
+fn a_number_in_a_field_that_holds_media_elsewhere_is_looked_at() {
+    let mut value = json!({"data": "4111111111111111", "text": "4111111111111111"});
     redactor().value(&mut value, &mut Redacted::default());
-    assert_eq!(value["text"], "<CARD_1>");
-    for name in ["data", "signature", "url"] {
-        assert!(value[name].as_str().unwrap().ends_with("4111111111111111"));
-    }
+    assert_eq!(value, json!({"data": "<CARD_1>", "text": "<CARD_1>"}));
 }
 
 fn words() -> impl Strategy<Value = String> {
@@ -383,4 +377,71 @@ proptest! {
     fn any_text_is_read_without_a_panic(text in any::<String>()) {
         redacted(&text);
     }
+}
+
+#[test]
+fn fields_that_are_called_like_media_but_hold_words_are_looked_at() {
+    let body = json!({
+        "model": "m", "max_tokens": 9,
+        "messages": [
+            {"role": "user", "content": [
+                {"type": "document", "source": {"type": "text", "media_type": "text/plain",
+                    "data": "Ann Lee, ann@example.org"}},
+                {"type": "text", "text": "data: bob@example.org"},
+            ]},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "c", "name": "f", "input": {
+                "data": "eve@example.org", "signature": "Joe, joe@example.org",
+                "note": "data: kim@example.org"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c",
+                "content": "data: lou@example.org"}]},
+        ],
+        "metadata": {"user_id": "data: max@example.org"},
+    });
+    let mut request = Dialect::Messages
+        .read_request(body.to_string().as_bytes())
+        .unwrap();
+    redactor().redact(&mut request);
+    let shown = format!("{request:?}");
+    assert!(!shown.contains("@example.org"), "{shown}");
+    let stored = redactor().stored(Dialect::Messages, body.to_string().as_bytes());
+    let stored = String::from_utf8(stored).unwrap();
+    assert!(!stored.contains("@example.org"), "{stored}");
+}
+
+#[test]
+fn media_and_proofs_stay_as_they_are() {
+    let encoded = "41111111111111110".repeat(4);
+    let image = format!("data:image/png;base64,{encoded}");
+    let mut value = json!({"data": encoded, "signature": encoded, "url": image,
+        "encrypted_content": format!("{}anthropic.messages:t::4111111111111111", distill_wire::SEAL)});
+    let before = value.clone();
+    assert!(!redactor().value(&mut value, &mut Redacted::default()));
+    assert_eq!(value, before);
+}
+
+#[test]
+fn what_was_taken_out_of_such_fields_comes_back() {
+    let mut found = Redacted::default();
+    redactor().text("ann@example.org", &mut found);
+    let restorer = found.restorer().unwrap();
+    let reply = json!({"content": [{"type": "tool_use", "id": "c", "name": "f",
+        "input": {"data": "<EMAIL_1>", "signature": "<EMAIL_1>", "note": "data: <EMAIL_1>"}}]});
+    let filled = String::from_utf8(restorer.body(reply.to_string().as_bytes())).unwrap();
+    assert!(!filled.contains("<EMAIL_1>"), "{filled}");
+}
+
+#[test]
+fn placeholders_of_a_model_mean_the_same_in_the_next_turn() {
+    let body = json!({"model": "m", "messages": [
+        {"role": "user", "content": "I am ann@example.org"},
+        {"role": "assistant", "content": "Welcome, <EMAIL_1>"},
+        {"role": "user", "content": "ann@example.org it is"},
+    ]});
+    let mut request = Dialect::ChatCompletions
+        .read_request(body.to_string().as_bytes())
+        .unwrap();
+    redactor().redact(&mut request);
+    let shown = format!("{:?}", request.turns);
+    assert!(!shown.contains("EMAIL_2"), "{shown}");
+    assert_eq!(shown.matches("<EMAIL_1>").count(), 3, "{shown}");
 }

@@ -93,6 +93,10 @@ async fn a_vendor_never_sees_what_is_taken_out_and_the_caller_gets_it_back() {
     let streamed = post(body("back", true)).await.text().await.unwrap();
     assert_eq!(joined(&streamed), TEXT, "{streamed}");
     assert!(streamed.trim_end().ends_with("[DONE]"), "{streamed}");
+    // Of two streamed replies one would be lost on the way back.
+    let mut two = body("back", true);
+    two["n"] = 2.into();
+    assert_eq!(json_of(post(two).await, 400).await["error"]["param"], "n");
     let one_way = json_of(post(body("gone", false)).await, 200).await;
     let said = one_way["choices"][0]["message"]["content"]
         .as_str()

@@ -51,6 +51,19 @@ pub(super) fn sent(asking: &Asking<'_>, ready: &Ready) -> Result<Sent, Problem> 
             };
             let redacted = redactor.redact(&mut request);
             let changed = of_task.is_some() || !redacted.is_empty();
+            if redact.reversible
+                && !redacted.is_empty()
+                && request.stream
+                && request.n.is_some_and(|n| n > 1)
+            {
+                // What is put back into a stream is put into its one reply.
+                return Err(Problem::new(
+                    ErrorKind::InvalidRequest,
+                    "this route puts back what it took out of the request, and so streams one reply only; \
+                     leave `n` or `stream` out",
+                )
+                .param("n"));
+            }
             Ok(Sent {
                 request: changed.then(|| Arc::new(request)),
                 body: None,

@@ -468,3 +468,28 @@ fn what_nobody_knows_of_how_to_think_is_sent_on_at_home_and_named_elsewhere() {
         .unwrap();
     assert!(away.dropped.iter().any(|drop| drop.field == "reasoning"));
 }
+
+#[test]
+fn a_body_that_its_vendor_refuses_is_told_from_one_that_it_takes() {
+    let plain = asking(json!({"max_tokens": 9, "safe_prompt": true})).to_string();
+    assert!(!Quirks::MISTRAL.refuses(plain.as_bytes()));
+    for field in ["max_completion_tokens", "stream_options", "user"] {
+        let body = asking(json!({field: 1}));
+        assert!(Quirks::MISTRAL.refuses(body.to_string().as_bytes()));
+        let spaced = serde_json::to_string_pretty(&body).unwrap();
+        assert!(Quirks::MISTRAL.refuses(spaced.replace("\":", "\" :").as_bytes()));
+        assert!(!Quirks::COMPATIBLE.refuses(body.to_string().as_bytes()));
+    }
+}
+
+#[test]
+fn the_function_of_a_result_is_named_at_home() {
+    let asked = json!({"model": "m", "messages": [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": null, "tool_calls": [{"id": "abcdefghi", "type": "function",
+            "function": {"name": "look", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "abcdefghi", "name": "look", "content": "y"},
+    ]});
+    let sent = body(&read(&asked), Quirks::MISTRAL);
+    assert_eq!(sent["messages"], asked["messages"]);
+}
