@@ -1,11 +1,13 @@
+mod errors;
+mod stream;
+
 use distill_chat::Usage;
 use serde_json::{Value, json};
 
 use crate::{
-    Block, Delta, Dialect, ErrorKind, Event, Finish, ImageSource, Malformed, OutputFormat, Quirks,
-    Reasoning, Reply, ReplyContext, Request, RequestError, Tool, ToolChoice, Turn, TurnRole,
-    Unsupported, Writing, Written,
-    sse::{Decoder, Frame},
+    Block, Dialect, Finish, ImageSource, Malformed, OutputFormat, Quirks, Reasoning, Reply,
+    ReplyContext, Request, RequestError, Tool, ToolChoice, Turn, TurnRole, Unsupported, Writing,
+    Written,
 };
 
 const DIALECT: Dialect = Dialect::Gemini;
@@ -556,127 +558,6 @@ fn logprobs_come_back() {
     assert!((logprobs[0].top[1].logprob + 3.5).abs() < 1e-12);
     let back = DIALECT.write_reply(&read, &ReplyContext::default());
     assert_eq!(serde_json::from_slice::<Value>(&back).unwrap(), body);
-}
-
-fn stream(frames: &[Value]) -> (Vec<Event>, bool) {
-    let mut reader = DIALECT.stream_reader();
-    let mut events = Vec::new();
-    for frame in frames {
-        let frame = Frame {
-            event: None,
-            data: frame.to_string(),
-        };
-        reader.read(&frame, &mut events).unwrap();
-    }
-    assert!(!reader.is_whole());
-    reader.finish(&mut events);
-    (events, reader.is_whole())
-}
-
-#[test]
-fn a_stream_is_whole_once_it_says_why_it_ended() {
-    let text = json!({"candidates": [{"content": {"parts": [{"text": "a"}]}}]});
-    let last = json!({"candidates": [{"content": {"parts": [{"text": "b"}]}, "finishReason": "MAX_TOKENS"}]});
-    let (events, whole) = stream(std::slice::from_ref(&text));
-    assert!(!whole && !events.contains(&Event::End));
-    let (events, whole) = stream(&[text, last]);
-    assert!(whole);
-    assert_eq!(
-        events[3..],
-        [
-            Event::Delta {
-                index: 0,
-                delta: Delta::Text("b".into())
-            },
-            Event::Close { index: 0 },
-            Event::Finish {
-                reason: Finish::Length,
-                stop_sequence: None
-            },
-            Event::End,
-        ]
-    );
-}
-
-#[test]
-fn an_error_ends_a_stream() {
-    let error = json!({"error": {"code": 503, "message": "busy", "status": "UNAVAILABLE"}});
-    let (events, whole) = stream(&[error]);
-    assert!(!whole);
-    assert!(matches!(&events[..], [Event::Error(error)] if error.kind == ErrorKind::Overloaded));
-}
-
-#[test]
-fn a_stream_that_is_written_reads_the_same() {
-    let frames = [
-        json!({"responseId": "r", "modelVersion": "m", "usageMetadata": {"promptTokenCount": 3},
-            "candidates": [{"content": {"parts": [{"text": "hm", "thought": true}]}}]}),
-        json!({"candidates": [{"content": {"parts": [
-            {"text": "", "thought": true, "thoughtSignature": "S1"},
-            {"text": "Hello"},
-        ]}}]}),
-        json!({"candidates": [{"content": {"parts": [
-            {"functionCall": {"name": "f", "args": {"a": 1}}, "thoughtSignature": "S2"},
-            {"functionCall": {"id": "own", "name": "g"}},
-            {"text": "", "thoughtSignature": "S3"},
-            {"executableCode": {"code": "1"}},
-        ]}, "finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 3, "candidatesTokenCount": 9}}),
-    ];
-    let (events, _) = stream(&frames);
-    assert!(events.contains(&Event::Finish {
-        reason: Finish::ToolCalls,
-        stop_sequence: None
-    }));
-    let mut writer = DIALECT.stream_writer(&ReplyContext::default());
-    let mut bytes = Vec::new();
-    for event in &events {
-        writer.write(event, &mut bytes);
-    }
-    let mut frames = Vec::new();
-    Decoder::new(1 << 20).push(&bytes, &mut frames).unwrap();
-    let values: Vec<Value> = frames
-        .iter()
-        .map(|frame| serde_json::from_str(&frame.data).unwrap())
-        .collect();
-    let without_usage = |events: Vec<Event>| -> Vec<Event> {
-        events
-            .into_iter()
-            .filter(|event| !matches!(event, Event::Usage(_)))
-            .collect()
-    };
-    assert_eq!(without_usage(stream(&values).0), without_usage(events));
-}
-
-#[test]
-fn errors_come_back_in_kind() {
-    for (kind, code) in [
-        (ErrorKind::InvalidRequest, 400),
-        (ErrorKind::Authentication, 401),
-        (ErrorKind::Billing, 402),
-        (ErrorKind::Permission, 403),
-        (ErrorKind::NotFound, 404),
-        (ErrorKind::TooLarge, 413),
-        (ErrorKind::RateLimit, 429),
-        (ErrorKind::Server, 500),
-        (ErrorKind::Overloaded, 503),
-        (ErrorKind::Timeout, 504),
-    ] {
-        let error = crate::ErrorReply {
-            kind,
-            message: "m".into(),
-            code: None,
-            param: None,
-        };
-        let body = DIALECT.write_error(&error);
-        let value: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(value["error"]["code"], code);
-        assert_eq!(super::read_error(&body).unwrap().kind, kind);
-    }
-    let key = json!([{"error": {"code": 400, "message": "m", "status": "INVALID_ARGUMENT",
-        "details": [{"reason": "API_KEY_INVALID"}]}}]);
-    let read = super::read_error(key.to_string().as_bytes()).unwrap();
-    assert_eq!(read.kind, ErrorKind::Authentication);
-    assert_eq!(super::read_error(b"busy"), None);
 }
 
 #[test]
