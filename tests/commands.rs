@@ -4,9 +4,10 @@ use std::{fs, process::Stdio};
 
 use crate::fixture::{Job, PIPELINE, csv};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 20] = [
     "init", "check", "plan", "run", "runs", "report", "eval", "explain", "data", "prices",
-    "simulate", "pretrain", "bench", "deploy", "rollback", "serve",
+    "simulate", "pretrain", "bench", "deploy", "rollback", "serve", "proxy", "keys", "spend",
+    "usage",
 ];
 
 #[test]
