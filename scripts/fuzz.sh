@@ -5,8 +5,8 @@
 #
 # Needs cargo-fuzz (cargo install cargo-fuzz). Runs without a sanitizer, so a stable toolchain will do.
 # Seeds come from fuzz/seeds; what the fuzzer learns stays in fuzz/corpus, which is not committed. A
-# finding ends the run with status 1 and lies in fuzz/artifacts; it becomes a case of
-# crates/distill-wire/tests/findings.rs.
+# finding ends the run with status 1 and lies in fuzz/artifacts; it becomes a test beside the code that
+# it was found in.
 set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:-600}

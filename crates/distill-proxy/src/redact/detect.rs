@@ -119,15 +119,18 @@ fn phones(text: &str, add: &mut impl FnMut(usize, usize)) {
 
 /// Whether no number or word goes on at either end.
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
-    let before = text[..start].chars().next_back();
-    let mut after = text[end..].chars();
     let inside = |letter: char| letter.is_alphanumeric() || letter == '_';
-    let joined =
-        |letter: Option<char>| letter.is_some_and(|letter| matches!(letter, '.' | '-' | '/'));
-    let next = after.next();
-    !before.is_some_and(|letter| inside(letter) || matches!(letter, '.' | '-' | '/' | '+'))
-        && !next.is_some_and(inside)
-        && !(joined(next) && after.next().is_some_and(|letter| letter.is_ascii_digit()))
+    let before = text[..start].chars().next_back();
+    if before.is_some_and(|letter| inside(letter) || matches!(letter, '.' | '-' | '/' | '+')) {
+        return false;
+    }
+    let mut after = text[end..].chars();
+    match after.next() {
+        Some(letter) if inside(letter) => false,
+        // The end of a sentence is no part of a number.
+        Some('.' | '-' | '/') => after.next().is_none_or(|letter| !letter.is_ascii_digit()),
+        _ => true,
+    }
 }
 
 /// Payment cards: 13 to 19 digits in whole groups, as issued (ISO/IEC 7812), whose Luhn sum holds.
