@@ -10,6 +10,10 @@ pub use family::families;
 
 /// A vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 pub struct Vendor {
     pub name: &'static str,
     /// What stands before a dialect's path. `None`: chosen when the program starts (simulated), or

@@ -181,7 +181,7 @@ mod tests {
     fn a_wait_is_never_told_too_short() {
         assert_eq!(seconds(Duration::from_millis(1)), 1);
         assert_eq!(seconds(Duration::from_millis(1001)), 2);
-        assert_eq!(seconds(Duration::from_secs(60)), 60);
+        assert_eq!(seconds(Duration::from_mins(1)), 60);
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub fn scan(dialect: Dialect, body: &[u8]) -> Result<Envelope, RequestError> {
     Ok(fields.envelope)
 }
 
-/// A tier of priority costs up to twice the usual price at OpenAI (its price list, 2026).
+/// A tier of priority costs up to twice the usual price at `OpenAI` (its price list, 2026).
 const DEAREST_TIER: u64 = 2;
 /// The fast mode of Anthropic's models costs six times the usual price (its price list, 2026).
 const FASTEST: u64 = 6;

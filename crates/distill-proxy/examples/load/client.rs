@@ -1,6 +1,9 @@
 //! A client that costs next to nothing: prepared bytes out, as little reading as will do.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -124,7 +127,7 @@ pub(crate) fn request(path: &str, headers: &[(String, String)], body: &str) -> V
         body.len()
     );
     for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();

@@ -79,7 +79,7 @@ fn prepared(peer: &Peer, bytes: usize, stream: bool) -> Vec<u8> {
 async fn warm_up(peer: &Peer) {
     let mut connection = Connection::new(&peer.address);
     let asked = prepared(peer, 1000, false);
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_mins(1);
     loop {
         match connection.exchange(&asked).await {
             Ok(exchange) if exchange.status == 200 => return,

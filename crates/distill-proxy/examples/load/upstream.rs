@@ -121,8 +121,9 @@ fn fault(bill: &Bill, kind: f64, asked: &Asked, input: u64) -> Response {
         kind if kind < 0.4 => error(StatusCode::INTERNAL_SERVER_ERROR, "a bad moment"),
         kind if kind < 0.7 => {
             let mut response = error(StatusCode::TOO_MANY_REQUESTS, "slow down");
+            // At thousands of requests a second a longer rest would leave the vendors resting always.
             let told = "retry-after-ms".parse::<axum::http::HeaderName>().unwrap();
-            response.headers_mut().insert(told, "50".parse().unwrap());
+            response.headers_mut().insert(told, "1".parse().unwrap());
             response
         }
         kind if kind < 0.9 && asked.stream => {

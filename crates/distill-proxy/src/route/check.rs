@@ -174,10 +174,10 @@ fn consequence(rule: &Rule, retries: bool, members: usize) -> String {
     match rule.effect {
         Effect::Stays => {}
         Effect::RestsAsTold(untold) => {
-            parts.push(format!("rests as its headers say, else {}", Span(untold)))
+            parts.push(format!("rests as its headers say, else {}", Span(untold)));
         }
         Effect::OutForLongerPrompts => {
-            parts.push("others first for prompts as long as this".to_owned())
+            parts.push("others first for prompts as long as this".to_owned());
         }
         Effect::OutFor(time) => parts.push(format!("out for {}", Span(time))),
         Effect::Out => parts.push(format!("out, looked at again after {}", Span(LOOK_AGAIN))),

@@ -30,6 +30,10 @@ enum Then {
 }
 
 #[derive(Debug, Clone, Copy)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, not a state"
+)]
 struct Row {
     name: &'static str,
     /// What the first target does, call after call.

@@ -1,6 +1,6 @@
 //! Usage as a table, as CSV and as JSON.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use distill_ledger::{UsageQuery, UsageRow, UsageTable};
 use serde_json::{Map, Value, json};
@@ -68,22 +68,25 @@ pub(super) fn table(table: &UsageTable, total: &UsageRow) -> String {
     }
     text.push_str("\ninput is without cached tokens, output without reasoning\n");
     if total.without_usage > 0 {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n+?  {} answers reported no usage: their tokens and dollars are not in these sums\n",
             total.without_usage
-        ));
+        );
     }
     if total.unsettled > 0 {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\nunsettled: at most this for {} attempts that are under way or whose cost nobody told\n",
             total.unsettled
-        ));
+        );
     }
     if total.pool_tokens > 0 {
-        text.push_str(&format!(
+        let _ = write!(
+            text,
             "\n{} tokens worth {} by list were paid by bulk-bought pools\n",
             total.pool_tokens, total.pool_usd
-        ));
+        );
     }
     text
 }
