@@ -102,8 +102,10 @@ impl Writer<'_> {
             TurnRole::Assistant => self.assistant(&turn.blocks, &mut message)?,
             TurnRole::Tool => {
                 let mut extra = turn.extra.clone();
-                // The function's, which Mistral's own clients send.
-                if let Some(name) = &turn.name {
+                // The function's, which Mistral's own clients send; others know the call's alone.
+                if let Some(name) = &turn.name
+                    && self.quirks.tool_call_ids == ToolCallIds::Nine
+                {
                     extra.insert("name".to_owned(), name.as_str().into());
                 }
                 for block in &turn.blocks {
