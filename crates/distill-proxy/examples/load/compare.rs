@@ -129,6 +129,8 @@ async fn measure(figures: &mut Figures, at: usize, peer: &Peer, seconds: f64) {
         let body = chat(peer.fallback_model, 1000, false);
         let asked = request(peer.path, &peer.fallback_headers, &body);
         let mut times = Vec::new();
+        // The last one may have been closed by the gateway while it was idle.
+        let mut connection = Connection::new(&peer.address);
         for _ in 0..5 {
             let exchange = connection.exchange(&asked).await.unwrap();
             if exchange.status == 200 {
