@@ -84,9 +84,9 @@ fi
 harness() {
     name=$1
     shift
-    mkdir -p "$folder/$name/work" "$folder/$name/home"
-    if (cd "$folder/$name/work" && env -i PATH="$PATH" HOME="$folder/$name/home" "$@" </dev/null >"$folder/$name.out" 2>"$folder/$name.err") &&
-        grep -q carried-out "$folder/$name/work/carried-out.txt" 2>/dev/null && grep -q 'DONE' "$folder/$name.out"; then
+    mkdir -p "$folder/$name/place" "$folder/$name/home"
+    if (cd "$folder/$name/place" && env -i PATH="$PATH" HOME="$folder/$name/home" "$@" </dev/null >"$folder/$name.out" 2>"$folder/$name.err") &&
+        grep -q carried-out "$folder/$name/place/carried-out.txt" 2>/dev/null && grep -q 'DONE' "$folder/$name.out"; then
         echo "ok     $name: tool carried out, answer shown"
     else
         echo "FAILED $name"

@@ -25,7 +25,7 @@ const FAILURES_WITHIN: Duration = Duration::from_mins(1);
 pub(super) struct Session {
     /// Whom the ledger records as the one who pressed a button.
     pub(super) who: String,
-    /// Every form of this session carries it.
+    /// Every form that somebody logged in sends carries it.
     pub(super) form_token: String,
     id: String,
 }
