@@ -42,6 +42,9 @@ struct Connection {
 
 type Failed = tokio_postgres::Error;
 
+/// How many of [`TABLES`] the database has been given.
+const MADE: &str = "tables made";
+
 /// How a transaction that moves money ended.
 #[derive(Debug)]
 pub(crate) enum Ended<T> {
@@ -70,21 +73,10 @@ impl Postgres {
     }
 
     async fn prepare(&self) -> Result<(), LedgerError> {
-        let mut script = format!("BEGIN; SELECT pg_advisory_xact_lock({TURN});");
-        for table in TABLES {
-            script.push_str(table);
-            script.push(';');
-        }
-        let _ = write!(
-            script,
-            "INSERT INTO versions (name, value) VALUES ('schema', {VERSION})
-             ON CONFLICT (name) DO NOTHING; COMMIT;"
-        );
         let opened = async {
             let mut held = self.connection.lock().await;
-            let connection = self.take(&mut held).await?;
-            let done = connection.client.batch_execute(&script).await;
-            done.map_err(plain)?;
+            let mut connection = self.take(&mut held).await?;
+            connection.make_tables().await?;
             *held = Some(connection);
             Ok(())
         };
@@ -214,6 +206,49 @@ impl Postgres {
 }
 
 impl Connection {
+    /// Makes what is missing. Even a repeated `CREATE INDEX IF NOT EXISTS` locks its table against
+    /// writers, and two tables locked one after the other can meet an instance at work in a
+    /// deadlock: so what was made once is not asked for again.
+    async fn make_tables(&mut self) -> Result<(), Cause> {
+        if self.tables_made().await? {
+            return Ok(());
+        }
+        self.run(&format!("BEGIN; SELECT pg_advisory_xact_lock({TURN})"))
+            .await?;
+        // Another instance may have made them while this one waited for its turn.
+        if !self.tables_made().await? {
+            let mut script = String::new();
+            for table in TABLES {
+                script.push_str(table);
+                script.push(';');
+            }
+            let made = TABLES.len();
+            let _ = write!(
+                script,
+                "INSERT INTO versions (name, value) VALUES ('schema', {VERSION})
+                 ON CONFLICT (name) DO NOTHING;
+                 INSERT INTO versions (name, value) VALUES ('{MADE}', {made})
+                 ON CONFLICT (name) DO UPDATE SET value = excluded.value;"
+            );
+            self.run(&script).await?;
+        }
+        self.run("COMMIT").await
+    }
+
+    async fn tables_made(&mut self) -> Result<bool, Cause> {
+        let exists = self
+            .client
+            .query_one("SELECT to_regclass('versions') IS NOT NULL", &[])
+            .await
+            .map_err(plain)?;
+        if !exists.get::<_, bool>(0) {
+            return Ok(false);
+        }
+        let sql = format!("SELECT value FROM versions WHERE name = '{MADE}'");
+        let made = self.client.query_opt(&sql, &[]).await.map_err(plain)?;
+        Ok(made.is_some_and(|row| row.get::<_, i64>(0) >= TABLES.len() as i64))
+    }
+
     async fn run(&self, script: &str) -> Result<(), Cause> {
         self.client.batch_execute(script).await.map_err(plain)
     }

@@ -3,7 +3,8 @@
 /// Format of the tables. A change that an older program cannot live with counts it up.
 pub(crate) const VERSION: i64 = 1;
 
-/// What both databases are asked, statement by statement; each can be repeated.
+/// What both databases are asked, statement by statement; each can be repeated. A shared database is
+/// asked for them again only when there are more than it was given: what is new goes to the end.
 pub(crate) const TABLES: &[&str] = &[
     // Counters that tell other processes that something changed, and the last log applied.
     "CREATE TABLE IF NOT EXISTS versions (

@@ -234,6 +234,32 @@ async fn a_file_belongs_to_one_process() {
     drop(Ledger::open(place.store.clone()).await.unwrap());
 }
 
+/// An instance that starts must not meet one at work in a deadlock.
+#[tokio::test]
+async fn an_instance_joins_others_without_locking_their_tables() {
+    let Some(place) =
+        Place::postgres("an_instance_joins_others_without_locking_their_tables").await
+    else {
+        return;
+    };
+    let Store::Postgres(address) = &place.store else {
+        unreachable!("it is a shared database");
+    };
+    drop(place.open().await);
+    let (client, connection) = tokio_postgres::connect(address.expose(), tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    // What every writer holds, and no maker of an index can have beside it.
+    client
+        .batch_execute("BEGIN; LOCK TABLE requests, attempts IN ROW EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let joined = tokio::time::timeout(Duration::from_mins(1), place.open()).await;
+    assert!(joined.is_ok(), "it waits for the writers' locks");
+    client.batch_execute("ROLLBACK").await.unwrap();
+}
+
 #[tokio::test]
 async fn instances_never_pass_a_cap_together() {
     let Some(place) = Place::postgres("instances_never_pass_a_cap_together").await else {
