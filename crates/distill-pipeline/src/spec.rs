@@ -7,6 +7,7 @@
 //!
 //! Start reading at [`load`].
 
+mod bounds;
 pub mod document;
 mod finding;
 mod nearest;

@@ -69,3 +69,12 @@ pub struct Unsupported {
     pub field: String,
     pub reason: String,
 }
+
+impl Unsupported {
+    pub(crate) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -158,6 +158,21 @@ pub struct Tool {
     pub vendor: Option<Value>,
 }
 
+impl Tool {
+    /// A tool that the vendor runs itself, under its name or else the name of its kind.
+    pub(crate) fn of_vendor(value: Value) -> Self {
+        let text = |field| value.get(field).and_then(Value::as_str);
+        Self {
+            name: text("name").or(text("type")).unwrap_or_default().to_owned(),
+            description: None,
+            parameters: None,
+            strict: None,
+            cache: None,
+            vendor: Some(value),
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolChoice {
     Auto,

@@ -5,6 +5,7 @@
 //! them to [`read`].
 
 pub use super::{
+    bounds::{Bounds, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, SHARE},
     finding::{Code, Document, Finding, Findings, SourceText},
     nearest::nearest,
     read::{At, Key, Place, Read, Reader, Section},

@@ -6,6 +6,7 @@ use distill_chat::TaskKind;
 
 use super::{
     Vocabulary,
+    bounds::{Bounds, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, SHARE},
     finding::{Code, Finding, SourceText},
     nearest::nearest,
     read::At,
@@ -32,28 +33,9 @@ pub(super) struct Resolver<'a> {
     findings: Vec<Finding>,
 }
 
-/// What one number may be.
-struct Bounds {
-    holds: fn(f64) -> bool,
-    /// "above 0 and below 1".
-    words: &'static str,
-}
-
-const SHARE: Bounds = Bounds {
-    holds: |value| (0.0..=1.0).contains(&value),
-    words: "between 0 and 1",
-};
-const OPEN_SHARE: Bounds = Bounds {
-    holds: |value| value > 0.0 && value < 1.0,
-    words: "above 0 and below 1",
-};
 const BELOW_ONE: Bounds = Bounds {
     holds: |value| (0.0..1.0).contains(&value),
     words: "0 or more and below 1",
-};
-const POSITIVE: Bounds = Bounds {
-    holds: |value| value > 0.0,
-    words: "above 0",
 };
 const SECONDS: Bounds = Bounds {
     holds: |value| value > 0.0 && value <= 86_400.0,
@@ -67,10 +49,6 @@ const MILLISECONDS: Bounds = Bounds {
 const ARRIVALS: Bounds = Bounds {
     holds: |value| value >= 0.001,
     words: "0.001 or more",
-};
-const NOT_NEGATIVE: Bounds = Bounds {
-    holds: |value| value >= 0.0,
-    words: "0 or more",
 };
 
 /// Resolves a spec as far as it could be read. Findings empty: the spec is there.
@@ -389,15 +367,8 @@ impl Resolver<'_> {
         hint: &str,
     ) -> Option<f64> {
         let at = value?;
-        if !(bounds.holds)(at.value) {
-            self.report(
-                Code::OutOfRange,
-                &at.span,
-                format!("`{path}` is {}, and must be {}", at.value, bounds.words),
-                format!("not {}", bounds.words),
-                hint,
-            );
-        }
+        self.findings
+            .extend(bounds.finding(self.source, at, path, hint));
         Some(at.value)
     }
 

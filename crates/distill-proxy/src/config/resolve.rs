@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, ops::Range, path::PathBuf, sync::Arc};
 
 use distill_gateway::{PriceTable, Secret};
-use distill_pipeline::spec::document::{At, Code, Finding, SourceText, nearest};
+use distill_pipeline::spec::document::{
+    At, Bounds, Code, Finding, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, SHARE, SourceText, nearest,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -20,35 +22,12 @@ mod server;
 mod task;
 mod vendor;
 
-/// What one number may be.
-struct Bounds {
-    holds: fn(f64) -> bool,
-    /// "above 0 and below 1".
-    words: &'static str,
-}
-
 /// What no command can do without.
 const LEDGER_URL: &str = "`ledger.url_env`";
 
 /// The vendor's name of released students.
 const STUDENT: &str = "student";
 
-const SHARE: Bounds = Bounds {
-    holds: |value| (0.0..=1.0).contains(&value),
-    words: "between 0 and 1",
-};
-const OPEN_SHARE: Bounds = Bounds {
-    holds: |value| value > 0.0 && value < 1.0,
-    words: "above 0 and below 1",
-};
-const POSITIVE: Bounds = Bounds {
-    holds: |value| value > 0.0,
-    words: "above 0",
-};
-const NOT_NEGATIVE: Bounds = Bounds {
-    holds: |value| value >= 0.0,
-    words: "0 or more",
-};
 const MORE_THAN_ONE: Bounds = Bounds {
     holds: |value| value > 1.0,
     words: "above 1",
@@ -355,15 +334,8 @@ impl Resolver<'_> {
         hint: &str,
     ) -> Option<f64> {
         let at = value?;
-        if !(bounds.holds)(at.value) {
-            self.report(
-                Code::OutOfRange,
-                &at.span,
-                format!("`{path}` is {}, and must be {}", at.value, bounds.words),
-                format!("not {}", bounds.words),
-                hint,
-            );
-        }
+        self.findings
+            .extend(bounds.finding(self.source, at, path, hint));
         Some(at.value)
     }
 

@@ -19,7 +19,7 @@ pub(crate) fn write_request(
     writing: &Writing<'_>,
 ) -> Result<Written, Unsupported> {
     if request.n.is_some_and(|count| count > 1) {
-        return Err(refused("n", "one reply is read of each answer"));
+        return Err(Unsupported::new("n", "one reply is read of each answer"));
     }
     let mut writer = Writer {
         request,
@@ -41,13 +41,6 @@ pub(crate) fn write_request(
         body: body.to_string().into_bytes(),
         dropped: writer.dropped,
     })
-}
-
-fn refused(field: &str, reason: impl Into<String>) -> Unsupported {
-    Unsupported {
-        field: field.to_owned(),
-        reason: reason.into(),
-    }
 }
 
 struct Writer<'a> {
@@ -111,7 +104,7 @@ impl Writer<'_> {
                 Ok(text.as_str().into())
             }
             Block::Other(part) if self.own => Ok(json!([part])),
-            _ => Err(refused("system", "Cohere's instructions are text")),
+            _ => Err(Unsupported::new("system", "Cohere's instructions are text")),
         }
     }
 
@@ -146,10 +139,10 @@ impl Writer<'_> {
                 Block::Other(part) if self.own => parts.push(part.clone()),
                 Block::Other(part) => {
                     let kind = part.get("type").and_then(Value::as_str).unwrap_or("part");
-                    return Err(refused(kind, "Cohere has no such part"));
+                    return Err(Unsupported::new(kind, "Cohere has no such part"));
                 }
                 Block::ToolCall { .. } => {
-                    return Err(refused("tool_calls", "only a model calls tools"));
+                    return Err(Unsupported::new("tool_calls", "only a model calls tools"));
                 }
                 Block::Thinking { .. } | Block::RedactedThinking { .. } => {
                     self.drop("thinking", "only a model thinks");
@@ -175,7 +168,12 @@ impl Writer<'_> {
                     parts.push(json!({"type": "text", "text": text}));
                 }
                 Block::Other(part) if self.own => parts.push(part.clone()),
-                _ => return Err(refused("tool result", "Cohere's tool results are text")),
+                _ => {
+                    return Err(Unsupported::new(
+                        "tool result",
+                        "Cohere's tool results are text",
+                    ));
+                }
             }
         }
         Ok(content(parts))
@@ -190,13 +188,13 @@ impl Writer<'_> {
                 url.clone()
             }
             ImageSource::Url(_) => {
-                return Err(refused(
+                return Err(Unsupported::new(
                     "image_url",
                     "this target takes images as data only: send the image in base64",
                 ));
             }
             ImageSource::File(_) => {
-                return Err(refused(
+                return Err(Unsupported::new(
                     "file_id",
                     "the file lies with another vendor: send the image in base64",
                 ));
@@ -262,7 +260,10 @@ impl Writer<'_> {
                     self.drop(kind, "a part of an answer that only its own dialect knows");
                 }
                 Block::Image { .. } | Block::ToolResult { .. } => {
-                    return Err(refused("messages", "an answer holds text and calls"));
+                    return Err(Unsupported::new(
+                        "messages",
+                        "an answer holds text and calls",
+                    ));
                 }
             }
         }
@@ -294,7 +295,7 @@ impl Writer<'_> {
             match &tool.parameters {
                 Some(schema) => tools.push((tool, schema)),
                 None if forced == Some(&tool.name) => {
-                    return Err(refused(
+                    return Err(Unsupported::new(
                         "tool_choice",
                         format!("`{}` is another vendor's own tool", tool.name),
                     ));
@@ -322,7 +323,7 @@ impl Writer<'_> {
             Some(ToolChoice::Required | ToolChoice::Tool(_)) => Some("REQUIRED"),
         };
         if choice == Some("REQUIRED") && tools.is_empty() {
-            return Err(refused(
+            return Err(Unsupported::new(
                 "tool_choice",
                 "no tool is left that Cohere could call",
             ));
@@ -379,7 +380,10 @@ impl Writer<'_> {
             request.frequency_penalty.map(Into::into),
         );
         if request.stop.len() > 5 {
-            return Err(refused("stop", "Cohere takes at most 5 stop sequences"));
+            return Err(Unsupported::new(
+                "stop",
+                "Cohere takes at most 5 stop sequences",
+            ));
         }
         if !request.stop.is_empty() {
             set("stop_sequences", Some(request.stop.clone().into()));
@@ -394,7 +398,7 @@ impl Writer<'_> {
             None => None,
             Some(OutputFormat::Text) => Some(json!({"type": "text"})),
             Some(_) if !request.tools.is_empty() => {
-                return Err(refused(
+                return Err(Unsupported::new(
                     "response_format",
                     "Cohere holds no reply to a schema while it has tools",
                 ));

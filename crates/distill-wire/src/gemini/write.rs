@@ -22,7 +22,7 @@ pub(crate) fn write_request(
     writing: &Writing<'_>,
 ) -> Result<Written, Unsupported> {
     if request.n.is_some_and(|count| count > 1) {
-        return Err(refused("n", "one reply is read of each answer"));
+        return Err(Unsupported::new("n", "one reply is read of each answer"));
     }
     let own = request.source == Some(Dialect::Gemini);
     let turns = if own {
@@ -57,13 +57,6 @@ pub(crate) fn write_request(
         body: body.to_string().into_bytes(),
         dropped: writer.dropped,
     })
-}
-
-fn refused(field: &str, reason: impl Into<String>) -> Unsupported {
-    Unsupported {
-        field: field.to_owned(),
-        reason: reason.into(),
-    }
 }
 
 struct Writer<'a> {
@@ -146,7 +139,7 @@ impl<'a> Writer<'a> {
                 parts.push(part.clone());
                 Ok(())
             }
-            _ => Err(refused("system", "Gemini's instructions are text")),
+            _ => Err(Unsupported::new("system", "Gemini's instructions are text")),
         }
     }
 
@@ -260,7 +253,7 @@ impl<'a> Writer<'a> {
                     return Ok(part);
                 }
                 if !self.own && !self.writing.quirks.image_urls {
-                    return Err(refused(
+                    return Err(Unsupported::new(
                         "image_url",
                         "this target takes images as data only: send the image in base64",
                     ));
@@ -270,7 +263,7 @@ impl<'a> Writer<'a> {
             ImageSource::File(name) if name.contains("://") => {
                 Ok(json!({"fileData": {"fileUri": name}}))
             }
-            ImageSource::File(_) => Err(refused(
+            ImageSource::File(_) => Err(Unsupported::new(
                 "file_id",
                 "the file lies with another vendor: send the image in base64",
             )),
@@ -336,7 +329,7 @@ impl<'a> Writer<'a> {
         };
         self.cache(cache.is_some());
         let Some(name) = self.names.get(id.as_str()).copied() else {
-            return Err(refused(
+            return Err(Unsupported::new(
                 "tool_call_id",
                 format!(
                     "the conversation holds no call `{id}`, and Gemini wants the function's name"
@@ -358,7 +351,12 @@ impl<'a> Writer<'a> {
                 }
                 Block::Image { source, .. } => beside.push(self.image(source)?),
                 Block::Other(part) => beside.extend(self.other(part, TurnRole::Tool)?),
-                _ => return Err(refused("tool result", "it holds more than text and images")),
+                _ => {
+                    return Err(Unsupported::new(
+                        "tool result",
+                        "it holds more than text and images",
+                    ));
+                }
             }
         }
         let mut response = json!({"name": name, "response": response(text, *is_error)});
@@ -426,7 +424,7 @@ impl<'a> Writer<'a> {
             self.drop(kind, "a part of an answer that only its own dialect knows");
             return Ok(None);
         }
-        Err(refused(kind, "Gemini has no such part"))
+        Err(Unsupported::new(kind, "Gemini has no such part"))
     }
 
     fn leave_out(&mut self) -> Result<(), Unsupported> {

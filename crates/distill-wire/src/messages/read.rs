@@ -244,19 +244,8 @@ fn cache(fields: &mut Fields) -> Result<Option<CacheHint>, RequestError> {
 fn tool(value: Value, index: usize) -> Result<Tool, RequestError> {
     let path = format!("tools[{index}]");
     let kind = value.get("type").and_then(Value::as_str);
-    if let Some(kind) = kind.filter(|kind| *kind != "custom") {
-        return Ok(Tool {
-            name: value
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or(kind)
-                .to_owned(),
-            description: None,
-            parameters: None,
-            strict: None,
-            cache: None,
-            vendor: Some(value),
-        });
+    if kind.is_some_and(|kind| kind != "custom") {
+        return Ok(Tool::of_vendor(value));
     }
     let whole = value.clone();
     let mut fields = Fields::of(value, path)?;

@@ -43,13 +43,6 @@ struct Writer<'a> {
     marks: bool,
 }
 
-fn unsupported(field: impl Into<String>, reason: impl Into<String>) -> Unsupported {
-    Unsupported {
-        field: field.into(),
-        reason: reason.into(),
-    }
-}
-
 fn has_cache_hints(request: &Request) -> bool {
     let hinted = |block: &Block| {
         matches!(
@@ -312,7 +305,7 @@ impl Writer<'_> {
     fn image(&mut self, source: &ImageSource, place: &str) -> Result<Value, Unsupported> {
         match source {
             ImageSource::Url(_) if !self.own && !self.writing.quirks.image_urls => {
-                Err(unsupported(
+                Err(Unsupported::new(
                     place,
                     "this vendor takes no image by address; send its data",
                 ))
@@ -322,7 +315,7 @@ impl Writer<'_> {
                 Ok(json!({"type": "base64", "media_type": media_type, "data": data}))
             }
             ImageSource::File(id) if self.own => Ok(json!({"type": "file", "file_id": id})),
-            ImageSource::File(_) => Err(unsupported(
+            ImageSource::File(_) => Err(Unsupported::new(
                 place,
                 "the image is a file that another vendor keeps; send its data",
             )),
@@ -357,7 +350,7 @@ impl Writer<'_> {
             self.leave(kind, "only the vendor that ran it knows it");
             return Ok(None);
         }
-        Err(unsupported(
+        Err(Unsupported::new(
             format!("{place}: {kind}"),
             "this dialect has no such part; leave it out or choose a model of its own dialect",
         ))

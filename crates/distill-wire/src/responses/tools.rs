@@ -105,18 +105,7 @@ pub(super) fn read(value: Value, path: String, tools: &mut Vec<Tool>) -> Result<
                 field: format!("{path}.type"),
             });
         }
-        kind => tools.push(Tool {
-            name: value
-                .get("name")
-                .and_then(Value::as_str)
-                .unwrap_or(kind)
-                .to_owned(),
-            description: None,
-            parameters: None,
-            strict: None,
-            cache: None,
-            vendor: Some(value),
-        }),
+        _ => tools.push(Tool::of_vendor(value)),
     }
     Ok(())
 }

@@ -43,13 +43,6 @@ struct Writer<'a> {
     dropped: Vec<Dropped>,
 }
 
-fn unsupported(field: impl Into<String>, reason: impl Into<String>) -> Unsupported {
-    Unsupported {
-        field: field.into(),
-        reason: reason.into(),
-    }
-}
-
 /// Families of `OpenAI` that refuse to be asked to think.
 fn thinks(model: &str) -> bool {
     let name = model.rsplit(['/', ':']).next().unwrap_or(model);
@@ -235,7 +228,7 @@ impl Writer<'_> {
                     }
                     ImageSource::File(id) if self.own => part["file_id"] = id.as_str().into(),
                     ImageSource::File(_) => {
-                        return Err(unsupported(
+                        return Err(Unsupported::new(
                             place,
                             "the image is a file that another vendor keeps; send its data",
                         ));
@@ -393,7 +386,7 @@ fn unknown_part(place: &str, block: &Block) -> Unsupported {
         Block::Other(value) => value.get("type").and_then(Value::as_str).unwrap_or("part"),
         _ => "part",
     };
-    unsupported(
+    Unsupported::new(
         format!("{place}: {kind}"),
         "this dialect has no such part; leave it out or choose a model of its own dialect",
     )

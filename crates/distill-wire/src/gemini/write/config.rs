@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Writer, refused};
+use super::Writer;
 use crate::{OutputFormat, Reasoning, Tool, ToolChoice, Unsupported};
 
 impl Writer<'_> {
@@ -17,7 +17,7 @@ impl Writer<'_> {
                 (None, Some(vendor)) if self.own => entries.push(vendor.clone()),
                 _ => {
                     if request.tool_choice == Some(ToolChoice::Tool(tool.name.clone())) {
-                        return Err(refused(
+                        return Err(Unsupported::new(
                             "tool_choice",
                             format!("`{}` is another vendor's own tool", tool.name),
                         ));
@@ -51,7 +51,7 @@ impl Writer<'_> {
                 );
             }
             Some(_) if matches!(request.tool_choice, Some(ToolChoice::Required)) => {
-                return Err(refused(
+                return Err(Unsupported::new(
                     "tool_choice",
                     "no tool is left that Gemini could call",
                 ));
@@ -124,7 +124,10 @@ impl Writer<'_> {
             request.frequency_penalty.map(Into::into),
         );
         if request.stop.len() > 5 {
-            return Err(refused("stop", "Gemini takes at most 5 stop sequences"));
+            return Err(Unsupported::new(
+                "stop",
+                "Gemini takes at most 5 stop sequences",
+            ));
         }
         if !request.stop.is_empty() {
             set("stopSequences", Some(request.stop.clone().into()));

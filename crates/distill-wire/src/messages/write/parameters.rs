@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{CARRIED, Writer, cache_control, unsupported};
+use super::{CARRIED, Writer, cache_control};
 use crate::{
     Dialect, OutputFormat, Tool, ToolChoice, Unsupported, leftover::leave_out, messages::thinking,
 };
@@ -20,7 +20,7 @@ impl Writer<'_> {
                 (_, None) => {
                     if matches!(&self.request.tool_choice, Some(ToolChoice::Tool(name)) if *name == tool.name)
                     {
-                        return Err(unsupported(
+                        return Err(Unsupported::new(
                             "tool_choice",
                             format!("the vendor of another dialect runs `{}`", tool.name),
                         ));
@@ -34,7 +34,7 @@ impl Writer<'_> {
         }
         if tools.is_empty() {
             return match &self.request.tool_choice {
-                Some(ToolChoice::Required | ToolChoice::Tool(_)) => Err(unsupported(
+                Some(ToolChoice::Required | ToolChoice::Tool(_)) => Err(Unsupported::new(
                     "tool_choice",
                     "it forces a tool, and none of the tools can be sent",
                 )),
@@ -193,7 +193,7 @@ impl Writer<'_> {
     pub(super) fn not_here(&mut self) -> Result<(), Unsupported> {
         let request = self.request;
         if request.n.is_some_and(|n| n > 1) {
-            return Err(unsupported(
+            return Err(Unsupported::new(
                 "n",
                 "this dialect gives one reply a request; ask n times",
             ));

@@ -2,9 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    LONGEST_USER, NO_MARKS, Writer, include, text_format, thinks, tool_choice, unsupported,
-};
+use super::{LONGEST_USER, NO_MARKS, Writer, include, text_format, thinks, tool_choice};
 use crate::{
     Dialect, ToolChoice, Unsupported,
     leftover::{caller_name, leave_out},
@@ -29,7 +27,7 @@ impl Writer<'_> {
                 }
                 if matches!(&request.tool_choice, Some(ToolChoice::Tool(name)) if *name == tool.name)
                 {
-                    return Err(unsupported(
+                    return Err(Unsupported::new(
                         "tool_choice",
                         format!("the vendor of another dialect runs `{}`", tool.name),
                     ));
@@ -43,7 +41,7 @@ impl Writer<'_> {
         };
         if written.is_empty() {
             return match &request.tool_choice {
-                Some(ToolChoice::Required | ToolChoice::Tool(_)) => Err(unsupported(
+                Some(ToolChoice::Required | ToolChoice::Tool(_)) => Err(Unsupported::new(
                     "tool_choice",
                     "it forces a tool, and none of the tools can be sent",
                 )),
@@ -177,13 +175,13 @@ impl Writer<'_> {
     pub(super) fn not_here(&mut self) -> Result<(), Unsupported> {
         let request = self.request;
         if request.n.is_some_and(|n| n > 1) {
-            return Err(unsupported(
+            return Err(Unsupported::new(
                 "n",
                 "this dialect gives one reply a request; ask n times",
             ));
         }
         if !request.stop.is_empty() {
-            return Err(unsupported(
+            return Err(Unsupported::new(
                 caller_name(request.source, "stop"),
                 "this dialect knows no stop sequences; leave them out or choose another model",
             ));
