@@ -431,10 +431,7 @@ fn encode(
                 .caused_by(error)
         })?;
         match encoder.encode_example(&messages, &example.answer) {
-            Ok(row) => encoded.push(TrainExample {
-                tokens: row.tokens,
-                loss_from: row.loss_from,
-            }),
+            Ok(row) => encoded.push(TrainExample::new(row.tokens, row.loss_from)),
             Err(_) => dropped += 1,
         }
     }

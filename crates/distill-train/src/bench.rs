@@ -61,9 +61,9 @@ fn tokens_per_second(
     let rows = (settings.steps + 1) * settings.batch_tokens / settings.row_tokens.max(2);
     let train: Vec<TrainExample> = random_rows(weights, rows.max(1), settings.row_tokens.max(2))
         .into_iter()
-        .map(|tokens| TrainExample {
-            tokens,
-            loss_from: settings.row_tokens.saturating_sub(settings.target_tokens),
+        .map(|tokens| {
+            let loss_from = settings.row_tokens.saturating_sub(settings.target_tokens);
+            TrainExample::new(tokens, loss_from)
         })
         .collect();
     let train_settings = TrainSettings {

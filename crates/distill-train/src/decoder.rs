@@ -13,40 +13,19 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use candle_core::Tensor;
-use distill_student::decoder::{Decoder, DecoderError, PackedTokens};
+use distill_student::decoder::{Decoder, DecoderError};
 use distill_student::lora::LoraAdapter;
-use distill_student::ops::cross_entropy;
 use distill_student::weights::DecoderWeights;
 
+pub use crate::objective::{TrainExample, packed_loss};
 use batches::Batches;
 use checkpoint::{Best, Progress, Store};
 use optimizer::AdamW;
 use parameters::Parameters;
 use schedule::Schedule;
 pub use settings::{Checkpointing, Method, TrainSettings};
-
-/// A row to learn from: loss falls on `tokens[loss_from..]`, each token predicted from what
-/// precedes it. A `loss_from` of 0 is read as 1: nothing precedes the first token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrainExample {
-    pub tokens: Vec<u32>,
-    pub loss_from: usize,
-}
-
-impl TrainExample {
-    fn first_target(&self) -> usize {
-        self.loss_from.max(1)
-    }
-
-    /// Number of tokens that carry loss.
-    fn targets(&self) -> usize {
-        self.tokens.len().saturating_sub(self.first_target())
-    }
-}
 
 /// Everything that a training run reads.
 pub struct TrainRequest<'a> {
@@ -210,28 +189,6 @@ fn check_examples(
         }
     }
     Ok(())
-}
-
-/// The loss of some rows, packed: `weight * Σ -log p(target)`, a scalar. For a mean, `weight` is
-/// one over the unmasked tokens of the whole optimizer step.
-pub fn packed_loss(
-    decoder: &Decoder,
-    rows: &[&TrainExample],
-    weight: f64,
-) -> Result<Tensor, DecoderError> {
-    // The last token of a row is only ever a target.
-    let inputs = |row: &TrainExample| row.tokens.len() - 1;
-    let packed = PackedTokens::new(rows.iter().map(|row| &row.tokens[..inputs(row)]));
-    let (mut sources, mut targets) = (Vec::new(), Vec::new());
-    for (row, segment) in rows.iter().zip(packed.segments().iter()) {
-        for at in row.first_target()..row.tokens.len() {
-            sources.push((segment.start + at - 1) as u32);
-            targets.push(row.tokens[at]);
-        }
-    }
-    let sources: Arc<[u32]> = sources.into();
-    let hidden = decoder.hidden_rows(&packed, &sources)?; // (N, D)
-    Ok(cross_entropy(&hidden, decoder.head(), &targets, weight)?)
 }
 
 struct Trainer<'a> {

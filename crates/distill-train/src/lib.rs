@@ -13,6 +13,7 @@ pub mod bench;
 pub mod corpus;
 pub mod decoder;
 pub mod linear;
+pub mod objective;
 pub mod pretrain;
 
 pub use decoder::{

@@ -108,10 +108,7 @@ mod tests {
 
     fn rows(count: usize) -> Vec<TrainExample> {
         (0..count)
-            .map(|i| TrainExample {
-                tokens: vec![i as u32; 2 + i % 7],
-                loss_from: 1,
-            })
+            .map(|i| TrainExample::new(vec![i as u32; 2 + i % 7], 1))
             .collect()
     }
 

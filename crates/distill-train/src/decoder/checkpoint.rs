@@ -218,6 +218,14 @@ fn run_hash(request: &TrainRequest<'_>, base: &str) -> String {
 fn add_row(hash: &mut Sha256, row: &TrainExample) {
     hash.update((row.tokens.len() as u64).to_le_bytes());
     hash.update((row.loss_from as u64).to_le_bytes());
+    hash.update(row.weight.to_le_bytes());
     let bytes: Vec<u8> = row.tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
     hash.update(&bytes);
+    for at in row.teacher.iter().flat_map(|targets| targets.iter()) {
+        hash.update((at.tokens.len() as u64).to_le_bytes());
+        for (token, value) in at.tokens.iter().zip(&at.log_probabilities) {
+            hash.update(token.to_le_bytes());
+            hash.update(value.to_le_bytes());
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Properties of training on a model of a few thousand weights.
 
-use distill_student::decoder::DecoderConfig;
+use distill_student::decoder::{DecoderConfig, PackedTokens};
 
 use super::*;
 
@@ -25,7 +25,7 @@ pub(super) fn rows(count: usize) -> Vec<TrainExample> {
             let mut tokens: Vec<u32> = (0..5 + i % 4).map(|j| (i * 7 + j * 3) % 36).collect();
             let loss_from = tokens.len();
             tokens.extend([(i * 7) % 36, (i * 7 + 1) % 36, 39]);
-            TrainExample { tokens, loss_from }
+            TrainExample::new(tokens, loss_from)
         })
         .collect()
 }
@@ -203,10 +203,7 @@ fn packed_rows_give_the_gradient_of_rows_run_alone() {
 #[test]
 fn loss_falls_on_the_reply_only() {
     let decoder = Decoder::new(&weights()).unwrap();
-    let row = TrainExample {
-        tokens: vec![1, 2, 3, 4, 5],
-        loss_from: 3,
-    };
+    let row = TrainExample::new(vec![1, 2, 3, 4, 5], 3);
     let packed = PackedTokens::new([&row.tokens[..]]);
     let logits = decoder.logits(&packed).unwrap();
     let log_probabilities = candle_nn::ops::log_softmax(&logits, 1).unwrap();
@@ -262,10 +259,7 @@ fn examples_and_settings_that_cannot_train_are_named() {
             .unwrap_err()
             .to_string()
     };
-    let row = |tokens: usize, loss_from| TrainExample {
-        tokens: vec![1; tokens],
-        loss_from,
-    };
+    let row = |tokens: usize, loss_from| TrainExample::new(vec![1; tokens], loss_from);
     let good = settings(LORA);
     assert!(message(&[], &good).contains("no training examples"));
     assert!(message(&[row(3, 1), row(3, 3)], &good).contains("training example 1 has no token"));

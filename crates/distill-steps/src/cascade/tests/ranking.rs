@@ -100,10 +100,7 @@ fn confidences_by_how_well_they_rank_errors() {
         .iter()
         .step_by(2)
         .map(|(text, label)| encoder.encode_example(&messages(text), label).unwrap())
-        .map(|row| TrainExample {
-            tokens: row.tokens,
-            loss_from: row.loss_from,
-        })
+        .map(|row| TrainExample::new(row.tokens, row.loss_from))
         .collect();
     let settings = TrainSettings {
         epochs: 3,
