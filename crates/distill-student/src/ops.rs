@@ -6,6 +6,7 @@
 
 mod attention;
 mod choice;
+mod frozen;
 mod gather;
 mod linear;
 mod loss;
@@ -21,8 +22,9 @@ mod tests;
 pub use attention::{Heads, Segment, attention};
 pub(crate) use attention::{Piece, Queries, attend_over};
 pub(crate) use choice::{Choice, best_of_row, log_probability_of};
+pub use frozen::{FrozenWeight, Storage, Weight, WeightRef};
 pub use gather::gather;
-pub use linear::{linear, low_rank_linear};
+pub use linear::{frozen_linear, linear, low_rank_linear};
 pub use loss::cross_entropy;
 pub use norm::rms_norm;
 pub use rope::Rope;

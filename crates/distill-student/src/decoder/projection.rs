@@ -5,25 +5,30 @@ use candle_core::Tensor;
 
 use super::{DecoderError, LinearShape};
 use crate::lora::{LoraAdapter, LowRank};
-use crate::ops::{linear, low_rank_linear};
+use crate::ops::{FrozenWeight, Storage, Weight, linear, low_rank_linear};
 use crate::weights::DecoderWeights;
 
 /// A linear layer: plain (frozen, or trained where its weight is a variable) or low-rank.
 #[derive(Debug)]
 pub(super) struct Projection {
-    weight: Tensor,
+    matrix: Matrix,
     bias: Option<Tensor>,
-    low_rank: Option<LowRank>,
+}
+
+#[derive(Debug)]
+enum Matrix {
+    Plain(Weight),
+    LowRank(FrozenWeight, LowRank),
 }
 
 impl Projection {
     /// # Shapes
     /// - `x`: (T, I); returns (T, O)
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
-        let out = match &self.low_rank {
-            None => linear(x, &self.weight)?,
-            Some(update) => {
-                low_rank_linear(x, &self.weight, &update.down, &update.up, update.scale)?
+        let out = match &self.matrix {
+            Matrix::Plain(weight) => linear(x, weight)?,
+            Matrix::LowRank(weight, update) => {
+                low_rank_linear(x, weight, &update.down, &update.up, update.scale)?
             }
         };
         match &self.bias {
@@ -70,10 +75,13 @@ impl<'a> Projections<'a> {
         } else {
             None
         };
-        Ok(Projection {
-            weight: self.weights.get(&format!("{name}.weight"))?.clone(),
-            bias,
-            low_rank: self.adapter.and_then(|adapter| adapter.low_rank(&name)),
-        })
+        let weight = self.weights.get(&format!("{name}.weight"))?;
+        let update = self.adapter.and_then(|adapter| adapter.low_rank(&name));
+        let matrix = match update {
+            Some(update) => Matrix::LowRank(FrozenWeight::new(weight, Storage::F32)?, update),
+            None if weight.track_op() => Matrix::Plain(Weight::Trained(weight.clone())),
+            None => Matrix::Plain(Weight::Frozen(FrozenWeight::new(weight, Storage::F32)?)),
+        };
+        Ok(Projection { matrix, bias })
     }
 }

@@ -3,20 +3,40 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{
+    CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
 
-use super::product::{Threads, View, ViewMut, product, product_into};
+use super::frozen::{Direction, FrozenWeight, LowRankTerm, WeightRef};
+use super::product::{View, product};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Returns `x @ weightᵀ`.
 ///
 /// # Shapes
 /// - `x`: (T, I), `weight`: (O, I); returns (T, O)
-pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
-    if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(weight, Linear);
+pub fn linear<'a>(x: &Tensor, weight: impl Into<WeightRef<'a>>) -> Result<Tensor> {
+    match weight.into() {
+        WeightRef::Frozen(frozen) => frozen_linear(x, frozen),
+        WeightRef::Trained(weight) if x.device().is_cpu() => {
+            x.contiguous()?.apply_op2(weight, Linear)
+        }
+        WeightRef::Trained(weight) => x.matmul(&weight.t()?),
     }
-    x.matmul(&weight.t()?)
+}
+
+/// Returns `x @ weightᵀ`; the weight gets no gradient.
+///
+/// # Shapes
+/// - `x`: (T, I), `weight`: (O, I); returns (T, O)
+pub fn frozen_linear(x: &Tensor, weight: &FrozenWeight) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        let operation = FrozenLinear {
+            weight: weight.clone(),
+        };
+        return x.contiguous()?.apply_op1(operation);
+    }
+    weight.composed_product(x)
 }
 
 /// Returns `x @ weightᵀ + scale * (x @ downᵀ) @ upᵀ`; the weight is frozen.
@@ -25,7 +45,7 @@ pub fn linear(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
 /// - `x`: (T, I), `weight`: (O, I), `down` (PEFT's A): (R, I), `up` (PEFT's B): (O, R); returns (T, O)
 pub fn low_rank_linear(
     x: &Tensor,
-    weight: &Tensor,
+    weight: &FrozenWeight,
     down: &Tensor,
     up: &Tensor,
     scale: f64,
@@ -38,8 +58,7 @@ pub fn low_rank_linear(
         };
         return x.contiguous()?.apply_op3(down, up, operation);
     }
-    let base = x.matmul(&weight.detach().t()?)?;
-    base + (x.matmul(&down.t()?)?.matmul(&up.t()?)? * scale)?
+    weight.composed_product(x)? + (x.matmul(&down.t()?)?.matmul(&up.t()?)? * scale)?
 }
 
 /// The sizes (T, I, O) of a product of these layouts.
@@ -99,8 +118,36 @@ impl CustomOp2 for Linear {
     }
 }
 
+struct FrozenLinear {
+    weight: FrozenWeight,
+}
+
+impl CustomOp1 for FrozenLinear {
+    fn name(&self) -> &'static str {
+        "frozen-linear"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, x_layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (t, i, o) = sizes(x_layout.shape(), &self.weight.dims().into())?;
+        let x = View::new(elements(x, x_layout)?, t, i);
+        let out = self.weight.product(x, Direction::Forward, None)?;
+        Ok(output(out, (t, o)))
+    }
+
+    fn bwd(&self, x: &Tensor, _result: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+        if !x.track_op() {
+            return Ok(None);
+        }
+        let upstream = upstream.contiguous()?;
+        let upstream = elements_of(&upstream)?;
+        let errors = View::new(&upstream, x.dim(0)?, self.weight.dims().0);
+        let values = self.weight.product(errors, Direction::Backward, None)?;
+        gradient(values, x)
+    }
+}
+
 struct LowRankLinear {
-    weight: Tensor,
+    weight: FrozenWeight,
     scale: f32,
     /// `x @ downᵀ` of the forward pass, which the gradient of `up` needs.
     reduced: OnceLock<Vec<f32>>,
@@ -120,7 +167,7 @@ impl CustomOp3 for LowRankLinear {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (t, i, o) = sizes(x_layout.shape(), self.weight.shape())?;
+        let (t, i, o) = sizes(x_layout.shape(), &self.weight.dims().into())?;
         let (_, _, r) = sizes(x_layout.shape(), down_layout.shape())?;
         if up_layout.shape().dims() != [o, r] {
             bail!("expected an up projection of ({o}, {r}), got {up_layout:?}");
@@ -128,20 +175,13 @@ impl CustomOp3 for LowRankLinear {
         let x = View::new(elements(x, x_layout)?, t, i);
         let down = View::new(elements(down, down_layout)?, r, i);
         let up = View::new(elements(up, up_layout)?, o, r);
-        let weight = elements_of(&self.weight)?;
-        let mut out = product(x, View::new(&weight, o, i).transposed(), 1.0);
         let reduced = product(x, down.transposed(), 1.0); // (T, R)
-        product_into(
-            ViewMut {
-                data: &mut out,
-                row_stride: o,
-            },
-            true,
-            View::new(&reduced, t, r),
-            up.transposed(),
-            self.scale,
-            Threads::Pool,
-        );
+        let update = LowRankTerm {
+            left: View::new(&reduced, t, r),
+            right: up.transposed(),
+            scale: self.scale,
+        };
+        let out = self.weight.product(x, Direction::Forward, Some(update))?;
         // One forward per op: a second value never arrives.
         let _ = self.reduced.set(reduced);
         Ok(output(out, (t, o)))
@@ -155,33 +195,28 @@ impl CustomOp3 for LowRankLinear {
         _result: &Tensor,
         upstream: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (t, i, o) = sizes(x.shape(), self.weight.shape())?;
+        let (t, i, o) = sizes(x.shape(), &self.weight.dims().into())?;
         let r = down.dim(0)?;
         let Some(reduced) = self.reduced.get() else {
             bail!("a low-rank layer was asked for gradients before its forward pass");
         };
         let upstream = upstream.contiguous()?;
         let upstream = elements_of(&upstream)?;
-        let upstream = View::new(&upstream, t, o);
+        let errors = View::new(&upstream, t, o);
         let (x_values, downs, ups) = (elements_of(x)?, elements_of(down)?, elements_of(up)?);
-        let through_up = product(upstream, View::new(&ups, o, r), self.scale); // (T, R)
+        let through_up = product(errors, View::new(&ups, o, r), self.scale); // (T, R)
         let through_up = View::new(&through_up, t, r);
-        let up_gradient = product(upstream.transposed(), View::new(reduced, t, r), self.scale); // (O, R)
+        let up_gradient = product(errors.transposed(), View::new(reduced, t, r), self.scale); // (O, R)
         let down_gradient = product(through_up.transposed(), View::new(&x_values, t, i), 1.0); // (R, I)
         let input_gradient = if x.track_op() {
-            let weight = elements_of(&self.weight)?;
-            let mut values = product(upstream, View::new(&weight, o, i), 1.0);
-            product_into(
-                ViewMut {
-                    data: &mut values,
-                    row_stride: i,
-                },
-                true,
-                through_up,
-                View::new(&downs, r, i),
-                1.0,
-                Threads::Pool,
-            );
+            let update = LowRankTerm {
+                left: through_up,
+                right: View::new(&downs, r, i),
+                scale: 1.0,
+            };
+            let values = self
+                .weight
+                .product(errors, Direction::Backward, Some(update))?;
             gradient(values, x)?
         } else {
             None

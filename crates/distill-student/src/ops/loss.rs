@@ -3,9 +3,10 @@
 
 use std::sync::OnceLock;
 
-use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::frozen::{Direction, FrozenWeight, WeightRef};
 use super::product::{Threads, View, ViewMut, product_into};
 use super::rows::{add_assign, exp_shifted, max, scale, vectorised};
 use super::storage::{elements, output};
@@ -20,26 +21,42 @@ const CHUNK_ELEMENTS: usize = 1 << 21;
 ///
 /// # Shapes
 /// - `hidden`: (N, D), only rows that carry a label; `head`: (V, D); `targets`: N of them
-pub fn cross_entropy(
+pub fn cross_entropy<'a>(
     hidden: &Tensor,
-    head: &Tensor,
+    head: impl Into<WeightRef<'a>>,
     targets: &[u32],
     weight: f64,
 ) -> Result<Tensor> {
+    let head = head.into();
     if hidden.dim(0)? != targets.len() {
         bail!("{} targets for hidden rows {:?}", targets.len(), hidden);
     }
-    if hidden.device().is_cpu() {
-        let operation = CrossEntropy {
-            targets: targets.to_vec(),
-            weight,
-            hidden_tracked: hidden.track_op(),
-            head_tracked: head.track_op(),
-            gradients: OnceLock::new(),
+    if !hidden.device().is_cpu() {
+        return match head {
+            WeightRef::Trained(head) => composed(hidden, head, targets, weight),
+            WeightRef::Frozen(head) => composed(hidden, &head.dequantised()?, targets, weight),
         };
-        return hidden.contiguous()?.apply_op2(head, operation);
     }
-    composed(hidden, head, targets, weight)
+    let hidden = hidden.contiguous()?;
+    let losses = Losses {
+        targets: targets.to_vec(),
+        weight,
+        hidden_tracked: hidden.track_op(),
+        gradients: OnceLock::new(),
+    };
+    match head {
+        WeightRef::Trained(head) => hidden.apply_op2(
+            head,
+            CrossEntropy {
+                losses,
+                head_tracked: head.track_op(),
+            },
+        ),
+        WeightRef::Frozen(head) => hidden.apply_op1(FrozenCrossEntropy {
+            losses,
+            head: head.clone(),
+        }),
+    }
 }
 
 /// The same in plain differentiable operations.
@@ -62,15 +79,45 @@ struct Gradients {
     head: Vec<f32>,
 }
 
-struct CrossEntropy {
+/// The head as the chunks see it.
+enum Head<'a> {
+    Trained { values: View<'a>, tracked: bool },
+    Frozen(&'a FrozenWeight),
+}
+
+impl Head<'_> {
+    /// Writes `hidden @ headᵀ`, (m, V).
+    fn logits(&self, out: &mut [f32], hidden: View<'_>, vocabulary: usize) -> Result<()> {
+        match self {
+            Self::Trained { values, .. } => {
+                write(out, vocabulary, hidden, values.transposed());
+                Ok(())
+            }
+            Self::Frozen(head) => head.product_into(out, hidden, Direction::Forward, None),
+        }
+    }
+
+    /// Writes `errors @ head`, (m, D).
+    fn through(&self, out: &mut [f32], errors: View<'_>, width: usize) -> Result<()> {
+        match self {
+            Self::Trained { values, .. } => {
+                write(out, width, errors, *values);
+                Ok(())
+            }
+            Self::Frozen(head) => head.product_into(out, errors, Direction::Backward, None),
+        }
+    }
+}
+
+/// The losses of some rows, and their gradients once they are made.
+struct Losses {
     targets: Vec<u32>,
     weight: f64,
     hidden_tracked: bool,
-    head_tracked: bool,
     gradients: OnceLock<Gradients>,
 }
 
-impl CrossEntropy {
+impl Losses {
     /// Turns logits into `weight * (softmax - one hot)`; returns the sum of the rows' losses.
     fn losses(&self, logits: &mut [f32], vocabulary: usize, targets: &[u32]) -> f64 {
         let weight = self.weight as f32;
@@ -92,37 +139,77 @@ impl CrossEntropy {
         losses.iter().sum()
     }
 
-    fn run(&self, hidden: &[f32], head: &[f32], width: usize, vocabulary: usize) -> f64 {
+    /// The weighted sum of the losses; keeps the gradients.
+    fn run(&self, hidden: &[f32], head: &Head<'_>, width: usize, vocabulary: usize) -> Result<f64> {
+        if let Some(target) = self.targets.iter().find(|t| **t as usize >= vocabulary) {
+            bail!("target {target} is outside a vocabulary of {vocabulary}");
+        }
         let rows = self.targets.len();
         let chunk = (CHUNK_ELEMENTS / vocabulary.max(1)).clamp(1, rows.max(1));
         let mut logits = vec![0.0; chunk * vocabulary];
+        let head_elements = match head {
+            Head::Trained { tracked: true, .. } => vocabulary * width,
+            _ => 0,
+        };
         let mut gradients = Gradients {
             hidden: vec![0.0; if self.hidden_tracked { hidden.len() } else { 0 }],
-            head: vec![0.0; if self.head_tracked { head.len() } else { 0 }],
+            head: vec![0.0; head_elements],
         };
-        let mut part = vec![0.0; gradients.head.len()];
-        let head = View::new(head, vocabulary, width);
+        let mut part = vec![0.0; head_elements];
         let mut total = 0.0;
         for start in (0..rows).step_by(chunk) {
             let m = chunk.min(rows - start);
             let hidden = View::new(&hidden[start * width..(start + m) * width], m, width);
             let logits = &mut logits[..m * vocabulary];
-            write(logits, vocabulary, hidden, head.transposed()); // (m, V)
+            head.logits(logits, hidden, vocabulary)?;
             total += self.losses(logits, vocabulary, &self.targets[start..start + m]);
             let errors = View::new(logits, m, vocabulary);
             if self.hidden_tracked {
                 let out = &mut gradients.hidden[start * width..(start + m) * width];
-                write(out, width, errors, head);
+                head.through(out, errors, width)?;
             }
-            if self.head_tracked {
+            if head_elements > 0 {
                 write(&mut part, width, errors.transposed(), hidden);
                 add_assign(&mut gradients.head, &part);
             }
         }
         // One forward per op: a second value never arrives.
         let _ = self.gradients.set(gradients);
-        total * self.weight
+        Ok(total * self.weight)
     }
+
+    fn gradients(&self) -> Result<&Gradients> {
+        match self.gradients.get() {
+            Some(gradients) => Ok(gradients),
+            None => bail!("a loss was asked for gradients before its forward pass"),
+        }
+    }
+
+    fn hidden_gradient(&self, hidden: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+        if !self.hidden_tracked {
+            return Ok(None);
+        }
+        scaled(&self.gradients()?.hidden, upstream, hidden).map(Some)
+    }
+}
+
+/// Gradients that were made for a loss of weight 1, by the gradient that arrives.
+fn scaled(values: &[f32], upstream: &Tensor, like: &Tensor) -> Result<Tensor> {
+    let upstream = upstream.to_scalar::<f32>()?;
+    let mut values = values.to_vec();
+    if upstream.to_bits() != 1.0f32.to_bits() {
+        scale(&mut values, upstream);
+    }
+    Tensor::from_vec(values, like.shape().clone(), like.device())
+}
+
+/// The sizes (D, V) of hidden rows against a head.
+fn sizes(hidden: &Layout, (vocabulary, head_width): (usize, usize)) -> Result<(usize, usize)> {
+    let (_, width) = hidden.shape().dims2()?;
+    if width != head_width {
+        bail!("a head of width {head_width} cannot take rows of {width}");
+    }
+    Ok((width, vocabulary))
 }
 
 fn write(out: &mut [f32], row_stride: usize, left: View<'_>, right: View<'_>) {
@@ -131,6 +218,11 @@ fn write(out: &mut [f32], row_stride: usize, left: View<'_>, right: View<'_>) {
         row_stride,
     };
     product_into(out, false, left, right, 1.0, Threads::Pool);
+}
+
+struct CrossEntropy {
+    losses: Losses,
+    head_tracked: bool,
 }
 
 impl CustomOp2 for CrossEntropy {
@@ -145,19 +237,13 @@ impl CustomOp2 for CrossEntropy {
         head: &CpuStorage,
         head_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (_, width) = hidden_layout.shape().dims2()?;
-        let (vocabulary, head_width) = head_layout.shape().dims2()?;
-        if width != head_width {
-            bail!("a head of width {head_width} cannot take rows of {width}");
-        }
-        if let Some(target) = self.targets.iter().find(|t| **t as usize >= vocabulary) {
-            bail!("target {target} is outside a vocabulary of {vocabulary}");
-        }
-        let (hidden, head) = (
-            elements(hidden, hidden_layout)?,
-            elements(head, head_layout)?,
-        );
-        let loss = self.run(hidden, head, width, vocabulary);
+        let (width, vocabulary) = sizes(hidden_layout, head_layout.shape().dims2()?)?;
+        let head = Head::Trained {
+            values: View::new(elements(head, head_layout)?, vocabulary, width),
+            tracked: self.head_tracked,
+        };
+        let hidden = elements(hidden, hidden_layout)?;
+        let loss = self.losses.run(hidden, &head, width, vocabulary)?;
         Ok(output(vec![loss as f32], Shape::from(())))
     }
 
@@ -168,23 +254,34 @@ impl CustomOp2 for CrossEntropy {
         _result: &Tensor,
         upstream: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let Some(gradients) = self.gradients.get() else {
-            bail!("a loss was asked for gradients before its forward pass");
+        let head = if self.head_tracked {
+            Some(scaled(&self.losses.gradients()?.head, upstream, head)?)
+        } else {
+            None
         };
-        let upstream = upstream.to_scalar::<f32>()?;
-        let scaled = |values: &[f32], tracked: bool, like: &Tensor| -> Result<Option<Tensor>> {
-            if !tracked {
-                return Ok(None);
-            }
-            let mut values = values.to_vec();
-            if upstream.to_bits() != 1.0f32.to_bits() {
-                scale(&mut values, upstream);
-            }
-            Tensor::from_vec(values, like.shape().clone(), like.device()).map(Some)
-        };
-        Ok((
-            scaled(&gradients.hidden, self.hidden_tracked, hidden)?,
-            scaled(&gradients.head, self.head_tracked, head)?,
-        ))
+        Ok((self.losses.hidden_gradient(hidden, upstream)?, head))
+    }
+}
+
+struct FrozenCrossEntropy {
+    losses: Losses,
+    head: FrozenWeight,
+}
+
+impl CustomOp1 for FrozenCrossEntropy {
+    fn name(&self) -> &'static str {
+        "frozen-cross-entropy"
+    }
+
+    fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (width, vocabulary) = sizes(layout, self.head.dims())?;
+        let hidden = elements(hidden, layout)?;
+        let head = Head::Frozen(&self.head);
+        let loss = self.losses.run(hidden, &head, width, vocabulary)?;
+        Ok(output(vec![loss as f32], Shape::from(())))
+    }
+
+    fn bwd(&self, hidden: &Tensor, _result: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
+        self.losses.hidden_gradient(hidden, upstream)
     }
 }

@@ -38,6 +38,10 @@ impl<'a> View<'a> {
         view
     }
 
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub(crate) fn transposed(self) -> Self {
         Self {
             data: self.data,

@@ -175,9 +175,10 @@ fn low_rank_linear_matches_products() {
     let (x, w) = (variable(&[19, 24], 9), variable(&[40, 24], 10));
     let (a, b) = (variable(&[3, 24], 11), variable(&[40, 3], 12));
     let frozen = w.as_detached_tensor();
+    let held = FrozenWeight::new(&frozen, Storage::F32).unwrap();
     check(
         &[&x, &a, &b],
-        || low_rank_linear(&x, &frozen, &a, &b, 0.5),
+        || low_rank_linear(&x, &held, &a, &b, 0.5),
         || {
             let update = (x.matmul(&a.t()?)?.matmul(&b.t()?)? * 0.5)?;
             x.matmul(&frozen.t()?)? + update

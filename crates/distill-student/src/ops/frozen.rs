@@ -1,0 +1,270 @@
+//! Matrices that are never trained, held in as few bytes as asked for.
+
+pub(crate) mod nf4;
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Result, Tensor, Var, bail};
+
+use super::gather::gather;
+use super::product::{Threads, View, ViewMut, product_into};
+use super::storage::elements_of;
+use nf4::Nf4;
+
+/// How a frozen matrix is held in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Storage {
+    /// 4 bytes an element; products in f32.
+    F32,
+    /// 2 bytes an element; products of bf16 values, summed in f32.
+    Bf16,
+    /// 4.5 bits an element (four-bit `NormalFloat`, blocks of 64; Dettmers et al. 2023); products
+    /// of the dequantised values in bf16, summed in f32.
+    Nf4,
+}
+
+/// A frozen matrix (O, I). Clones share its memory.
+#[derive(Debug, Clone)]
+pub struct FrozenWeight {
+    values: Values,
+    rows: usize,
+    columns: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Values {
+    /// Contiguous, f32 or bf16.
+    Dense(Tensor),
+    Nf4(Arc<Nf4>, Device),
+}
+
+impl FrozenWeight {
+    /// Takes a matrix of any floating-point type. It shares the tensor's memory where the type
+    /// and the layout are those asked for.
+    ///
+    /// # Shapes
+    /// - `weight`: (O, I)
+    pub fn new(weight: &Tensor, storage: Storage) -> Result<Self> {
+        let (rows, columns) = weight.dims2()?;
+        let weight = weight.detach();
+        let values = match storage {
+            Storage::F32 => Values::Dense(weight.to_dtype(DType::F32)?.contiguous()?),
+            Storage::Bf16 => Values::Dense(weight.to_dtype(DType::BF16)?.contiguous()?),
+            Storage::Nf4 => {
+                let values = weight.to_dtype(DType::F32)?.flatten_all()?;
+                let quantised = Nf4::quantise(&values.to_vec1::<f32>()?);
+                Values::Nf4(Arc::new(quantised), weight.device().clone())
+            }
+        };
+        Ok(Self {
+            values,
+            rows,
+            columns,
+        })
+    }
+
+    /// (O, I)
+    pub fn dims(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    pub fn storage(&self) -> Storage {
+        match &self.values {
+            Values::Dense(tensor) if tensor.dtype() == DType::BF16 => Storage::Bf16,
+            Values::Dense(_) => Storage::F32,
+            Values::Nf4(..) => Storage::Nf4,
+        }
+    }
+
+    pub fn device(&self) -> &Device {
+        match &self.values {
+            Values::Dense(tensor) => tensor.device(),
+            Values::Nf4(_, device) => device,
+        }
+    }
+
+    /// Memory of the elements and their scales.
+    pub fn bytes(&self) -> usize {
+        match &self.values {
+            Values::Dense(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
+            Values::Nf4(quantised, _) => quantised.bytes(),
+        }
+    }
+
+    /// The values that products see, as an f32 tensor (O, I).
+    pub fn dequantised(&self) -> Result<Tensor> {
+        match &self.values {
+            Values::Dense(tensor) => tensor.to_dtype(DType::F32),
+            Values::Nf4(quantised, device) => {
+                let mut values = vec![0.0; quantised.length()];
+                quantised.dequantise(0, &mut values);
+                Tensor::from_vec(values, self.dims(), device)
+            }
+        }
+    }
+
+    /// Chosen rows in f32; an index may repeat.
+    ///
+    /// # Shapes
+    /// - `indices`: M of them; returns (M, I)
+    pub fn rows(&self, indices: &Arc<[u32]>) -> Result<Tensor> {
+        match &self.values {
+            Values::Dense(tensor) if tensor.dtype() == DType::F32 => gather(tensor, indices),
+            Values::Dense(tensor) => {
+                let indices = Tensor::from_slice(indices, indices.len(), tensor.device())?;
+                tensor.index_select(&indices, 0)?.to_dtype(DType::F32)
+            }
+            Values::Nf4(quantised, device) => {
+                let mut out = vec![0.0; indices.len() * self.columns];
+                for (&index, row) in indices.iter().zip(out.chunks_exact_mut(self.columns)) {
+                    let index = index as usize;
+                    if index >= self.rows {
+                        bail!("index {index} is outside a table of {} rows", self.rows);
+                    }
+                    quantised.dequantise(index * self.columns, row);
+                }
+                Tensor::from_vec(out, (indices.len(), self.columns), device)
+            }
+        }
+    }
+}
+
+/// Which way a product goes through a matrix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// (T, I) → (T, O): by the transposed matrix.
+    Forward,
+    /// (T, O) → (T, I): by the matrix, as gradients go.
+    Backward,
+}
+
+/// `scale * left @ right`, added to a product.
+#[derive(Clone, Copy)]
+pub(crate) struct LowRankTerm<'a> {
+    pub(crate) left: View<'a>,
+    pub(crate) right: View<'a>,
+    pub(crate) scale: f32,
+}
+
+impl FrozenWeight {
+    /// The product of some rows with the matrix, and a term more, on the CPU.
+    pub(crate) fn product(
+        &self,
+        left: View<'_>,
+        direction: Direction,
+        term: Option<LowRankTerm<'_>>,
+    ) -> Result<Vec<f32>> {
+        let width = match direction {
+            Direction::Forward => self.rows,
+            Direction::Backward => self.columns,
+        };
+        let mut out = vec![0.0; left.rows() * width];
+        self.product_into(&mut out, left, direction, term)?;
+        Ok(out)
+    }
+
+    /// As [`Self::product`], into memory at hand.
+    pub(crate) fn product_into(
+        &self,
+        out: &mut [f32],
+        left: View<'_>,
+        direction: Direction,
+        term: Option<LowRankTerm<'_>>,
+    ) -> Result<()> {
+        let weight = self.dequantised()?;
+        let weight = elements_of(&weight)?;
+        let weight = View::new(&weight, self.rows, self.columns);
+        let (weight, width) = match direction {
+            Direction::Forward => (weight.transposed(), self.rows),
+            Direction::Backward => (weight, self.columns),
+        };
+        let mut write = |left: View<'_>, right: View<'_>, scale: f32, accumulate: bool| {
+            let out = ViewMut {
+                data: &mut *out,
+                row_stride: width,
+            };
+            product_into(out, accumulate, left, right, scale, Threads::Pool);
+        };
+        write(left, weight, 1.0, false);
+        if let Some(term) = term {
+            write(term.left, term.right, term.scale, true);
+        }
+        Ok(())
+    }
+
+    /// `x @ weightᵀ` in candle's operations, for other devices.
+    pub(super) fn composed_product(&self, x: &Tensor) -> Result<Tensor> {
+        if let Values::Dense(tensor) = &self.values {
+            let x = x.to_dtype(tensor.dtype())?;
+            return x.matmul(&tensor.t()?)?.to_dtype(DType::F32);
+        }
+        let weight = self.dequantised()?.to_dtype(DType::BF16)?;
+        x.to_dtype(DType::BF16)?
+            .matmul(&weight.t()?)?
+            .to_dtype(DType::F32)
+    }
+}
+
+/// A matrix (O, I) that a layer multiplies by. Clones share its memory.
+#[derive(Debug, Clone)]
+pub enum Weight {
+    /// Gets a gradient where it is a variable.
+    Trained(Tensor),
+    /// Gets none.
+    Frozen(FrozenWeight),
+}
+
+impl Weight {
+    /// (O, I)
+    pub fn dims(&self) -> Result<(usize, usize)> {
+        match self {
+            Self::Trained(tensor) => tensor.dims2(),
+            Self::Frozen(frozen) => Ok(frozen.dims()),
+        }
+    }
+
+    /// Chosen rows in f32, as an embedding gives them; an index may repeat.
+    ///
+    /// # Shapes
+    /// - `indices`: M of them; returns (M, I)
+    pub fn rows(&self, indices: &Arc<[u32]>) -> Result<Tensor> {
+        match self {
+            Self::Trained(tensor) => gather(tensor, indices),
+            Self::Frozen(frozen) => frozen.rows(indices),
+        }
+    }
+}
+
+/// A borrowed [`Weight`]: what operations take, made from a tensor, a frozen matrix or either.
+#[derive(Debug, Clone, Copy)]
+pub enum WeightRef<'a> {
+    Trained(&'a Tensor),
+    Frozen(&'a FrozenWeight),
+}
+
+impl<'a> From<&'a Tensor> for WeightRef<'a> {
+    fn from(tensor: &'a Tensor) -> Self {
+        Self::Trained(tensor)
+    }
+}
+
+impl<'a> From<&'a Var> for WeightRef<'a> {
+    fn from(variable: &'a Var) -> Self {
+        Self::Trained(variable)
+    }
+}
+
+impl<'a> From<&'a FrozenWeight> for WeightRef<'a> {
+    fn from(frozen: &'a FrozenWeight) -> Self {
+        Self::Frozen(frozen)
+    }
+}
+
+impl<'a> From<&'a Weight> for WeightRef<'a> {
+    fn from(weight: &'a Weight) -> Self {
+        match weight {
+            Weight::Trained(tensor) => Self::Trained(tensor),
+            Weight::Frozen(frozen) => Self::Frozen(frozen),
+        }
+    }
+}
