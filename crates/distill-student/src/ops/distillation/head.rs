@@ -1,0 +1,92 @@
+//! The output head as the loss sees it: products with it, there and back.
+
+use candle_core::Result;
+
+use crate::ops::frozen::{Direction, FrozenWeight};
+use crate::ops::product::{Threads, View, ViewMut, product_into};
+
+pub(super) enum Head<'a> {
+    Frozen(&'a FrozenWeight),
+    Trained {
+        values: &'a [f32],
+        vocabulary: usize,
+        width: usize,
+    },
+}
+
+impl Head<'_> {
+    /// (V, D)
+    pub(super) fn dims(&self) -> (usize, usize) {
+        match self {
+            Self::Frozen(frozen) => frozen.dims(),
+            Self::Trained {
+                vocabulary, width, ..
+            } => (*vocabulary, *width),
+        }
+    }
+
+    /// (N, D) → (N, V)
+    pub(super) fn logits(&self, hidden: &[f32], rows: usize, out: &mut [f32]) -> Result<()> {
+        self.product(hidden, rows, Direction::Forward, out)
+    }
+
+    /// (N, V) → (N, D)
+    pub(super) fn back(&self, errors: &[f32], rows: usize, out: &mut [f32]) -> Result<()> {
+        self.product(errors, rows, Direction::Backward, out)
+    }
+
+    fn product(
+        &self,
+        left: &[f32],
+        rows: usize,
+        direction: Direction,
+        out: &mut [f32],
+    ) -> Result<()> {
+        match self {
+            Self::Frozen(frozen) => {
+                let (vocabulary, width) = frozen.dims();
+                let inner = match direction {
+                    Direction::Forward => width,
+                    Direction::Backward => vocabulary,
+                };
+                frozen.product_into(out, View::new(left, rows, inner), direction, None)
+            }
+            Self::Trained {
+                values,
+                vocabulary,
+                width,
+            } => {
+                let head = View::new(values, *vocabulary, *width);
+                let (head, inner, row_stride) = match direction {
+                    Direction::Forward => (head.transposed(), *width, *vocabulary),
+                    Direction::Backward => (head, *vocabulary, *width),
+                };
+                let out = ViewMut {
+                    data: out,
+                    row_stride,
+                };
+                let left = View::new(left, rows, inner);
+                product_into(out, false, left, head, 1.0, Threads::Pool);
+                Ok(())
+            }
+        }
+    }
+
+    /// Adds `errorsᵀ @ hidden` to the gradient of a trained head, (V, D).
+    pub(super) fn add_gradient(
+        &self,
+        errors: &[f32],
+        hidden: &[f32],
+        rows: usize,
+        gradient: &mut [f32],
+    ) {
+        let (vocabulary, width) = self.dims();
+        let out = ViewMut {
+            data: gradient,
+            row_stride: width,
+        };
+        let errors = View::new(errors, rows, vocabulary).transposed();
+        let hidden = View::new(hidden, rows, width);
+        product_into(out, true, errors, hidden, 1.0, Threads::Pool);
+    }
+}
