@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("distill-runner", &["pipeline"]),
     ("distill-wire", &["chat"]),
     ("distill-gateway", &["chat", "wire"]),
+    ("distill-hub", &[]),
     ("distill-ledger", &["chat", "gateway"]),
     (
         "distill-proxy",
@@ -29,14 +30,15 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "distill-steps",
         &[
-            "chat", "pipeline", "runner", "gateway", "student", "train", "eval", "serve", "report",
+            "chat", "pipeline", "runner", "gateway", "hub", "student", "train", "eval", "serve",
+            "report",
         ],
     ),
     (
         "distill-cli",
         &[
-            "chat", "pipeline", "runner", "gateway", "student", "train", "eval", "serve", "report",
-            "steps", "wire", "ledger", "proxy",
+            "chat", "pipeline", "runner", "gateway", "hub", "student", "train", "eval", "serve",
+            "report", "steps", "wire", "ledger", "proxy",
         ],
     ),
 ];
