@@ -77,18 +77,18 @@ impl Decoder {
     fn build(projections: &Projections<'_>) -> Result<Self, DecoderError> {
         let weights = projections.weights();
         let config = weights.config().clone();
-        let embedding = weights.get("model.embed_tokens.weight")?.clone();
+        let embedding = weights.get_f32("model.embed_tokens.weight")?;
         let head = if config.tie_word_embeddings {
             embedding.clone()
         } else {
-            weights.get("lm_head.weight")?.clone()
+            weights.get_f32("lm_head.weight")?
         };
         let layers = (0..config.num_hidden_layers)
             .map(|index| Layer::build(projections, index))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             rope: Arc::new(Rope::new(config.rope_theta, config.head_dim)),
-            norm: weights.get("model.norm.weight")?.clone(),
+            norm: weights.get_f32("model.norm.weight")?,
             layers: layers.into(),
             embedding,
             head,

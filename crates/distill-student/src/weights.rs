@@ -1,30 +1,49 @@
 //! Weights by their Hugging Face names: read, drawn, written, hashed, merged.
 //!
-//! In memory everything is f32 on the CPU; files may hold f32, f16 or bf16.
+//! Tensors keep the type of their file: a bf16 checkpoint costs two bytes a weight in memory.
+//! Files may hold f32, f16 (f32 in memory) or bf16.
 
-mod format;
+mod files;
+mod header;
 mod random;
+mod read;
 #[cfg(test)]
 mod tests;
+mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
-pub(crate) use format::{read_tensors, write_tensors};
+pub(crate) use files::read_text;
+pub use header::{Entry, Header};
 pub(crate) use random::Draw;
+pub(crate) use read::read_tensors;
+pub(crate) use write::write_tensors;
 
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::lora::LoraAdapter;
 use crate::ops::elements_of;
+use files::WeightFiles;
+use write::Writer;
 
-/// How numbers are stored in a file.
+/// How numbers are stored, in a file or in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Precision {
     F32,
     Bf16,
+}
+
+impl Precision {
+    fn dtype(self) -> DType {
+        match self {
+            Self::F32 => DType::F32,
+            Self::Bf16 => DType::BF16,
+        }
+    }
 }
 
 /// A configuration and every tensor that it asks for. Clones share the tensors.
@@ -34,6 +53,64 @@ pub struct DecoderWeights {
     tensors: BTreeMap<String, Tensor>,
 }
 
+/// The names to take of those at hand; each tensor that the configuration asks for must be there,
+/// in its shape, and no other.
+fn check_shapes<'a>(
+    config: &DecoderConfig,
+    shapes: impl Iterator<Item = (&'a str, &'a [usize])>,
+) -> Result<Vec<String>, DecoderError> {
+    let shapes: BTreeMap<&str, &[usize]> = shapes
+        .filter(|(name, _)| !passed_over(config, name))
+        .collect();
+    // Before the names of a configuration's layers are written out: it may claim any number.
+    if config.num_hidden_layers > shapes.len() {
+        return Err(DecoderError::Format {
+            what: "the weights".to_owned(),
+            reason: format!(
+                "they hold {} tensors, the configuration has {} layers",
+                shapes.len(),
+                config.num_hidden_layers
+            ),
+        });
+    }
+    let asked = config.tensors();
+    for (name, shape) in &asked {
+        match shapes.get(name.as_str()) {
+            None => {
+                return Err(DecoderError::MissingTensor {
+                    name: name.clone(),
+                    expected: shape.clone(),
+                });
+            }
+            Some(got) if got != shape => {
+                return Err(DecoderError::TensorShape {
+                    name: name.clone(),
+                    got: got.to_vec(),
+                    expected: shape.clone(),
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    if shapes.len() > asked.len() {
+        let asked: BTreeSet<&str> = asked.iter().map(|(name, _)| name.as_str()).collect();
+        let names = shapes
+            .into_keys()
+            .filter(|name| !asked.contains(name))
+            .take(5)
+            .map(str::to_owned)
+            .collect();
+        return Err(DecoderError::UnknownTensors { names });
+    }
+    Ok(asked.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Tensors that some files carry and the model does not need.
+fn passed_over(config: &DecoderConfig, name: &str) -> bool {
+    // The tied head is the embedding; the frequencies follow from the configuration.
+    config.tie_word_embeddings && name == "lm_head.weight" || name.ends_with(".rotary_emb.inv_freq")
+}
+
 impl DecoderWeights {
     /// Takes tensors by name; each that the configuration asks for must be there, in its shape,
     /// and no other.
@@ -41,94 +118,139 @@ impl DecoderWeights {
         config: DecoderConfig,
         mut tensors: BTreeMap<String, Tensor>,
     ) -> Result<Self, DecoderError> {
-        if config.tie_word_embeddings {
-            // Some files carry the tied head as well.
-            tensors.remove("lm_head.weight");
-        }
-        tensors.retain(|name, _| !name.ends_with(".rotary_emb.inv_freq"));
-        let asked = config.tensors();
-        for (name, shape) in &asked {
-            match tensors.get(name) {
-                None => {
-                    return Err(DecoderError::MissingTensor {
-                        name: name.clone(),
-                        expected: shape.clone(),
-                    });
-                }
-                Some(tensor) if tensor.dims() != shape.as_slice() => {
-                    return Err(DecoderError::TensorShape {
-                        name: name.clone(),
-                        got: tensor.dims().to_vec(),
-                        expected: shape.clone(),
-                    });
-                }
-                Some(_) => {}
-            }
-        }
-        if tensors.len() > asked.len() {
-            let names = tensors
-                .into_keys()
-                .filter(|name| !asked.iter().any(|(asked, _)| asked == name))
-                .take(5)
-                .collect();
-            return Err(DecoderError::UnknownTensors { names });
-        }
+        let shapes = tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.dims()));
+        check_shapes(&config, shapes)?;
+        tensors.retain(|name, _| !passed_over(&config, name));
         Ok(Self { config, tensors })
     }
 
-    /// Reads the bytes of a safetensors file.
+    /// Reads the bytes of a safetensors file, widened to f32.
     pub fn from_safetensors(config: DecoderConfig, bytes: &[u8]) -> Result<Self, DecoderError> {
         Self::from_tensors(config, read_tensors(bytes, "the weights")?)
     }
 
-    /// Reads `config.json` and `model.safetensors`, or the files that its index names.
+    /// Reads `config.json` and `model.safetensors`, or the files that its index names. Tensors
+    /// keep their type, but for f16, which becomes f32. Names, shapes and places are checked
+    /// before a value is read; at most a megabyte is in memory beside the tensors.
+    ///
+    /// # Errors
+    /// A file that is cut off, contradicts itself or its configuration, holds a value that is not
+    /// finite, or is a pickle, each by name.
     pub fn from_dir(directory: &Path) -> Result<Self, DecoderError> {
         let config = read_text(&directory.join("config.json"))?;
         let config = DecoderConfig::from_json(&config)?;
-        let mut tensors = BTreeMap::new();
-        for file in weight_files(directory)? {
-            let path = directory.join(file);
-            let bytes = std::fs::read(&path).map_err(|source| DecoderError::Io {
-                path: path.clone(),
-                source,
-            })?;
-            tensors.extend(read_tensors(&bytes, &path.display().to_string())?);
-        }
-        Self::from_tensors(config, tensors)
+        let mut files = WeightFiles::open(directory)?;
+        let names = check_shapes(&config, files.shapes())?;
+        let tensors = files.read(&names)?;
+        Ok(Self { config, tensors })
     }
 
     /// Draws initial weights: normal for matrices, ones for norms, zeros for biases. The same seed
     /// gives the same weights.
     pub fn random(config: DecoderConfig, seed: u64) -> Result<Self, DecoderError> {
+        Self::random_in(config, seed, Precision::F32)
+    }
+
+    /// [`Self::random`] with matrices in this precision; never more than one of them is in memory
+    /// in f32 beside the rest.
+    pub fn random_in(
+        config: DecoderConfig,
+        seed: u64,
+        precision: Precision,
+    ) -> Result<Self, DecoderError> {
         let mut draw = Draw::new(seed);
         let mut tensors = BTreeMap::new();
         for (name, shape) in config.tensors() {
             let count = shape.iter().product();
-            let values = if name.strip_suffix(".bias").is_some() {
+            let matrix = shape.len() > 1;
+            let values = if name.ends_with(".bias") {
                 vec![0.0; count]
-            } else if shape.len() == 1 {
-                vec![1.0; count]
-            } else {
+            } else if matrix {
                 draw.normal(count, config.initializer_range)
+            } else {
+                vec![1.0; count]
             };
-            tensors.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+            let mut tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
+            if matrix {
+                tensor = tensor.to_dtype(precision.dtype())?;
+            }
+            tensors.insert(name, tensor);
         }
         Self::from_tensors(config, tensors)
     }
 
-    /// Writes a safetensors file; the same weights give the same bytes.
+    /// The bytes of a safetensors file; the same weights give the same bytes.
     pub fn to_safetensors(&self, precision: Precision) -> Result<Vec<u8>, DecoderError> {
         write_tensors(&self.tensors, precision)
+    }
+
+    /// Writes a safetensors file, with an adapter merged into it where one is given. One tensor at
+    /// a time is in memory beside the weights.
+    pub fn write_safetensors(
+        &self,
+        adapter: Option<&LoraAdapter>,
+        precision: Precision,
+        out: &mut dyn Write,
+    ) -> Result<(), DecoderError> {
+        let merged = |name: &str, tensor: &Tensor| match adapter {
+            Some(adapter) => merged(adapter, name, tensor),
+            None => Ok(tensor.clone()),
+        };
+        if let Some(adapter) = adapter {
+            adapter.check(&self.config)?;
+        }
+        let shapes = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.dims()));
+        let mut writer = Writer::new(out, shapes, precision)?;
+        for (name, tensor) in &self.tensors {
+            writer.write(&merged(name, tensor)?)?;
+        }
+        Ok(())
     }
 
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
+    /// In the types of their file.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
 
+    /// How the matrices are stored: bf16 where all of them are.
+    pub fn precision(&self) -> Precision {
+        let mut matrices = self.tensors.values().filter(|tensor| tensor.rank() > 1);
+        if matrices.all(|tensor| tensor.dtype() == DType::BF16) {
+            Precision::Bf16
+        } else {
+            Precision::F32
+        }
+    }
+
+    /// Bytes of all tensors in memory.
+    pub fn bytes(&self) -> usize {
+        let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
+        self.tensors.values().map(bytes).sum()
+    }
+
+    /// The same weights with every tensor in f32.
+    pub fn widened(&self) -> Result<Self, DecoderError> {
+        let tensors = self
+            .tensors
+            .iter()
+            .map(|(name, tensor)| Ok((name.clone(), widened(tensor)?)))
+            .collect::<Result<_, DecoderError>>()?;
+        Ok(Self {
+            config: self.config.clone(),
+            tensors,
+        })
+    }
+
+    /// A tensor in the type of its file.
     pub(crate) fn get(&self, name: &str) -> Result<&Tensor, DecoderError> {
         self.tensors
             .get(name)
@@ -138,67 +260,61 @@ impl DecoderWeights {
             })
     }
 
-    /// A hash of the configuration and every value: what an adapter and a checkpoint refer to.
+    /// A tensor in f32: the same one, variable or not, where it is stored so.
+    pub(crate) fn get_f32(&self, name: &str) -> Result<Tensor, DecoderError> {
+        widened(self.get(name)?)
+    }
+
+    /// A hash of the configuration and every value, the same for equal values in f32 and bf16:
+    /// what an adapter and a checkpoint refer to.
     pub fn sha256(&self) -> Result<String, DecoderError> {
         let mut hash = Sha256::new();
         hash.update(self.config.to_json());
         for (name, tensor) in &self.tensors {
             hash.update(name);
-            let values = elements_of(tensor)?;
-            for part in values.chunks(1 << 14) {
-                let bytes: Vec<u8> = part.iter().flat_map(|v| v.to_le_bytes()).collect();
+            let tensor = tensor.flatten_all()?;
+            for start in (0..tensor.elem_count()).step_by(HASHED) {
+                let count = HASHED.min(tensor.elem_count() - start);
+                let part = widened(&tensor.narrow(0, start, count)?)?;
+                let bytes: Vec<u8> = elements_of(&part)?
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect();
                 hash.update(&bytes);
             }
         }
         Ok(format!("{:x}", hash.finalize()))
     }
 
-    /// Adds an adapter into the weights, for serving without it.
+    /// Adds an adapter into the weights, for serving without it. What it changes is in f32.
     pub fn merge(&self, adapter: &LoraAdapter) -> Result<Self, DecoderError> {
         adapter.check(&self.config)?;
-        let mut merged = self.clone();
-        for (module, update) in adapter.modules() {
-            let name = format!("{module}.weight");
-            let change = (update.up.matmul(&update.down)? * update.scale)?; // (O, R) @ (R, I) → (O, I)
-            let weight = (self.get(&name)? + change)?.detach();
-            merged.tensors.insert(name, weight);
+        let mut all = self.clone();
+        for (name, tensor) in &mut all.tensors {
+            *tensor = merged(adapter, name, tensor)?;
         }
-        Ok(merged)
+        Ok(all)
     }
 }
 
-pub(crate) fn read_text(path: &Path) -> Result<String, DecoderError> {
-    std::fs::read_to_string(path).map_err(|source| DecoderError::Io {
-        path: path.to_owned(),
-        source,
-    })
+/// Values hashed at a time.
+const HASHED: usize = 1 << 14;
+
+fn widened(tensor: &Tensor) -> Result<Tensor, DecoderError> {
+    if tensor.dtype() == DType::F32 {
+        return Ok(tensor.clone());
+    }
+    Ok(tensor.to_dtype(DType::F32)?)
 }
 
-/// The files that hold the weights, each once, in order of name.
-fn weight_files(directory: &Path) -> Result<Vec<String>, DecoderError> {
-    let index = directory.join("model.safetensors.index.json");
-    if !index.exists() {
-        return Ok(vec!["model.safetensors".to_owned()]);
-    }
-    let malformed = |reason: String| DecoderError::Format {
-        what: index.display().to_string(),
-        reason,
+/// A tensor with the adapter's update added, in f32; one that it does not touch as it is.
+fn merged(adapter: &LoraAdapter, name: &str, tensor: &Tensor) -> Result<Tensor, DecoderError> {
+    let update = name
+        .strip_suffix(".weight")
+        .and_then(|module| adapter.low_rank(module));
+    let Some(update) = update else {
+        return Ok(tensor.clone());
     };
-    let value: serde_json::Value =
-        serde_json::from_str(&read_text(&index)?).map_err(|error| malformed(error.to_string()))?;
-    let map = value
-        .get("weight_map")
-        .and_then(|map| map.as_object())
-        .ok_or_else(|| malformed("it has no `weight_map`".into()))?;
-    let mut files = Vec::new();
-    for file in map.values() {
-        let file = file
-            .as_str()
-            .filter(|name| !name.contains(['/', '\\']))
-            .ok_or_else(|| malformed(format!("{file} is not a file beside it")))?;
-        files.push(file.to_owned());
-    }
-    files.sort();
-    files.dedup();
-    Ok(files)
+    let change = (update.up.matmul(&update.down)? * update.scale)?; // (O, R) @ (R, I) → (O, I)
+    Ok((widened(tensor)? + change)?.detach())
 }

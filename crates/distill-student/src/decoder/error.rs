@@ -25,6 +25,13 @@ pub enum DecoderError {
     TensorType { name: String, dtype: String },
     #[error("the weights hold tensors that the configuration has no place for: {names:?}")]
     UnknownTensors { names: Vec<String> },
+    #[error("tensor `{name}` holds a value that is not finite, element {at}")]
+    NotFinite { name: String, at: usize },
+    #[error(
+        "`{file}` is a pickle, which can run any code when it is read: save the model as \
+         safetensors (`model.save_pretrained(directory)` in transformers) and use that"
+    )]
+    Pickle { file: String },
     #[error("cannot read {what}: {reason}")]
     Format { what: String, reason: String },
     #[error("the adapter does not fit the model: {reason}")]

@@ -30,7 +30,7 @@ impl Layer {
         let weights = projections.weights();
         let config = weights.config();
         let prefix = format!("model.layers.{index}");
-        let norm = |name: &str| weights.get(&format!("{prefix}.{name}.weight")).cloned();
+        let norm = |name: &str| weights.get_f32(&format!("{prefix}.{name}.weight"));
         let head_norms = if config.qk_norm {
             Some((norm("self_attn.q_norm")?, norm("self_attn.k_norm")?))
         } else {

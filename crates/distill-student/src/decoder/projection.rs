@@ -71,7 +71,7 @@ impl<'a> Projections<'a> {
     pub(super) fn get(&self, prefix: &str, shape: LinearShape) -> Result<Projection, DecoderError> {
         let name = format!("{prefix}.{}", shape.name);
         let bias = if shape.bias {
-            Some(self.weights.get(&format!("{name}.bias"))?.clone())
+            Some(self.weights.get_f32(&format!("{name}.bias"))?)
         } else {
             None
         };

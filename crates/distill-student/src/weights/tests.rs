@@ -1,7 +1,11 @@
 //! Files, seeds and hashes.
 
+mod directories;
+mod hostile;
+
 use super::*;
 use crate::decoder::tests::{distance, tiny};
+use crate::lora::LoraConfig;
 
 fn weights(seed: u64) -> DecoderWeights {
     DecoderWeights::random(tiny("llama", true), seed).unwrap()
@@ -25,6 +29,7 @@ fn a_file_gives_the_weights_back() {
     let exact = read(Precision::F32);
     assert_eq!(exact.sha256().unwrap(), weights.sha256().unwrap());
     let rounded = read(Precision::Bf16);
+    assert_eq!(rounded.precision(), Precision::F32);
     for (name, tensor) in weights.tensors() {
         let error = distance(tensor, rounded.get(name).unwrap());
         assert!(error < 0.01, "{name}: {error}");
@@ -47,6 +52,44 @@ fn missing_misshapen_and_unknown_tensors_are_named() {
             .contains("[50, 32]")
     );
     assert!(message(&|t| drop(t.insert("extra".into(), norm.clone()))).contains("extra"));
+}
+
+#[test]
+fn a_file_is_written_as_the_format_s_own_library_writes_it() {
+    let weights = weights(4);
+    let ours = weights.to_safetensors(Precision::F32).unwrap();
+    let tensors: Vec<(String, Tensor)> = weights
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| (name.clone(), tensor.clone()))
+        .collect();
+    let theirs = safetensors::serialize(tensors, None).unwrap();
+    assert_eq!(ours, theirs);
+}
+
+#[test]
+fn a_merge_on_the_way_to_a_file_equals_the_merge_in_memory() {
+    let weights = weights(6);
+    let lora = LoraConfig {
+        rank: 2,
+        alpha: 4.0,
+    };
+    let adapter = LoraAdapter::init(weights.config(), lora, 1).unwrap();
+    let moved = adapter
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| (name.clone(), (tensor + 0.1).unwrap()))
+        .collect();
+    let adapter = LoraAdapter::from_tensors(lora, moved).unwrap();
+    let merged = weights.merge(&adapter).unwrap();
+    for precision in [Precision::F32, Precision::Bf16] {
+        let mut written = Vec::new();
+        weights
+            .write_safetensors(Some(&adapter), precision, &mut written)
+            .unwrap();
+        assert_eq!(written, merged.to_safetensors(precision).unwrap());
+    }
+    assert_ne!(merged.sha256().unwrap(), weights.sha256().unwrap());
 }
 
 #[test]
