@@ -2,14 +2,19 @@
 //!
 //! A forward pass reads top to bottom in [`Decoder::trunk`]. Whether a projection is frozen,
 //! low-rank or trained is settled when the decoder is built ([`projection`]); whether tokens
-//! attend within a packed batch or over a cache is the [`Mix`] that the caller brings.
+//! attend within a packed batch or over a cache is the [`Mix`] that the caller brings. What tells
+//! one family of models from another is data: [`DecoderConfig`].
 
+mod attention;
 mod config;
 mod error;
 mod family;
+mod feed_forward;
 mod layer;
+mod norm;
 mod packed;
 mod projection;
+mod recompute;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -17,15 +22,20 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-pub use config::DecoderConfig;
+pub use config::{
+    Activation, AttentionConfig, DecoderConfig, LayerConfig, MixerConfig, RopeConfig, RopeScaling,
+};
 pub use error::DecoderError;
 use layer::Layer;
+use norm::Norm;
 pub use packed::PackedTokens;
 pub(crate) use packed::check_row;
 use projection::Projections;
+pub use projection::{DecoderPlan, FrozenMatrices};
+use recompute::TrainedByLayer;
 
 use crate::lora::LoraAdapter;
-use crate::ops::{Heads, Rope, Segment, attention, gather, linear, rms_norm};
+use crate::ops::{AttentionRule, Positions, Rope, Segment, Weight, attention, gather, linear};
 use crate::weights::DecoderWeights;
 
 /// One projection of a layer.
@@ -37,33 +47,51 @@ pub(crate) struct LinearShape {
     pub(crate) bias: bool,
 }
 
+/// The projection of this name among those of a layer.
+fn shape_of(linears: &[LinearShape], name: &str) -> Result<LinearShape, DecoderError> {
+    let shape = linears.iter().find(|linear| linear.name == name);
+    shape.copied().ok_or_else(|| DecoderError::MissingTensor {
+        name: name.to_owned(),
+        expected: Vec::new(),
+    })
+}
+
 /// How the tokens of a pass see one another.
 pub(crate) trait Mix {
-    /// Attends in one layer; q (T, H * E), k and v (T, K * E), already rotated.
-    fn mix(
+    /// Attends in one layer; q (T, H * E), k and v (T, K * E), already rotated. Returns
+    /// (T, H * E).
+    fn attend(
         &mut self,
         layer: usize,
+        rule: &AttentionRule,
         q: Tensor,
         k: Tensor,
         v: Tensor,
     ) -> Result<Tensor, DecoderError>;
 }
 
+/// What the layers share in one pass.
+pub(crate) struct Pass<'a> {
+    positions: &'a Positions,
+    mix: &'a mut dyn Mix,
+}
+
 /// A decoder ready to run. Clones share their weights.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     config: DecoderConfig,
-    embedding: Tensor,
+    embedding: Weight,
     layers: Arc<[Layer]>,
-    norm: Tensor,
-    head: Tensor,
-    rope: Arc<Rope>,
+    norm: Norm,
+    head: Weight,
+    /// Where layers are run again in the backward pass instead of being kept.
+    recomputed: Option<TrainedByLayer>,
 }
 
 impl Decoder {
     /// Builds the decoder on plain weights. Those that are variables are trained, the rest frozen.
     pub fn new(weights: &DecoderWeights) -> Result<Self, DecoderError> {
-        Self::build(&Projections::plain(weights))
+        Self::with_plan(weights, DecoderPlan::default())
     }
 
     /// Builds the decoder with a low-rank adapter on its projections.
@@ -71,27 +99,41 @@ impl Decoder {
         weights: &DecoderWeights,
         adapter: &LoraAdapter,
     ) -> Result<Self, DecoderError> {
-        Self::build(&Projections::adapted(weights, adapter)?)
+        Self::with_plan(
+            weights,
+            DecoderPlan {
+                adapter: Some(adapter),
+                ..DecoderPlan::default()
+            },
+        )
+    }
+
+    /// Builds the decoder as a plan says: the adapter, how frozen matrices are held, and whether
+    /// values change while it is in use.
+    pub fn with_plan(
+        weights: &DecoderWeights,
+        plan: DecoderPlan<'_>,
+    ) -> Result<Self, DecoderError> {
+        Self::build(&Projections::new(weights, plan)?)
     }
 
     fn build(projections: &Projections<'_>) -> Result<Self, DecoderError> {
         let weights = projections.weights();
         let config = weights.config().clone();
-        let embedding = weights.get_f32("model.embed_tokens.weight")?;
-        let head = if config.tie_word_embeddings {
-            embedding.clone()
-        } else {
-            weights.get_f32("lm_head.weight")?
-        };
+        let ropes: Vec<Arc<Rope>> = config
+            .ropes
+            .iter()
+            .map(|rope| Arc::new(Rope::new(rope.rotation())))
+            .collect();
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::build(projections, index))
+            .map(|index| Layer::build(projections, index, &ropes))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            rope: Arc::new(Rope::new(config.rope_theta, config.head_dim)),
-            norm: weights.get_f32("model.norm.weight")?,
+            norm: Norm::build(projections, "model.norm")?,
             layers: layers.into(),
-            embedding,
-            head,
+            embedding: projections.embedding()?,
+            head: projections.head()?,
+            recomputed: projections.recomputed(),
             config,
         })
     }
@@ -101,7 +143,7 @@ impl Decoder {
     }
 
     /// The output head, (V, D).
-    pub fn head(&self) -> &Tensor {
+    pub fn head(&self) -> &Weight {
         &self.head
     }
 
@@ -112,20 +154,22 @@ impl Decoder {
     pub(crate) fn trunk(
         &self,
         tokens: &Arc<[u32]>,
-        positions: &Arc<[u32]>,
+        positions: &Positions,
         mix: &mut dyn Mix,
     ) -> Result<Tensor, DecoderError> {
-        let mut x = gather(&self.embedding, tokens)?; // (T) → (T, D)
-        for (index, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(&x, &mut |q, k, v| {
-                let (q, k) = (
-                    self.rope.apply(&q, positions)?,
-                    self.rope.apply(&k, positions)?,
-                );
-                mix.mix(index, q, k, v)
-            })?;
+        let mut x = self.embedded(tokens)?;
+        let mut pass = Pass { positions, mix };
+        for layer in self.layers.iter() {
+            x = layer.forward(&x, &mut pass)?;
         }
         Ok(x)
+    }
+
+    /// # Shapes
+    /// - `tokens`: T; returns (T, D)
+    fn embedded(&self, tokens: &Arc<[u32]>) -> Result<Tensor, DecoderError> {
+        let embedded = self.embedding.rows(tokens)?; // (T) → (T, D)
+        multiplied(embedded, self.config.embedding_multiplier)
     }
 
     /// The final hidden states of the chosen tokens of a packed batch, ready for the head.
@@ -138,18 +182,21 @@ impl Decoder {
         rows: &Arc<[u32]>,
     ) -> Result<Tensor, DecoderError> {
         packed.check(&self.config)?;
+        if let Some(trained) = &self.recomputed {
+            return self.finish(&self.trunk_recomputed(packed, trained)?, rows);
+        }
         let mut within = WithinSegments {
-            heads: self.config.heads(),
             segments: Arc::clone(packed.segments()),
         };
-        let x = self.trunk(packed.tokens(), packed.positions(), &mut within)?;
+        let x = self.trunk(packed.tokens(), &packed.placed(), &mut within)?;
         self.finish(&x, rows)
     }
 
-    /// Chooses rows of the trunk's output and applies the final norm.
+    /// Chooses rows of the trunk's output and applies the final norm, and what the model
+    /// multiplies its logits by.
     pub(crate) fn finish(&self, x: &Tensor, rows: &Arc<[u32]>) -> Result<Tensor, DecoderError> {
         let rows = gather(x, rows)?;
-        Ok(rms_norm(&rows, &self.norm, self.config.rms_norm_eps)?)
+        multiplied(self.norm.forward(&rows)?, self.config.logit_multiplier)
     }
 
     /// The final hidden states of every token.
@@ -166,24 +213,44 @@ impl Decoder {
     /// # Shapes
     /// - returns (T, V)
     pub fn logits(&self, packed: &PackedTokens) -> Result<Tensor, DecoderError> {
-        Ok(linear(&self.hidden_states(packed)?, &self.head)?)
+        self.logits_of(&self.hidden_states(packed)?)
     }
+
+    /// The logits of hidden states from [`Self::hidden_rows`].
+    ///
+    /// # Shapes
+    /// - `hidden`: (N, D); returns (N, V)
+    pub fn logits_of(&self, hidden: &Tensor) -> Result<Tensor, DecoderError> {
+        let logits = linear(hidden, &self.head)?;
+        match self.config.logit_soft_cap {
+            None => Ok(logits),
+            Some(cap) => Ok(((logits / cap)?.tanh()? * cap)?),
+        }
+    }
+}
+
+/// Most models multiply by exactly 1, which is left out.
+fn multiplied(x: Tensor, by: f64) -> Result<Tensor, DecoderError> {
+    if by.to_bits() == 1f64.to_bits() {
+        return Ok(x);
+    }
+    Ok((x * by)?)
 }
 
 /// Each row of a packed batch sees itself.
 struct WithinSegments {
-    heads: Heads,
     segments: Arc<[Segment]>,
 }
 
 impl Mix for WithinSegments {
-    fn mix(
+    fn attend(
         &mut self,
         _layer: usize,
+        rule: &AttentionRule,
         q: Tensor,
         k: Tensor,
         v: Tensor,
     ) -> Result<Tensor, DecoderError> {
-        Ok(attention(&q, &k, &v, self.heads, &self.segments)?)
+        Ok(attention(&q, &k, &v, *rule, &self.segments)?)
     }
 }

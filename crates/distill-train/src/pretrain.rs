@@ -151,27 +151,28 @@ impl Recipe {
         format!("{text}\n")
     }
 
-    fn decoder_config(&self, vocabulary: usize) -> DecoderConfig {
+    fn decoder_config(&self, vocabulary: usize) -> Result<DecoderConfig, DecoderError> {
         let model = &self.model;
-        DecoderConfig {
-            model_type: "llama".into(),
-            vocab_size: vocabulary,
-            hidden_size: model.width,
-            intermediate_size: model.feed_forward,
-            num_hidden_layers: model.layers,
-            num_attention_heads: model.query_heads,
-            num_key_value_heads: model.key_value_heads,
-            head_dim: model.width / model.query_heads.max(1),
-            max_position_embeddings: model.context,
-            rms_norm_eps: 1e-5,
-            rope_theta: model.rope_theta,
-            tie_word_embeddings: true,
-            qkv_bias: false,
-            output_bias: false,
-            mlp_bias: false,
-            qk_norm: false,
-            initializer_range: model.initial_deviation,
-        }
+        let fields = serde_json::json!({
+            "architectures": ["LlamaForCausalLM"],
+            "attention_bias": false,
+            "head_dim": model.width / model.query_heads.max(1),
+            "hidden_act": "silu",
+            "hidden_size": model.width,
+            "initializer_range": model.initial_deviation,
+            "intermediate_size": model.feed_forward,
+            "max_position_embeddings": model.context,
+            "mlp_bias": false,
+            "model_type": "llama",
+            "num_attention_heads": model.query_heads,
+            "num_hidden_layers": model.layers,
+            "num_key_value_heads": model.key_value_heads,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": model.rope_theta,
+            "tie_word_embeddings": true,
+            "vocab_size": vocabulary,
+        });
+        DecoderConfig::from_json(&fields.to_string())
     }
 
     /// Share of the peak learning rates at a step counted from 1: up, level, down in a line. The
@@ -358,7 +359,7 @@ struct Lesson {
 
 impl<'a> Run<'a> {
     fn new(recipe: &'a Recipe, tokenizer: &Tokenizer) -> Result<Self, PretrainError> {
-        let config = recipe.decoder_config(tokenizer.vocabulary_size());
+        let config = recipe.decoder_config(tokenizer.vocabulary_size())?;
         let first = DecoderWeights::random(config.clone(), recipe.seed)?;
         let mut variables = BTreeMap::new();
         for (name, tensor) in first.tensors() {

@@ -3,34 +3,51 @@
 //! A field is honoured, or known to be harmless, or refused by name: a model that is read wrongly
 //! gives plausible nonsense.
 
-use serde_json::{Map, Value, json};
+mod fields;
+mod layers;
+mod limits;
+mod read;
+mod rope;
+#[cfg(test)]
+mod tests;
 
-use super::family::{FAMILIES, Family, find};
+use serde_json::{Map, Value};
+
 use super::{DecoderError, LinearShape};
-use crate::ops::Heads;
+use crate::ops::{AttentionRule, Heads};
+pub use rope::{RopeConfig, RopeScaling};
 
-/// Fields that change nothing about the weights' meaning or the logits.
-const HARMLESS: &[&str] = &[
-    "_name_or_path",
-    "architectures",
-    "attention_dropout",
-    "bos_token_id",
-    "dtype",
-    "eos_token_id",
-    "is_llama_config",
-    "layer_types",
-    "max_window_layers",
-    "pad_token_id",
-    "pretraining_tp",
-    "rope_interleaved",
-    "sliding_window",
-    "torch_dtype",
-    "transformers.js_config",
-    "transformers_version",
-    "use_cache",
-];
+/// The activation of the gated feed-forward block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    Silu,
+    /// GELU by its tanh form.
+    GeluTanh,
+}
 
-/// The sizes and switches of a decoder of the Llama shape.
+/// What one layer is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerConfig {
+    pub mixer: MixerConfig,
+}
+
+/// How a layer mixes the tokens of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MixerConfig {
+    Attention(AttentionConfig),
+}
+
+/// What differs between the attention of one layer and of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AttentionConfig {
+    /// Tokens that each token sees, itself included; all before it if none.
+    pub window: Option<usize>,
+    /// The rotation of [`DecoderConfig::ropes`] that it takes, if it takes one.
+    pub rope: Option<usize>,
+}
+
+/// A decoder: sizes, switches and the layers one by one. It is read, not edited: what it was read
+/// from goes with it.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -47,18 +64,47 @@ pub struct DecoderConfig {
     pub head_dim: usize,
     pub max_position_embeddings: usize,
     pub rms_norm_eps: f64,
-    pub rope_theta: f64,
     pub tie_word_embeddings: bool,
+    /// As many as `num_hidden_layers`.
+    pub layers: Vec<LayerConfig>,
+    pub ropes: Vec<RopeConfig>,
     pub qkv_bias: bool,
     pub output_bias: bool,
     pub mlp_bias: bool,
+    /// A norm of each head's queries and keys.
     pub qk_norm: bool,
+    /// A norm behind the mixer and the feed-forward too, before the residual.
+    pub post_norms: bool,
+    /// Norms scale by one plus their weight.
+    pub zero_centred_norms: bool,
+    /// One projection for q, k and v, and one for gate and up.
+    pub fused_projections: bool,
+    /// The query projection also gives a gate for the attention's output.
+    pub output_gate: bool,
+    pub activation: Activation,
+    /// What embeddings are multiplied by.
+    pub embedding_multiplier: f64,
+    /// What each block adds to the residual stream is multiplied by this.
+    pub residual_multiplier: f64,
+    /// What attention scores are multiplied by.
+    pub attention_scale: f64,
+    /// Attention scores are bent to lie within ± this.
+    pub attention_soft_cap: Option<f64>,
+    /// What logits are multiplied by.
+    pub logit_multiplier: f64,
+    /// Logits are bent to lie within ± this.
+    pub logit_soft_cap: Option<f64>,
     /// Standard deviation of random initial weights.
     pub initializer_range: f64,
+    /// The fields that it was read from.
+    source: Map<String, Value>,
 }
 
 impl DecoderConfig {
     /// Reads a `config.json`, in the forms of transformers 4 and 5.
+    ///
+    /// # Errors
+    /// Names the field that is missing, absurd, or asks for something that is not honoured.
     pub fn from_json(text: &str) -> Result<Self, DecoderError> {
         let value: Value = serde_json::from_str(text).map_err(|error| DecoderError::Config {
             reason: error.to_string(),
@@ -68,45 +114,51 @@ impl DecoderConfig {
                 reason: "it is not a JSON object".into(),
             });
         };
-        Reader::new(&fields)?.read()
+        read::Reader::new(&fields)?.read()
     }
 
-    /// Writes the configuration in the Hugging Face form. The same configuration gives the same
-    /// bytes, and [`Self::from_json`] reads them back.
+    /// The `config.json` that it was read from, its fields in order and without those that are
+    /// null. The same configuration gives the same bytes, and [`Self::from_json`] reads them back.
     pub fn to_json(&self) -> String {
-        let architecture = find(&self.model_type).map_or("LlamaForCausalLM", |f| f.architecture);
-        let mut value = json!({
-            "architectures": [architecture],
-            "model_type": self.model_type,
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_attention_heads": self.num_attention_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "max_position_embeddings": self.max_position_embeddings,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_theta": self.rope_theta,
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "initializer_range": self.initializer_range,
-        });
-        if self.model_type != "qwen2" {
-            value["attention_bias"] = json!(self.qkv_bias);
-        }
-        if self.model_type == "llama" {
-            value["mlp_bias"] = json!(self.mlp_bias);
-        }
-        format!("{value:#}\n")
+        let mut fields: Vec<_> = self.source.iter().collect();
+        fields.sort_by_key(|(name, _)| name.as_str());
+        let sorted: Map<String, Value> = fields
+            .into_iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        format!("{:#}\n", Value::Object(sorted))
     }
 
+    /// Key and value heads of the attention.
     pub(crate) fn heads(&self) -> Heads {
         Heads {
             query: self.num_attention_heads,
             key_value: self.num_key_value_heads,
             width: self.head_dim,
         }
+    }
+
+    /// How a layer with this attention attends.
+    pub(crate) fn attention_rule(&self, attention: AttentionConfig) -> AttentionRule {
+        AttentionRule {
+            heads: self.heads(),
+            scale: self.attention_scale as f32,
+            causal: true,
+            window: attention.window,
+            soft_cap: self.attention_soft_cap.map(|cap| cap as f32),
+        }
+    }
+
+    /// The row length above which rows are turned otherwise as a whole (LongRoPE): keys cached
+    /// at or below it are not those of a longer row.
+    pub fn long_rows_after(&self) -> Option<usize> {
+        let lengths = self.ropes.iter().filter_map(|rope| match rope.scaling {
+            RopeScaling::Long {
+                original_length, ..
+            } => Some(original_length),
+            _ => None,
+        });
+        lengths.min()
     }
 
     /// Number of weights.
@@ -126,23 +178,28 @@ impl DecoderConfig {
         )];
         for layer in 0..self.num_hidden_layers {
             let prefix = format!("model.layers.{layer}");
-            out.push((format!("{prefix}.input_layernorm.weight"), vec![d]));
-            for linear in self.linears() {
-                let name = format!("{prefix}.{}", linear.name);
-                out.push((format!("{name}.weight"), vec![linear.output, linear.input]));
+            let mut add = |name: &str, shape| out.push((format!("{prefix}.{name}"), shape));
+            add("input_layernorm.weight", vec![d]);
+            for linear in self.linears(layer) {
+                let name = linear.name;
+                add(&format!("{name}.weight"), vec![linear.output, linear.input]);
                 if linear.bias {
-                    out.push((format!("{name}.bias"), vec![linear.output]));
+                    add(&format!("{name}.bias"), vec![linear.output]);
                 }
             }
-            if self.qk_norm {
-                for norm in ["q_norm", "k_norm"] {
-                    out.push((
-                        format!("{prefix}.self_attn.{norm}.weight"),
-                        vec![self.head_dim],
-                    ));
+            match &self.layers[layer].mixer {
+                MixerConfig::Attention(_) => {
+                    if self.qk_norm {
+                        add("self_attn.q_norm.weight", vec![self.head_dim]);
+                        add("self_attn.k_norm.weight", vec![self.head_dim]);
+                    }
                 }
             }
-            out.push((format!("{prefix}.post_attention_layernorm.weight"), vec![d]));
+            add("post_attention_layernorm.weight", vec![d]);
+            if self.post_norms {
+                add("pre_feedforward_layernorm.weight", vec![d]);
+                add("post_feedforward_layernorm.weight", vec![d]);
+            }
         }
         out.push(("model.norm.weight".to_owned(), vec![d]));
         if !self.tie_word_embeddings {
@@ -152,229 +209,54 @@ impl DecoderConfig {
     }
 
     /// The projections of one layer, in the order of the forward pass. An adapter goes on each.
-    pub(crate) fn linears(&self) -> [LinearShape; 7] {
+    pub(crate) fn linears(&self, layer: usize) -> Vec<LinearShape> {
         let (d, i) = (self.hidden_size, self.intermediate_size);
+        let mut linears = match &self.layers[layer].mixer {
+            MixerConfig::Attention(_) => self.attention_linears(),
+        };
+        let shape = |name, output, input| LinearShape {
+            name,
+            output,
+            input,
+            bias: self.mlp_bias,
+        };
+        if self.fused_projections {
+            linears.push(shape("mlp.gate_up_proj", 2 * i, d));
+        } else {
+            linears.push(shape("mlp.gate_proj", i, d));
+            linears.push(shape("mlp.up_proj", i, d));
+        }
+        linears.push(shape("mlp.down_proj", d, i));
+        linears
+    }
+
+    fn attention_linears(&self) -> Vec<LinearShape> {
+        let d = self.hidden_size;
         let (q, k) = (
             self.num_attention_heads * self.head_dim,
             self.num_key_value_heads * self.head_dim,
         );
-        let shape = |name, output, input, bias| LinearShape {
+        let input = |name, output| LinearShape {
             name,
             output,
-            input,
-            bias,
+            input: d,
+            bias: self.qkv_bias,
         };
-        [
-            shape("self_attn.q_proj", q, d, self.qkv_bias),
-            shape("self_attn.k_proj", k, d, self.qkv_bias),
-            shape("self_attn.v_proj", k, d, self.qkv_bias),
-            shape("self_attn.o_proj", d, q, self.output_bias),
-            shape("mlp.gate_proj", i, d, self.mlp_bias),
-            shape("mlp.up_proj", i, d, self.mlp_bias),
-            shape("mlp.down_proj", d, i, self.mlp_bias),
-        ]
-    }
-}
-
-/// Reads fields and remembers which were asked for.
-struct Reader<'a> {
-    fields: &'a Map<String, Value>,
-    family: &'static Family,
-}
-
-const READ: &[&str] = &[
-    "attention_bias",
-    "head_dim",
-    "hidden_act",
-    "hidden_size",
-    "initializer_range",
-    "intermediate_size",
-    "max_position_embeddings",
-    "mlp_bias",
-    "model_type",
-    "num_attention_heads",
-    "num_hidden_layers",
-    "num_key_value_heads",
-    "quantization_config",
-    "rms_norm_eps",
-    "rope_parameters",
-    "rope_scaling",
-    "rope_theta",
-    "tie_word_embeddings",
-    "use_sliding_window",
-    "vocab_size",
-];
-
-fn unsupported(field: &str, value: &Value, reason: &'static str) -> DecoderError {
-    DecoderError::Unsupported {
-        field: field.to_owned(),
-        value: value.to_string(),
-        reason,
-    }
-}
-
-impl<'a> Reader<'a> {
-    fn new(fields: &'a Map<String, Value>) -> Result<Self, DecoderError> {
-        let model_type = fields.get("model_type").and_then(Value::as_str);
-        let Some(family) = model_type.and_then(find) else {
-            let known: Vec<&str> = FAMILIES.iter().map(|f| f.model_type).collect();
-            return Err(DecoderError::Config {
-                reason: format!(
-                    "`model_type` is {}, known are {}",
-                    model_type.unwrap_or("missing"),
-                    known.join(", ")
-                ),
-            });
+        let mut linears = if self.fused_projections {
+            vec![input("self_attn.qkv_proj", q + 2 * k)]
+        } else {
+            vec![
+                input("self_attn.q_proj", if self.output_gate { 2 * q } else { q }),
+                input("self_attn.k_proj", k),
+                input("self_attn.v_proj", k),
+            ]
         };
-        Ok(Self { fields, family })
-    }
-
-    fn read(&self) -> Result<DecoderConfig, DecoderError> {
-        self.refuse_unknown()?;
-        let hidden_size = self.size("hidden_size")?;
-        let num_attention_heads = self.size("num_attention_heads")?;
-        let head_dim = match self.present("head_dim") {
-            Some(_) => self.size("head_dim")?,
-            None => hidden_size / num_attention_heads,
-        };
-        let num_key_value_heads = match self.present("num_key_value_heads") {
-            Some(_) => self.size("num_key_value_heads")?,
-            None => num_attention_heads,
-        };
-        let qkv_bias = self.switch("attention_bias", self.family.qkv_bias)?;
-        let config = DecoderConfig {
-            model_type: self.family.model_type.to_owned(),
-            vocab_size: self.size("vocab_size")?,
-            hidden_size,
-            intermediate_size: self.size("intermediate_size")?,
-            num_hidden_layers: self.size("num_hidden_layers")?,
-            num_attention_heads,
-            num_key_value_heads,
-            head_dim,
-            max_position_embeddings: self.size("max_position_embeddings")?,
-            rms_norm_eps: number(self.fields, "rms_norm_eps", 1e-6)?,
-            rope_theta: self.rope_theta()?,
-            tie_word_embeddings: self.switch("tie_word_embeddings", self.family.tied)?,
-            qkv_bias,
-            output_bias: qkv_bias && self.family.output_bias,
-            mlp_bias: self.switch("mlp_bias", false)?,
-            qk_norm: self.family.qk_norm,
-            initializer_range: number(self.fields, "initializer_range", 0.02)?,
-        };
-        check(&config)?;
-        Ok(config)
-    }
-
-    fn refuse_unknown(&self) -> Result<(), DecoderError> {
-        for (field, value) in self.fields {
-            if !READ.contains(&field.as_str()) && !HARMLESS.contains(&field.as_str()) {
-                return Err(unsupported(field, value, "the field is not known"));
-            }
-        }
-        let refused = [
-            ("hidden_act", json!("silu"), "only silu is supported"),
-            ("use_sliding_window", json!(false), "every layer sees all"),
-            ("rope_interleaved", json!(false), "halves are rotated"),
-        ];
-        for (field, expected, reason) in refused {
-            match self.present(field) {
-                Some(value) if *value != expected => return Err(unsupported(field, value, reason)),
-                _ => {}
-            }
-        }
-        if let Some(value) = self.present("quantization_config") {
-            return Err(unsupported(
-                "quantization_config",
-                value,
-                "weights are read as f32",
-            ));
-        }
-        let layer_types = self.present("layer_types").and_then(Value::as_array);
-        for value in layer_types.into_iter().flatten() {
-            if value != "full_attention" {
-                return Err(unsupported("layer_types", value, "every layer sees all"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Both forms: `rope_theta` with `rope_scaling`, and `rope_parameters`.
-    fn rope_theta(&self) -> Result<f64, DecoderError> {
-        let mut theta = number(self.fields, "rope_theta", self.family.rope_theta)?;
-        for field in ["rope_scaling", "rope_parameters"] {
-            let Some(value) = self.present(field) else {
-                continue;
-            };
-            let Some(parameters) = value.as_object() else {
-                return Err(unsupported(field, value, "it is not an object"));
-            };
-            for (name, value) in parameters {
-                let path = format!("{field}.{name}");
-                match name.as_str() {
-                    "rope_theta" => theta = number(parameters, "rope_theta", theta)?,
-                    "rope_type" | "type" if value == "default" => {}
-                    _ => {
-                        return Err(unsupported(
-                            &path,
-                            value,
-                            "only plain rotation is supported",
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(theta)
-    }
-
-    /// A field that is there and not null.
-    fn present(&self, field: &str) -> Option<&'a Value> {
-        self.fields.get(field).filter(|value| !value.is_null())
-    }
-
-    fn size(&self, field: &str) -> Result<usize, DecoderError> {
-        let value = self.present(field).ok_or_else(|| DecoderError::Config {
-            reason: format!("`{field}` is missing"),
-        })?;
-        match value.as_u64() {
-            Some(size) if size > 0 => Ok(size as usize),
-            _ => Err(unsupported(field, value, "it is not a positive integer")),
-        }
-    }
-
-    fn switch(&self, field: &str, default: bool) -> Result<bool, DecoderError> {
-        match self.present(field) {
-            None => Ok(default),
-            Some(Value::Bool(value)) => Ok(*value),
-            Some(value) => Err(unsupported(field, value, "it is not true or false")),
-        }
-    }
-}
-
-fn check(config: &DecoderConfig) -> Result<(), DecoderError> {
-    let (heads, groups) = (config.num_attention_heads, config.num_key_value_heads);
-    if !heads.is_multiple_of(groups) {
-        return Err(unsupported(
-            "num_key_value_heads",
-            &json!(groups),
-            "it does not divide num_attention_heads",
-        ));
-    }
-    if !config.head_dim.is_multiple_of(2) {
-        return Err(unsupported(
-            "head_dim",
-            &json!(config.head_dim),
-            "it is odd",
-        ));
-    }
-    Ok(())
-}
-
-fn number(fields: &Map<String, Value>, field: &str, default: f64) -> Result<f64, DecoderError> {
-    match fields.get(field).filter(|value| !value.is_null()) {
-        None => Ok(default),
-        Some(value) => match value.as_f64() {
-            Some(number) if number > 0.0 => Ok(number),
-            _ => Err(unsupported(field, value, "it is not a positive number")),
-        },
+        linears.push(LinearShape {
+            name: "self_attn.o_proj",
+            output: d,
+            input: q,
+            bias: self.output_bias,
+        });
+        linears
     }
 }

@@ -1,71 +1,106 @@
-//! One block: attention and a gated feed-forward, each behind a norm and a residual.
+//! One block: a mixer of tokens and a gated feed-forward, each behind a norm and a residual.
+
+use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::DecoderError;
-use super::projection::{Projection, Projections};
-use crate::ops::{rms_norm, swiglu};
+use super::attention::Attention;
+use super::config::MixerConfig;
+use super::feed_forward::FeedForward;
+use super::norm::Norm;
+use super::projection::Projections;
+use super::{DecoderError, Pass, multiplied};
+use crate::ops::Rope;
 
 #[derive(Debug)]
 pub(super) struct Layer {
-    input_norm: Tensor,
-    q: Projection,
-    k: Projection,
-    v: Projection,
-    head_norms: Option<(Tensor, Tensor)>,
-    output: Projection,
-    feed_forward_norm: Tensor,
-    gate: Projection,
-    up: Projection,
-    down: Projection,
-    epsilon: f64,
+    index: usize,
+    input_norm: Norm,
+    mixer: Mixer,
+    feed_forward_norm: Norm,
+    feed_forward: FeedForward,
+    /// Norms of what the mixer and the feed-forward give.
+    post_norms: Option<(Norm, Norm)>,
+    residual_multiplier: f64,
 }
 
-/// Rotates and attends: takes q, k and v of one layer.
-pub(super) type Attend<'a> =
-    &'a mut dyn FnMut(Tensor, Tensor, Tensor) -> Result<Tensor, DecoderError>;
+/// How a layer mixes the tokens of a row.
+#[derive(Debug)]
+enum Mixer {
+    Attention(Attention),
+}
+
+impl Mixer {
+    /// # Shapes
+    /// - `x`: (T, D); returns (T, D)
+    fn forward(
+        &self,
+        x: &Tensor,
+        layer: usize,
+        pass: &mut Pass<'_>,
+    ) -> Result<Tensor, DecoderError> {
+        match self {
+            Self::Attention(attention) => attention.forward(x, layer, pass),
+        }
+    }
+}
 
 impl Layer {
-    pub(super) fn build(projections: &Projections<'_>, index: usize) -> Result<Self, DecoderError> {
-        let weights = projections.weights();
-        let config = weights.config();
+    pub(super) fn build(
+        projections: &Projections<'_>,
+        index: usize,
+        ropes: &[Arc<Rope>],
+    ) -> Result<Self, DecoderError> {
+        let config = projections.weights().config();
         let prefix = format!("model.layers.{index}");
-        let norm = |name: &str| weights.get_f32(&format!("{prefix}.{name}.weight"));
-        let head_norms = if config.qk_norm {
-            Some((norm("self_attn.q_norm")?, norm("self_attn.k_norm")?))
-        } else {
-            None
+        let norm = |name: &str| Norm::build(projections, &format!("{prefix}.{name}"));
+        let mixer = match &config.layers[index].mixer {
+            MixerConfig::Attention(attention) => Mixer::Attention(Attention::build(
+                projections,
+                &prefix,
+                index,
+                *attention,
+                ropes,
+            )?),
         };
-        let [q, k, v, output, gate, up, down] = config.linears();
+        let (feed_forward_norm, post_norms) = if config.post_norms {
+            let behind = (
+                norm("post_attention_layernorm")?,
+                norm("post_feedforward_layernorm")?,
+            );
+            (norm("pre_feedforward_layernorm")?, Some(behind))
+        } else {
+            (norm("post_attention_layernorm")?, None)
+        };
         Ok(Self {
+            index,
             input_norm: norm("input_layernorm")?,
-            q: projections.get(&prefix, q)?,
-            k: projections.get(&prefix, k)?,
-            v: projections.get(&prefix, v)?,
-            head_norms,
-            output: projections.get(&prefix, output)?,
-            feed_forward_norm: norm("post_attention_layernorm")?,
-            gate: projections.get(&prefix, gate)?,
-            up: projections.get(&prefix, up)?,
-            down: projections.get(&prefix, down)?,
-            epsilon: config.rms_norm_eps,
+            mixer,
+            feed_forward_norm,
+            feed_forward: FeedForward::build(projections, &prefix, index)?,
+            post_norms,
+            residual_multiplier: config.residual_multiplier,
         })
     }
 
     /// # Shapes
     /// - `x`: (T, D); returns (T, D)
-    pub(super) fn forward(&self, x: &Tensor, attend: Attend<'_>) -> Result<Tensor, DecoderError> {
-        let h = rms_norm(x, &self.input_norm, self.epsilon)?;
-        let (mut q, mut k) = (self.q.forward(&h)?, self.k.forward(&h)?); // (T, D) → (T, H * E), (T, K * E)
-        let v = self.v.forward(&h)?; // (T, D) → (T, K * E)
-        if let Some((q_norm, k_norm)) = &self.head_norms {
-            q = rms_norm(&q, q_norm, self.epsilon)?;
-            k = rms_norm(&k, k_norm, self.epsilon)?;
-        }
-        let mixed = attend(q, k, v)?;
-        let x = (x + self.output.forward(&mixed)?)?; // (T, H * E) → (T, D)
-        let h = rms_norm(&x, &self.feed_forward_norm, self.epsilon)?;
-        let active = swiglu(&self.gate.forward(&h)?, &self.up.forward(&h)?)?; // (T, D) → (T, I)
-        Ok((&x + self.down.forward(&active)?)?) // (T, I) → (T, D)
+    pub(super) fn forward(&self, x: &Tensor, pass: &mut Pass<'_>) -> Result<Tensor, DecoderError> {
+        let post_norms = self.post_norms.as_ref();
+        let h = self.input_norm.forward(x)?;
+        let mixed = self.mixer.forward(&h, self.index, pass)?;
+        let x = self.add(x, mixed, post_norms.map(|(norm, _)| norm))?;
+        let h = self.feed_forward_norm.forward(&x)?;
+        let fed = self.feed_forward.forward(&h)?;
+        self.add(&x, fed, post_norms.map(|(_, norm)| norm))
+    }
+
+    /// Adds what a block gives to the residual stream.
+    fn add(&self, x: &Tensor, block: Tensor, norm: Option<&Norm>) -> Result<Tensor, DecoderError> {
+        let block = match norm {
+            None => block,
+            Some(norm) => norm.forward(&block)?,
+        };
+        Ok((x + multiplied(block, self.residual_multiplier)?)?)
     }
 }

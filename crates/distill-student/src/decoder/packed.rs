@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{DecoderConfig, DecoderError};
-use crate::ops::Segment;
+use crate::ops::{Positions, Segment};
 
 /// A packed batch. Positions start again at 0 in each row.
 #[derive(Debug, Clone)]
@@ -37,6 +37,13 @@ impl PackedTokens {
 
     pub fn positions(&self) -> &Arc<[u32]> {
         &self.positions
+    }
+
+    /// The positions, with the length of each token's row.
+    pub(crate) fn placed(&self) -> Positions {
+        let lengths = self.segments.iter();
+        let lengths = lengths.flat_map(|s| std::iter::repeat_n(s.length as u32, s.length));
+        Positions::with_row_lengths(Arc::clone(&self.positions), lengths.collect())
     }
 
     pub fn segments(&self) -> &Arc<[Segment]> {

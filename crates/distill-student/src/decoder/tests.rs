@@ -10,7 +10,7 @@ pub(crate) fn tiny(model_type: &str, tied: bool) -> DecoderConfig {
     let text = format!(
         r#"{{"model_type": "{model_type}", "vocab_size": 50, "hidden_size": 32, "intermediate_size": 48,
             "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
-            "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+            "head_dim": 8, "max_position_embeddings": 128, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
             "hidden_act": "silu", "tie_word_embeddings": {tied}, "initializer_range": 0.2}}"#
     );
     DecoderConfig::from_json(&text).unwrap()
@@ -66,8 +66,9 @@ fn a_new_adapter_changes_nothing_and_a_trained_one_equals_its_merge() {
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,
+        ..LoraConfig::default()
     };
-    let adapter = LoraAdapter::init(&config, lora, 4).unwrap();
+    let adapter = LoraAdapter::init(&config, lora.clone(), 4).unwrap();
     let row: &[u32] = &[3, 1, 4, 1, 5, 9, 2, 6];
     let packed = PackedTokens::new([row]);
     let base = Decoder::new(&weights).unwrap().logits(&packed).unwrap();
@@ -111,53 +112,12 @@ fn rows_that_the_model_cannot_take_are_named() {
     );
 }
 
-fn with(field: &str, value: &str) -> Result<DecoderConfig, DecoderError> {
-    let text = tiny("llama", true).to_json();
-    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    json[field] = serde_json::from_str(value).unwrap();
-    DecoderConfig::from_json(&json.to_string())
-}
-
-#[test]
-fn a_configuration_survives_its_own_form() {
-    for model_type in ["llama", "qwen2", "qwen3"] {
-        let config = tiny(model_type, false);
-        assert_eq!(DecoderConfig::from_json(&config.to_json()).unwrap(), config);
-    }
-}
-
-#[test]
-fn both_forms_of_the_rotation_base_are_read() {
-    let theta = |field, value| with(field, value).unwrap().rope_theta as u32;
-    assert_eq!(theta("rope_theta", "5e5"), 500_000);
-    let new_form = r#"{"rope_type": "default", "rope_theta": 100000}"#;
-    assert_eq!(theta("rope_parameters", new_form), 100_000);
-}
-
-#[test]
-fn what_is_not_honoured_is_refused_by_name() {
-    for (field, value) in [
-        ("hidden_act", r#""gelu""#),
-        ("rope_scaling", r#"{"rope_type": "llama3", "factor": 8.0}"#),
-        ("rope_parameters", r#"{"rope_type": "yarn"}"#),
-        ("use_sliding_window", "true"),
-        ("layer_types", r#"["sliding_attention"]"#),
-        ("quantization_config", "{}"),
-        ("attn_logit_softcapping", "30.0"),
-        ("num_key_value_heads", "3"),
-        ("hidden_size", "-1"),
-        ("attention_bias", "1"),
-    ] {
-        let error = with(field, value).unwrap_err().to_string();
-        assert!(error.contains(field), "{field}: {error}");
-    }
-    let unknown = with("model_type", r#""mamba""#).unwrap_err().to_string();
-    assert!(unknown.contains("mamba") && unknown.contains("llama"));
-}
-
 #[test]
 fn biases_are_part_of_the_answer() {
-    let config = with("attention_bias", "true").unwrap();
+    let text = tiny("llama", true).to_json();
+    let mut fields: serde_json::Value = serde_json::from_str(&text).unwrap();
+    fields["attention_bias"] = true.into();
+    let config = DecoderConfig::from_json(&fields.to_string()).unwrap();
     assert!(config.qkv_bias && config.output_bias);
     let weights = DecoderWeights::random(config.clone(), 1).unwrap();
     let moved = weights

@@ -1,17 +1,21 @@
-//! Causal attention over packed rows: each segment sees itself only.
+//! Attention over packed rows: each segment sees itself only, causally or as a whole, within a
+//! window where the layer has one.
 //!
 //! Queries are taken in blocks; a block's scores against every key that it can see exist at a
 //! time, never those of a whole row. Key/value heads are shared by groups of query heads.
 
 mod backward;
+#[cfg(test)]
+mod tests;
 
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
 use super::product::{Threads, View, ViewMut, product_into};
-use super::rows::{exp_shifted, max, scale, vectorised};
+use super::rows::{exp, exp_shifted, max, scale, vectorised};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Query rows whose scores exist at a time.
@@ -48,13 +52,54 @@ impl Heads {
     fn group(&self) -> usize {
         self.query / self.key_value
     }
+}
 
-    fn scale(&self) -> f32 {
-        1.0 / (self.width as f32).sqrt()
+/// How the tokens of one layer attend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttentionRule {
+    pub heads: Heads,
+    /// What the scores are multiplied by.
+    pub scale: f32,
+    /// Whether a token sees itself and what precedes it, or what follows too.
+    pub causal: bool,
+    /// A token sees those less than this many places away.
+    pub window: Option<usize>,
+    /// Scores are bent to lie within ± this: `cap * tanh(score / cap)`.
+    pub soft_cap: Option<f32>,
+}
+
+impl From<Heads> for AttentionRule {
+    /// Causal, over everything, scaled by 1/√E.
+    fn from(heads: Heads) -> Self {
+        Self {
+            heads,
+            scale: 1.0 / (heads.width as f32).sqrt(),
+            causal: true,
+            window: None,
+            soft_cap: None,
+        }
     }
 }
 
-/// Attends within each segment, each token to itself and what precedes it.
+impl AttentionRule {
+    /// The keys, of `keys` in all, that the query at a place sees.
+    fn seen(&self, place: usize, keys: usize) -> Range<usize> {
+        let start = self.window.map_or(0, |w| (place + 1).saturating_sub(w));
+        let end = match self.window {
+            _ if self.causal => place + 1,
+            Some(window) => place.saturating_add(window).min(keys),
+            None => keys,
+        };
+        start..end
+    }
+
+    /// The keys that any query of a run sees.
+    fn seen_by_any(&self, places: Range<usize>, keys: usize) -> Range<usize> {
+        self.seen(places.start, keys).start..self.seen(places.end - 1, keys).end
+    }
+}
+
+/// Attends within each segment.
 ///
 /// # Shapes
 /// - `q`: (T, H * E), `k` and `v`: (T, K * E); the segments cover 0..T in order
@@ -63,13 +108,14 @@ pub fn attention(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    heads: Heads,
+    rule: impl Into<AttentionRule>,
     segments: &Arc<[Segment]>,
 ) -> Result<Tensor> {
-    check(q, k, v, heads, segments)?;
+    let rule = rule.into();
+    check(q, k, v, &rule, segments)?;
     if q.device().is_cpu() {
         let operation = Attention {
-            heads,
+            rule,
             segments: Arc::clone(segments),
             log_sums: OnceLock::new(),
         };
@@ -77,10 +123,20 @@ pub fn attention(
             .contiguous()?
             .apply_op3(&k.contiguous()?, &v.contiguous()?, operation);
     }
-    composed(q, k, v, heads, segments)
+    composed(q, k, v, rule, segments)
 }
 
-fn check(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, segments: &[Segment]) -> Result<()> {
+fn check(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rule: &AttentionRule,
+    segments: &[Segment],
+) -> Result<()> {
+    let heads = rule.heads;
+    if rule.window == Some(0) {
+        bail!("an attention window of 0 sees nothing");
+    }
     let tokens = q.dim(0)?;
     let mut next = 0;
     for segment in segments {
@@ -106,10 +162,11 @@ pub(super) fn composed(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
-    heads: Heads,
+    rule: impl Into<AttentionRule>,
     segments: &[Segment],
 ) -> Result<Tensor> {
-    let tokens = q.dim(0)?;
+    let rule = rule.into();
+    let (tokens, heads) = (q.dim(0)?, rule.heads);
     let split = |x: &Tensor, count: usize| {
         x.reshape((tokens, count, heads.width))?
             .transpose(0, 1)?
@@ -124,14 +181,19 @@ pub(super) fn composed(
     };
     let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
     for segment in segments {
-        for row in segment.start..segment.start + segment.length {
-            mask[row * tokens + segment.start..=row * tokens + row].fill(0.0);
+        for place in 0..segment.length {
+            let start = (segment.start + place) * tokens + segment.start;
+            let seen = rule.seen(place, segment.length);
+            mask[start + seen.start..start + seen.end].fill(0.0);
         }
     }
     let mask = Tensor::from_vec(mask, (1, tokens, tokens), q.device())?;
     let scores = split(q, heads.query)?.matmul(&repeated(k)?.t()?)?;
-    let scores = (scores * f64::from(heads.scale()))?.broadcast_add(&mask)?;
-    candle_nn::ops::softmax(&scores, candle_core::D::Minus1)?
+    let mut scores = (scores * f64::from(rule.scale))?;
+    if let Some(cap) = rule.soft_cap.map(f64::from) {
+        scores = ((scores / cap)?.tanh()? * cap)?;
+    }
+    candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, candle_core::D::Minus1)?
         .matmul(&repeated(v)?)?
         .transpose(0, 1)?
         .reshape((tokens, heads.query_row())) // (H, T, E) → (T, H * E)
@@ -150,31 +212,51 @@ pub(crate) struct Queries<'a> {
     /// Rows of H * E.
     pub(crate) rows: &'a [f32],
     pub(crate) pieces: Vec<Piece<'a>>,
-    /// Keys that the first query sees; each further query sees one more.
+    /// Keys up to the first query's own, that one included; each further query has one more. A
+    /// window may show it fewer of them.
     pub(crate) visible: usize,
 }
 
-/// Attends each group of queries over its own keys; returns the rows in order, (T, H * E).
-pub(crate) fn attend_over(heads: Heads, queries: &[Queries<'_>]) -> Vec<f32> {
-    let width = heads.query_row();
+/// Attends each group of queries over its own keys, causally; returns the rows in order,
+/// (T, H * E).
+pub(crate) fn attend_over(rule: impl Into<AttentionRule>, queries: &[Queries<'_>]) -> Vec<f32> {
+    let rule = rule.into();
+    let width = rule.heads.query_row();
     let mut blocks = Vec::new();
     for group in queries {
         let rows = group.rows.len() / width;
         for start in (0..rows).step_by(BLOCK) {
             let end = (start + BLOCK).min(rows);
-            blocks.push(Queries {
+            let first = group.visible - 1 + start;
+            blocks.push(Block {
                 rows: &group.rows[start * width..end * width],
                 pieces: group.pieces.clone(),
-                visible: group.visible + start,
+                first,
+                keys: first + end - start,
             });
         }
     }
     let tokens: usize = queries.iter().map(|q| q.rows.len() / width).sum();
-    attend_blocks(heads, &blocks, tokens).0
+    attend_blocks(&rule, &blocks, tokens).0
+}
+
+/// A run of queries, all heads of them.
+struct Block<'a> {
+    rows: &'a [f32],
+    pieces: Vec<Piece<'a>>,
+    /// The place of the first query among the keys.
+    first: usize,
+    /// Keys of the row in all.
+    keys: usize,
 }
 
 /// Returns the attended rows (T, H * E) and the log-sums of their scores (T, H).
-fn attend_blocks(heads: Heads, blocks: &[Queries<'_>], tokens: usize) -> (Vec<f32>, Vec<f32>) {
+fn attend_blocks(
+    rule: &AttentionRule,
+    blocks: &[Block<'_>],
+    tokens: usize,
+) -> (Vec<f32>, Vec<f32>) {
+    let heads = rule.heads;
     let width = heads.query_row();
     let mut out = vec![0.0; tokens * width];
     let mut log_sums = vec![0.0; tokens * heads.query];
@@ -191,72 +273,113 @@ fn attend_blocks(heads: Heads, blocks: &[Queries<'_>], tokens: usize) -> (Vec<f3
     tasks
         .into_par_iter()
         .for_each_init(Vec::new, |scores, (block, out, sums)| {
-            attend_block(heads, block, scores, out, sums);
+            attend_block(rule, block, scores, out, sums);
         });
     (out, log_sums)
 }
 
 fn attend_block(
-    heads: Heads,
-    block: &Queries<'_>,
+    rule: &AttentionRule,
+    block: &Block<'_>,
     scores: &mut Vec<f32>,
     out: &mut [f32],
     log_sums: &mut [f32],
 ) {
+    let heads = rule.heads;
     let (query_row, key_row, e) = (heads.query_row(), heads.key_row(), heads.width);
     let m = block.rows.len() / query_row;
-    let n = block.visible + m - 1;
+    let keys = rule.seen_by_any(block.first..block.first + m, block.keys);
+    let n = keys.len();
     scores.resize(m * n, 0.0);
     for h in 0..heads.query {
         let group = h / heads.group() * e;
         let q = View::strided(&block.rows[h * e..], m, e, query_row);
-        for (piece, start, length) in spans(&block.pieces, n) {
-            let keys = View::strided(&piece.keys[group..], length, e, key_row);
+        for span in spans(&block.pieces, &keys) {
+            let from = span.from * key_row + group;
+            let part = View::strided(&span.piece.keys[from..], span.length, e, key_row);
             let to = ViewMut {
-                data: &mut scores[start..],
+                data: &mut scores[span.at..],
                 row_stride: n,
             };
-            product_into(to, false, q, keys.transposed(), heads.scale(), Threads::One);
+            product_into(to, false, q, part.transposed(), rule.scale, Threads::One);
         }
         for (r, row) in scores.chunks_exact_mut(n).enumerate() {
-            let (seen, unseen) = row.split_at_mut(block.visible + r);
+            let seen = rule.seen(block.first + r, block.keys);
+            let seen = seen.start - keys.start..seen.end - keys.start;
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+            let seen = &mut row[seen];
             let (largest, sum) = vectorised(|| {
+                if let Some(cap) = rule.soft_cap {
+                    bend(seen, cap);
+                }
                 let largest = max(seen);
                 let sum = exp_shifted(seen, largest);
                 scale(seen, 1.0 / sum);
                 (largest, sum)
             });
-            unseen.fill(0.0);
             log_sums[r * heads.query + h] = largest + sum.ln();
         }
-        for (piece, start, length) in spans(&block.pieces, n) {
-            let weights = View::strided(&scores[start..], m, length, n);
-            let values = View::strided(&piece.values[group..], length, e, key_row);
+        for span in spans(&block.pieces, &keys) {
+            let from = span.from * key_row + group;
+            let weights = View::strided(&scores[span.at..], m, span.length, n);
+            let values = View::strided(&span.piece.values[from..], span.length, e, key_row);
             let to = ViewMut {
                 data: &mut out[h * e..],
                 row_stride: query_row,
             };
-            product_into(to, start > 0, weights, values, 1.0, Threads::One);
+            product_into(to, span.at > 0, weights, values, 1.0, Threads::One);
         }
     }
 }
 
-/// The pieces that hold the first `n` keys: each with where it starts and how much of it counts.
+/// Bends scores to lie within ± `cap`.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+fn bend(scores: &mut [f32], cap: f32) {
+    for score in scores {
+        *score = cap * tanh(*score / cap);
+    }
+}
+
+/// The hyperbolic tangent, to 2e-7.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+fn tanh(x: f32) -> f32 {
+    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
+}
+
+/// The part of a piece that a block looks at.
+struct Span<'a> {
+    piece: Piece<'a>,
+    /// The first key within the piece.
+    from: usize,
+    length: usize,
+    /// Where the first key stands among those of the block.
+    at: usize,
+}
+
+/// The parts of the pieces that hold a range of keys.
 fn spans<'a>(
     pieces: &'a [Piece<'a>],
-    n: usize,
-) -> impl Iterator<Item = (Piece<'a>, usize, usize)> + 'a {
+    keys: &'a Range<usize>,
+) -> impl Iterator<Item = Span<'a>> + 'a {
     let mut start = 0;
     pieces.iter().filter_map(move |piece| {
-        let length = piece.length.min(n - start);
-        let at = start;
-        start += length;
-        (length > 0).then_some((*piece, at, length))
+        let here = start..start + piece.length;
+        start = here.end;
+        let (first, end) = (here.start.max(keys.start), here.end.min(keys.end));
+        (first < end).then(|| Span {
+            piece: *piece,
+            from: first - here.start,
+            length: end - first,
+            at: first - keys.start,
+        })
     })
 }
 
 struct Attention {
-    heads: Heads,
+    rule: AttentionRule,
     segments: Arc<[Segment]>,
     /// Log-sums of the scores of the forward pass, (T, H).
     log_sums: OnceLock<Vec<f32>>,
@@ -281,25 +404,26 @@ impl CustomOp3 for Attention {
             elements(k, k_layout)?,
             elements(v, v_layout)?,
         );
-        let (query_row, key_row) = (self.heads.query_row(), self.heads.key_row());
+        let (query_row, key_row) = (self.rule.heads.query_row(), self.rule.heads.key_row());
         let mut blocks = Vec::new();
         for segment in self.segments.iter() {
             let end = segment.start + segment.length;
             for start in (segment.start..end).step_by(BLOCK) {
                 let stop = (start + BLOCK).min(end);
-                blocks.push(Queries {
+                blocks.push(Block {
                     rows: &q[start * query_row..stop * query_row],
                     pieces: vec![Piece {
                         keys: &k[segment.start * key_row..end * key_row],
                         values: &v[segment.start * key_row..end * key_row],
                         length: segment.length,
                     }],
-                    visible: start - segment.start + 1,
+                    first: start - segment.start,
+                    keys: segment.length,
                 });
             }
         }
         let tokens = q_layout.shape().dims2()?.0;
-        let (out, log_sums) = attend_blocks(self.heads, &blocks, tokens);
+        let (out, log_sums) = attend_blocks(&self.rule, &blocks, tokens);
         // One forward per op: a second value never arrives.
         let _ = self.log_sums.set(log_sums);
         Ok(output(out, q_layout.shape().clone()))
@@ -318,7 +442,7 @@ impl CustomOp3 for Attention {
         };
         let upstream = upstream.contiguous()?;
         let forward = backward::Forward {
-            heads: self.heads,
+            rule: self.rule,
             q: &elements_of(q)?,
             k: &elements_of(k)?,
             v: &elements_of(v)?,

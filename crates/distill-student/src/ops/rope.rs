@@ -1,4 +1,9 @@
-//! Rotary position embedding, halves rotated against each other, on token-major rows.
+//! Rotary position embedding (Su et al. 2021, <https://arxiv.org/abs/2104.09864>) on token-major
+//! rows: halves of a head, or neighbouring elements, are rotated against each other.
+
+mod angles;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -7,59 +12,98 @@ use rayon::prelude::*;
 
 use super::rows::{rows_per_task, vectorised};
 use super::storage::{elements, elements_of, gradient, output};
+use angles::Angles;
 
-/// Cosines and sines of every position up to some length, (positions, E / 2).
-#[derive(Debug)]
-struct Angles {
-    positions: usize,
-    cosines: Vec<f32>,
-    sines: Vec<f32>,
+/// How fast each pair of a head turns with the position.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotation {
+    /// Elements of a head; what the pairs leave over is not turned.
+    pub head_dim: usize,
+    /// Radians per position of each pair.
+    pub frequencies: Vec<f64>,
+    /// The frequencies of rows that are longer than a length, with that length.
+    pub long: Option<(usize, Vec<f64>)>,
+    /// What cosines and sines are multiplied by.
+    pub factor: f64,
+    /// Whether neighbours are a pair, or elements half the turned width apart.
+    pub interleaved: bool,
 }
 
-impl Angles {
-    fn new(theta: f64, head_dim: usize, positions: usize) -> Self {
-        let half = head_dim / 2;
-        let frequencies: Vec<f64> = (0..half)
-            .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
-            .collect();
-        let angles = (0..positions)
-            .flat_map(|p| frequencies.iter().map(move |f| p as f64 * f))
-            .collect::<Vec<_>>();
+impl Rotation {
+    /// The plain rotation of whole heads: `theta^(-2i / E)`.
+    pub fn plain(theta: f64, head_dim: usize) -> Self {
         Self {
-            positions,
-            cosines: angles.iter().map(|a| a.cos() as f32).collect(),
-            sines: angles.iter().map(|a| a.sin() as f32).collect(),
+            head_dim,
+            frequencies: (0..head_dim / 2)
+                .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
+                .collect(),
+            long: None,
+            factor: 1.0,
+            interleaved: false,
         }
+    }
+}
+
+/// Where the tokens of a pass stand.
+#[derive(Debug, Clone)]
+pub struct Positions {
+    /// Each token's place in its row.
+    at: Arc<[u32]>,
+    /// For each token, how long its row is.
+    row_lengths: Option<Arc<[u32]>>,
+}
+
+impl Positions {
+    /// For rotations that do not look at the length of a row.
+    pub fn new(at: Arc<[u32]>) -> Self {
+        Self {
+            at,
+            row_lengths: None,
+        }
+    }
+
+    /// With the length of each token's row, as long as `at`.
+    pub fn with_row_lengths(at: Arc<[u32]>, row_lengths: Arc<[u32]>) -> Self {
+        Self {
+            at,
+            row_lengths: Some(row_lengths),
+        }
+    }
+}
+
+impl From<Arc<[u32]>> for Positions {
+    fn from(at: Arc<[u32]>) -> Self {
+        Self::new(at)
     }
 }
 
 /// The rotation of one model; its table grows with the longest position asked for.
 #[derive(Debug)]
 pub struct Rope {
-    theta: f64,
-    head_dim: usize,
+    rotation: Rotation,
     angles: RwLock<Arc<Angles>>,
 }
 
 impl Rope {
-    pub fn new(theta: f64, head_dim: usize) -> Self {
+    pub fn new(rotation: Rotation) -> Self {
         Self {
-            theta,
-            head_dim,
-            angles: RwLock::new(Arc::new(Angles::new(theta, head_dim, 64))),
+            angles: RwLock::new(Arc::new(Angles::new(&rotation, 64))),
+            rotation,
         }
+    }
+
+    /// The row length above which this rotation is another one.
+    pub fn long_after(&self) -> Option<usize> {
+        self.rotation.long.as_ref().map(|(length, _)| *length)
     }
 
     fn angles(&self, positions: usize) -> Arc<Angles> {
         let known = Arc::clone(&self.angles.read().unwrap_or_else(PoisonError::into_inner));
-        if known.positions >= positions {
+        if known.positions() >= positions {
             return known;
         }
-        let grown = Arc::new(Angles::new(
-            self.theta,
-            self.head_dim,
-            positions.next_power_of_two(),
-        ));
+        let grown = Angles::new(&self.rotation, positions.next_power_of_two());
+        let grown = Arc::new(grown);
         *self.angles.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&grown);
         grown
     }
@@ -68,96 +112,157 @@ impl Rope {
     ///
     /// # Shapes
     /// - `x`: (T, H * E), `positions`: T of them; returns (T, H * E)
-    pub fn apply(&self, x: &Tensor, positions: &Arc<[u32]>) -> Result<Tensor> {
+    pub fn apply(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let rotate = self.rotate(&x, positions)?;
+        if x.device().is_cpu() {
+            return x.apply_op1(rotate);
+        }
+        self.composed(&x, &rotate)
+    }
+
+    fn rotate(&self, x: &Tensor, positions: &Positions) -> Result<Rotate> {
         let (tokens, width) = x.dims2()?;
-        if tokens != positions.len() || !width.is_multiple_of(self.head_dim) {
+        let head_dim = self.rotation.head_dim;
+        if tokens != positions.at.len() || !width.is_multiple_of(head_dim) {
             bail!(
-                "cannot rotate ({tokens}, {width}) by {} positions in heads of {}",
-                positions.len(),
-                self.head_dim
+                "cannot rotate ({tokens}, {width}) by {} positions in heads of {head_dim}",
+                positions.at.len(),
             );
         }
-        let longest = positions.iter().max().map_or(0, |p| *p as usize);
+        let longest = positions.at.iter().max().map_or(0, |p| *p as usize);
         let angles = self.angles(longest + 1);
-        let x = x.contiguous()?;
-        if x.device().is_cpu() {
-            return x.apply_op1(Rotate {
-                angles,
-                positions: Arc::clone(positions),
-                head_dim: self.head_dim,
-            });
-        }
-        self.composed(&x, positions, &angles)
+        let rows = match (self.long_after(), &positions.row_lengths) {
+            (None, _) => Arc::clone(&positions.at),
+            (Some(limit), Some(lengths)) if lengths.len() == tokens => {
+                let long = angles.positions() as u32;
+                let rows = positions.at.iter().zip(lengths.iter());
+                rows.map(|(at, length)| at + if *length as usize > limit { long } else { 0 })
+                    .collect()
+            }
+            (Some(_), _) => bail!("this rotation asks for the length of each token's row"),
+        };
+        Ok(Rotate {
+            angles,
+            rows,
+            head_dim,
+            interleaved: self.rotation.interleaved,
+        })
     }
 
     /// The same in plain differentiable operations.
-    fn composed(&self, x: &Tensor, positions: &[u32], angles: &Angles) -> Result<Tensor> {
+    fn composed(&self, x: &Tensor, rotate: &Rotate) -> Result<Tensor> {
         let (tokens, width) = x.dims2()?;
-        let (half, device) = (self.head_dim / 2, x.device());
+        let (half, device) = (self.rotation.frequencies.len(), x.device());
         let table = |values: &[f32]| {
-            let rows: Vec<f32> = positions
+            let rows: Vec<f32> = rotate
+                .rows
                 .iter()
                 .flat_map(|p| &values[*p as usize * half..(*p as usize + 1) * half])
                 .copied()
                 .collect();
             Tensor::from_vec(rows, (tokens, 1, half), device)
         };
-        let (cosines, sines) = (table(&angles.cosines)?, table(&angles.sines)?);
-        let heads = x.reshape((tokens, width / self.head_dim, self.head_dim))?; // (T, H * E) → (T, H, E)
-        let (first, second) = (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?);
+        let (cosines, sines) = (table(&rotate.angles.cosines)?, table(&rotate.angles.sines)?);
+        let head_dim = self.rotation.head_dim;
+        let heads = x.reshape((tokens, width / head_dim, head_dim))?; // (T, H * E) → (T, H, E)
+        let (first, second) = if self.rotation.interleaved {
+            let pairs = heads.narrow(2, 0, 2 * half)?;
+            let pairs = pairs.reshape((tokens, width / head_dim, half, 2))?;
+            let of_pair = |i| pairs.narrow(3, i, 1)?.squeeze(3);
+            (of_pair(0)?, of_pair(1)?)
+        } else {
+            (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?)
+        };
         let turned_first = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
         let turned_second = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
-        Tensor::cat(&[turned_first, turned_second], 2)?.reshape((tokens, width))
+        let turned = if self.rotation.interleaved {
+            Tensor::stack(&[turned_first, turned_second], 3)?.flatten_from(2)?
+        } else {
+            Tensor::cat(&[turned_first, turned_second], 2)?
+        };
+        let rest = head_dim - 2 * half;
+        let whole = match rest {
+            0 => turned,
+            _ => Tensor::cat(&[turned, heads.narrow(2, 2 * half, rest)?], 2)?,
+        };
+        whole.reshape((tokens, width))
     }
 
     #[cfg(test)]
-    pub(super) fn reference(&self, x: &Tensor, positions: &Arc<[u32]>) -> Result<Tensor> {
-        self.composed(x, positions, &self.angles(1024))
+    pub(super) fn reference(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
+        self.composed(x, &self.rotate(x, positions)?)
     }
 }
 
 struct Rotate {
     angles: Arc<Angles>,
-    positions: Arc<[u32]>,
+    /// The row of the table that each token takes.
+    rows: Arc<[u32]>,
     head_dim: usize,
+    interleaved: bool,
 }
 
 impl Rotate {
     /// `direction` is 1 forward and -1 for the gradient: a rotation's transpose is its inverse.
-    fn rotate(&self, x: &[f32], direction: f32) -> Vec<f32> {
-        let half = self.head_dim / 2;
-        let width = x.len() / self.positions.len().max(1);
-        let rows = rows_per_task(width);
+    fn run(&self, x: &[f32], direction: f32) -> Vec<f32> {
+        let half = self.angles.pairs;
+        let width = x.len() / self.rows.len().max(1);
+        let task = rows_per_task(width);
         let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(rows * width)
-            .zip(x.par_chunks(rows * width))
-            .zip(self.positions.par_chunks(rows))
-            .for_each(|((out, x), positions)| {
+        out.par_chunks_mut(task * width)
+            .zip(x.par_chunks(task * width))
+            .zip(self.rows.par_chunks(task))
+            .for_each(|((out, x), rows)| {
                 vectorised(|| {
-                    for ((out, x), position) in out
+                    for ((out, x), row) in out
                         .chunks_exact_mut(width)
                         .zip(x.chunks_exact(width))
-                        .zip(positions)
+                        .zip(rows)
                     {
-                        let at = *position as usize * half;
+                        let at = *row as usize * half;
                         let cosines = &self.angles.cosines[at..at + half];
                         let sines = &self.angles.sines[at..at + half];
                         for (out, x) in out
                             .chunks_exact_mut(self.head_dim)
                             .zip(x.chunks_exact(self.head_dim))
                         {
-                            let (out_first, out_second) = out.split_at_mut(half);
-                            let (first, second) = x.split_at(half);
-                            for i in 0..half {
-                                let sine = sines[i] * direction;
-                                out_first[i] = first[i] * cosines[i] - second[i] * sine;
-                                out_second[i] = second[i] * cosines[i] + first[i] * sine;
+                            let (out, out_rest) = out.split_at_mut(2 * half);
+                            let (x, rest) = x.split_at(2 * half);
+                            out_rest.copy_from_slice(rest);
+                            if self.interleaved {
+                                turn_neighbours(out, x, cosines, sines, direction);
+                            } else {
+                                turn_halves(out, x, cosines, sines, direction);
                             }
                         }
                     }
                 });
             });
         out
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+fn turn_halves(out: &mut [f32], x: &[f32], cosines: &[f32], sines: &[f32], direction: f32) {
+    let half = cosines.len();
+    let (out_first, out_second) = out.split_at_mut(half);
+    let (first, second) = x.split_at(half);
+    for i in 0..half {
+        let sine = sines[i] * direction;
+        out_first[i] = first[i] * cosines[i] - second[i] * sine;
+        out_second[i] = second[i] * cosines[i] + first[i] * sine;
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+fn turn_neighbours(out: &mut [f32], x: &[f32], cosines: &[f32], sines: &[f32], direction: f32) {
+    for (i, (out, x)) in out.chunks_exact_mut(2).zip(x.chunks_exact(2)).enumerate() {
+        let sine = sines[i] * direction;
+        out[0] = x[0] * cosines[i] - x[1] * sine;
+        out[1] = x[1] * cosines[i] + x[0] * sine;
     }
 }
 
@@ -168,13 +273,13 @@ impl CustomOp1 for Rotate {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         Ok(output(
-            self.rotate(elements(x, layout)?, 1.0),
+            self.run(elements(x, layout)?, 1.0),
             layout.shape().clone(),
         ))
     }
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
         let upstream = upstream.contiguous()?;
-        gradient(self.rotate(&elements_of(&upstream)?, -1.0), x)
+        gradient(self.run(&elements_of(&upstream)?, -1.0), x)
     }
 }

@@ -11,7 +11,7 @@ use super::*;
 /// Largest difference allowed, relative to the largest reference value: f32 sums in other orders.
 const TOLERANCE: f32 = 2e-5;
 
-fn variable(shape: &[usize], seed: u64) -> Var {
+pub(super) fn variable(shape: &[usize], seed: u64) -> Var {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let values: Vec<f32> = (0..shape.iter().product())
         .map(|_| random.random_range(-1.0..1.0))
@@ -19,7 +19,7 @@ fn variable(shape: &[usize], seed: u64) -> Var {
     Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
 }
 
-fn assert_close(got: &Tensor, expected: &Tensor, what: &str) {
+pub(super) fn assert_close(got: &Tensor, expected: &Tensor, what: &str) {
     assert_eq!(got.dims(), expected.dims(), "{what}");
     let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
     let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
@@ -33,7 +33,7 @@ fn assert_close(got: &Tensor, expected: &Tensor, what: &str) {
 }
 
 /// Compares values, and gradients of a weighted sum, for every variable.
-fn check(
+pub(super) fn check(
     variables: &[&Var],
     fused: impl Fn() -> Result<Tensor>,
     composed: impl Fn() -> Result<Tensor>,
@@ -53,7 +53,7 @@ fn check(
     }
 }
 
-fn segments(lengths: &[usize]) -> Arc<[Segment]> {
+pub(super) fn segments(lengths: &[usize]) -> Arc<[Segment]> {
     let mut start = 0;
     lengths
         .iter()
@@ -89,8 +89,8 @@ fn a_norm_per_head_takes_rows_of_the_heads_width() {
 
 #[test]
 fn rope_matches_the_composed_one() {
-    let rope = Rope::new(10_000.0, 16);
-    let positions: Arc<[u32]> = vec![0, 1, 2, 0, 1, 200, 7].into();
+    let rope = Rope::new(Rotation::plain(10_000.0, 16));
+    let positions = Positions::new(vec![0, 1, 2, 0, 1, 200, 7].into());
     let x = variable(&[7, 3 * 16], 3);
     check(
         &[&x],

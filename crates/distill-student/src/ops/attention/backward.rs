@@ -3,13 +3,13 @@
 
 use rayon::prelude::*;
 
-use super::{BLOCK, Heads, Segment};
+use super::{AttentionRule, BLOCK, Segment, bend};
 use crate::ops::product::{Threads, View, ViewMut, product_into};
 use crate::ops::rows::{dot, exp_shifted, vectorised};
 
 /// What the forward pass read and left.
 pub(super) struct Forward<'a> {
-    pub(super) heads: Heads,
+    pub(super) rule: AttentionRule,
     pub(super) q: &'a [f32],
     pub(super) k: &'a [f32],
     pub(super) v: &'a [f32],
@@ -34,11 +34,13 @@ struct Part {
 struct Scratch {
     weights: Vec<f32>,
     errors: Vec<f32>,
+    /// How a bent score moves with the score, where scores are bent.
+    slopes: Vec<f32>,
 }
 
 impl Forward<'_> {
     pub(super) fn gradients(&self, segments: &[Segment], upstream: &[f32]) -> Gradients {
-        let heads = self.heads;
+        let heads = self.rule.heads;
         let parts: Vec<Part> = (0..segments.len() * heads.key_value)
             .into_par_iter()
             .map_init(Scratch::default, |scratch, task| {
@@ -72,7 +74,7 @@ impl Forward<'_> {
         upstream: &[f32],
         scratch: &mut Scratch,
     ) -> Part {
-        let (heads, length) = (self.heads, segment.length);
+        let (heads, length) = (self.rule.heads, segment.length);
         let e = heads.width;
         let mut part = Part {
             q: vec![0.0; length * heads.group() * e],
@@ -96,36 +98,38 @@ impl Forward<'_> {
 
     /// Adds what one block of queries of one head gives.
     fn block(&self, at: &Block, upstream: &[f32], scratch: &mut Scratch, part: &mut Part) {
-        let (heads, e, m) = (self.heads, self.heads.width, at.rows);
-        let (query_row, key_row) = (heads.query_row(), heads.key_row());
-        let n = at.start + m;
+        let (rule, heads, m) = (self.rule, self.rule.heads, at.rows);
+        let (e, query_row, key_row) = (heads.width, heads.query_row(), heads.key_row());
+        let keys = rule.seen_by_any(at.start..at.start + m, at.segment.length);
+        let n = keys.len();
         let head = at.group * heads.group() + at.member;
         let first = at.segment.start + at.start;
         let rows = first * query_row + head * e;
-        let keys = at.segment.start * key_row + at.group * e;
+        let from = (at.segment.start + keys.start) * key_row + at.group * e;
         let q = View::strided(&self.q[rows..], m, e, query_row);
-        let k = View::strided(&self.k[keys..], n, e, key_row);
-        let v = View::strided(&self.v[keys..], n, e, key_row);
+        let k = View::strided(&self.k[from..], n, e, key_row);
+        let v = View::strided(&self.v[from..], n, e, key_row);
         let up = View::strided(&upstream[rows..], m, e, query_row);
         scratch.weights.resize(m * n, 0.0);
         scratch.errors.resize(m * n, 0.0);
-        write(
-            &mut scratch.weights,
-            n,
-            false,
-            q,
-            k.transposed(),
-            heads.scale(),
-        );
-        write(&mut scratch.errors, n, false, up, v.transposed(), 1.0);
-        for (r, row) in scratch.weights.chunks_exact_mut(n).enumerate() {
-            let log_sum = self.log_sums[(first + r) * heads.query + head];
-            let (seen, unseen) = row.split_at_mut(at.start + r + 1);
-            vectorised(|| exp_shifted(seen, log_sum));
-            unseen.fill(0.0);
+        let weights = &mut scratch.weights;
+        write(weights, n, false, q, k.transposed(), rule.scale);
+        if let Some(cap) = rule.soft_cap {
+            scratch.slopes.resize(m * n, 0.0);
+            bend_with_slopes(weights, &mut scratch.slopes, cap);
         }
+        write(&mut scratch.errors, n, false, up, v.transposed(), 1.0);
+        for (r, row) in weights.chunks_exact_mut(n).enumerate() {
+            let log_sum = self.log_sums[(first + r) * heads.query + head];
+            let seen = rule.seen(at.start + r, at.segment.length);
+            let seen = seen.start - keys.start..seen.end - keys.start;
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+            vectorised(|| exp_shifted(&mut row[seen], log_sum));
+        }
+        let values = &mut part.v[keys.start * e..];
         let weights = View::new(&scratch.weights, m, n);
-        write(&mut part.v, e, true, weights.transposed(), up, 1.0); // (n, m) @ (m, E)
+        write(values, e, true, weights.transposed(), up, 1.0); // (n, m) @ (m, E)
         for r in 0..m {
             let row = rows + r * query_row;
             let (weights, errors) = (
@@ -137,14 +141,32 @@ impl Forward<'_> {
                 for (error, weight) in errors.iter_mut().zip(weights) {
                     *error = weight * (*error - mean);
                 }
+                if rule.soft_cap.is_some() {
+                    let slopes = &scratch.slopes[r * n..(r + 1) * n];
+                    for (error, slope) in errors.iter_mut().zip(slopes) {
+                        *error *= slope;
+                    }
+                }
             });
         }
         let errors = View::new(&scratch.errors, m, n);
         let width = heads.group() * e;
         let to = &mut part.q[at.start * width + at.member * e..];
-        write(to, width, false, errors, k, heads.scale());
-        write(&mut part.k, e, true, errors.transposed(), q, heads.scale());
+        write(to, width, false, errors, k, rule.scale);
+        let to = &mut part.k[keys.start * e..];
+        write(to, e, true, errors.transposed(), q, rule.scale);
     }
+}
+
+/// Bends scores and leaves the derivative of each bent score: `1 - (bent / cap)²`.
+fn bend_with_slopes(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
+    vectorised(|| {
+        bend(scores, cap);
+        for (slope, bent) in slopes.iter_mut().zip(scores) {
+            let share = *bent / cap;
+            *slope = 1.0 - share * share;
+        }
+    });
 }
 
 /// A run of queries of one head.

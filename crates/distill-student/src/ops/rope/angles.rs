@@ -1,0 +1,37 @@
+//! The table of cosines and sines.
+
+use super::Rotation;
+
+/// Cosines and sines of every position up to some length, (positions, pairs); behind them those of
+/// long rows, where these turn at other speeds.
+#[derive(Debug)]
+pub(super) struct Angles {
+    positions: usize,
+    pub(super) pairs: usize,
+    pub(super) cosines: Vec<f32>,
+    pub(super) sines: Vec<f32>,
+}
+
+impl Angles {
+    pub(super) fn new(rotation: &Rotation, positions: usize) -> Self {
+        let long = rotation.long.iter().map(|(_, frequencies)| frequencies);
+        let angles: Vec<f64> = std::iter::once(&rotation.frequencies)
+            .chain(long)
+            .flat_map(|frequencies| {
+                (0..positions).flat_map(move |p| frequencies.iter().map(move |f| p as f64 * f))
+            })
+            .collect();
+        let scaled = |value: f64| (value * rotation.factor) as f32;
+        Self {
+            positions,
+            pairs: rotation.frequencies.len(),
+            cosines: angles.iter().map(|a| scaled(a.cos())).collect(),
+            sines: angles.iter().map(|a| scaled(a.sin())).collect(),
+        }
+    }
+
+    /// Positions that each set of frequencies has.
+    pub(super) fn positions(&self) -> usize {
+        self.positions
+    }
+}
