@@ -15,7 +15,7 @@ use distill_student::{
     weights::DecoderWeights,
 };
 use distill_train::{
-    Checkpointing, Method, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
+    Checkpointing, Method, Proof, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
     TrainSettings, Trained,
     linear::{LinearConfig, train_linear},
     train_decoder,
@@ -248,6 +248,7 @@ impl DecoderRun<'_> {
             settings: &settings,
             train: &train_rows,
             validation: &validation_rows,
+            initial: None,
             checkpointing: Some(Checkpointing {
                 directory: folders.work.join("checkpoint"),
                 every_steps: CHECKPOINT_STEPS,
@@ -314,10 +315,7 @@ impl DecoderRun<'_> {
             method: if self.full {
                 Method::Full
             } else {
-                Method::Lora {
-                    rank: spec.rank,
-                    alpha: spec.alpha,
-                }
+                Method::lora(spec.rank, spec.alpha)
             },
             epochs: spec.epochs,
             max_steps: spec.max_steps,
@@ -487,8 +485,39 @@ fn tell(context: &StepContext, event: &TrainEvent) {
             Level::Info,
             format!("stopped at step {step}: nothing better since step {best_step}"),
         ),
+        TrainEvent::Proved(proof) => {
+            if let Some(shown) = proved(proof) {
+                context.note(Level::Info, shown);
+            }
+        }
         TrainEvent::Started { .. } | TrainEvent::Checkpointed { .. } => {}
     }
+}
+
+/// A line for what was shown before the run; the mask is shown by whoever has the tokenizer.
+fn proved(proof: &Proof) -> Option<String> {
+    Some(match proof {
+        Proof::Mask { .. } => return None,
+        Proof::StopTokens { rows } => {
+            format!("proof: each of {rows} replies ends in a stop token, which is trained")
+        }
+        Proof::StartsAtBase { tokens, difference } => format!(
+            "proof: before the first step the student answers as its base does (largest difference \
+             in a logit {difference:.1e} over {tokens} tokens)"
+        ),
+        Proof::Census { trained, frozen } => format!(
+            "proof: {trained} tensors train and got a gradient, {frozen} are frozen and got none"
+        ),
+        Proof::Overfit {
+            rows,
+            steps,
+            first_loss,
+            last_loss,
+        } => format!(
+            "proof: {rows} rows can be learnt by heart: loss {first_loss:.3} to {last_loss:.3} in \
+             {steps} steps, then put back"
+        ),
+    })
 }
 
 fn train_failure(error: TrainError) -> StepFailure {

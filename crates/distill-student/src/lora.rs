@@ -1,5 +1,8 @@
 //! Low-rank adapters in PEFT's form: `adapter_config.json` and `adapter_model.safetensors`.
 
+mod config;
+mod dropout;
+pub(crate) mod magnitude;
 mod peft;
 #[cfg(test)]
 mod tests;
@@ -7,23 +10,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
+
+pub use config::{LoraConfig, LoraVariant, Targets};
+pub use dropout::Dropout;
 
 use crate::decoder::{DecoderConfig, DecoderError};
-use crate::weights::{Draw, Precision, read_tensors, read_text, write_tensors};
-
-/// Rank and strength of an adapter; the update is scaled by alpha / rank.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoraConfig {
-    pub rank: usize,
-    pub alpha: f64,
-}
-
-impl LoraConfig {
-    pub fn scale(&self) -> f64 {
-        self.alpha / self.rank as f64
-    }
-}
+use crate::weights::{DecoderWeights, Draw, Precision, read_tensors, read_text, write_tensors};
 
 /// The update of one projection: `scale * up @ down` is added to its weight.
 #[derive(Debug, Clone)]
@@ -33,9 +26,11 @@ pub(crate) struct LowRank {
     /// PEFT's B, (O, R).
     pub(crate) up: Tensor,
     pub(crate) scale: f64,
+    /// The trained lengths of the rows, (O): `DoRA` only.
+    pub(crate) magnitude: Option<Tensor>,
 }
 
-/// An adapter: the two factors of each adapted projection, in f32. Clones share the tensors.
+/// An adapter: what is trained of each adapted projection, in f32. Clones share the tensors.
 #[derive(Debug, Clone)]
 pub struct LoraAdapter {
     config: LoraConfig,
@@ -47,58 +42,137 @@ pub struct LoraAdapter {
 const PREFIX: &str = "base_model.model.";
 const DOWN: &str = ".lora_A.weight";
 const UP: &str = ".lora_B.weight";
+const MAGNITUDE: &str = ".lora_magnitude_vector";
+const EMBEDDINGS: &str = "model.embed_tokens.weight";
+const HEAD: &str = "lm_head.weight";
 
 impl LoraAdapter {
-    /// Draws a new adapter for every projection of the model: A uniform as PEFT draws it
-    /// (Kaiming with a = √5, which is ±1/√I), B zero, so that it changes nothing yet.
+    /// Draws a new adapter: A uniform as PEFT draws it (Kaiming with a = √5, which is ±1/√I), B
+    /// zero, so that it changes nothing yet.
+    ///
+    /// # Errors
+    /// When the configuration targets nothing, or asks for what only the weights can give
+    /// ([`Self::for_weights`] then).
     pub fn init(
         model: &DecoderConfig,
         config: LoraConfig,
         seed: u64,
     ) -> Result<Self, DecoderError> {
-        if config.rank == 0 {
+        if config.variant.has_magnitudes() || config.train_embeddings || config.train_head {
             return Err(DecoderError::Adapter {
-                reason: "its rank is 0".to_owned(),
+                reason: "DoRA and trained embeddings or heads start from the weights".to_owned(),
             });
         }
+        Self::draw(model, config, seed)
+    }
+
+    /// Draws a new adapter that changes nothing yet: as [`Self::init`], with the row lengths of
+    /// `DoRA` and trained embeddings and head taken from the weights.
+    ///
+    /// # Errors
+    /// When the configuration targets nothing that the model has.
+    pub fn for_weights(
+        weights: &DecoderWeights,
+        config: LoraConfig,
+        seed: u64,
+    ) -> Result<Self, DecoderError> {
+        let mut adapter = Self::draw(weights.config(), config, seed)?;
+        if adapter.config.variant.has_magnitudes() {
+            let modules: Vec<String> = adapter.module_names().map(str::to_owned).collect();
+            for module in modules {
+                let weight = weights.get(&format!("{module}.weight"))?;
+                let lengths = magnitude::row_lengths(weight)?;
+                let name = format!("{PREFIX}{module}{MAGNITUDE}");
+                adapter.tensors.insert(name, lengths);
+            }
+        }
+        let config = &adapter.config;
+        let tied = weights.config().tie_word_embeddings;
+        for (wanted, name, source) in [
+            (config.train_embeddings, EMBEDDINGS, EMBEDDINGS),
+            (
+                config.train_head,
+                HEAD,
+                if tied { EMBEDDINGS } else { HEAD },
+            ),
+        ] {
+            if wanted {
+                let copy = weights.get(source)?.detach().to_dtype(DType::F32)?.copy()?;
+                adapter.tensors.insert(format!("{PREFIX}{name}"), copy);
+            }
+        }
+        Ok(adapter)
+    }
+
+    fn draw(model: &DecoderConfig, config: LoraConfig, seed: u64) -> Result<Self, DecoderError> {
+        config.check()?;
+        let rules = config.rules()?;
         let mut draw = Draw::new(seed);
         let mut tensors = BTreeMap::new();
-        for layer in 0..model.num_hidden_layers {
-            for linear in model.linears() {
-                let module = format!("{PREFIX}model.layers.{layer}.{}", linear.name);
-                let bound = 1.0 / (linear.input as f64).sqrt();
-                let down = draw.uniform(config.rank * linear.input, bound);
-                let down = Tensor::from_vec(down, (config.rank, linear.input), &Device::Cpu)?;
-                let up = vec![0.0f32; linear.output * config.rank];
-                let up = Tensor::from_vec(up, (linear.output, config.rank), &Device::Cpu)?;
-                tensors.insert(format!("{module}{DOWN}"), down);
-                tensors.insert(format!("{module}{UP}"), up);
+        for (module, [output, input]) in projections(model) {
+            if !rules.targets(&module) {
+                continue;
             }
+            let rank = rules.strength(&module).rank;
+            let bound = 1.0 / (input as f64).sqrt();
+            let down = draw.uniform(rank * input, bound);
+            let down = Tensor::from_vec(down, (rank, input), &Device::Cpu)?;
+            let up = vec![0.0f32; output * rank];
+            let up = Tensor::from_vec(up, (output, rank), &Device::Cpu)?;
+            tensors.insert(format!("{PREFIX}{module}{DOWN}"), down);
+            tensors.insert(format!("{PREFIX}{module}{UP}"), up);
+        }
+        if tensors.is_empty() {
+            return Err(DecoderError::Adapter {
+                reason: format!("{:?} names none of its projections", config.targets),
+            });
         }
         Ok(Self { config, tensors })
     }
 
     /// Takes tensors by their PEFT names.
+    ///
+    /// # Errors
+    /// When a tensor is missing for the configuration, or has no place in it.
     pub fn from_tensors(
         config: LoraConfig,
         tensors: BTreeMap<String, Tensor>,
     ) -> Result<Self, DecoderError> {
+        config.check()?;
         let adapter = Self { config, tensors };
-        let pairs = adapter.modules().count();
-        if config.rank == 0 || pairs == 0 || pairs * 2 != adapter.tensors.len() {
-            return Err(DecoderError::Adapter {
-                reason: format!(
-                    "{} tensors of rank {} hold {pairs} pairs of lora_A and lora_B",
-                    adapter.tensors.len(),
-                    config.rank
-                ),
-            });
+        let refused = |reason: String| Err(DecoderError::Adapter { reason });
+        let mut asked: Vec<String> = Vec::new();
+        for module in adapter.module_names() {
+            let module = format!("{PREFIX}{module}");
+            asked.extend([format!("{module}{DOWN}"), format!("{module}{UP}")]);
+            if adapter.config.variant.has_magnitudes() {
+                asked.push(format!("{module}{MAGNITUDE}"));
+            }
+        }
+        if asked.is_empty() {
+            return refused("it has no pair of lora_A and lora_B".to_owned());
+        }
+        for (wanted, name) in [
+            (adapter.config.train_embeddings, EMBEDDINGS),
+            (adapter.config.train_head, HEAD),
+        ] {
+            if wanted {
+                asked.push(format!("{PREFIX}{name}"));
+            }
+        }
+        asked.sort_unstable();
+        if let Some(missing) = asked.iter().find(|n| !adapter.tensors.contains_key(*n)) {
+            return refused(format!("its tensor `{missing}` is missing"));
+        }
+        let known = |name: &&String| asked.binary_search(name).is_err();
+        if let Some(other) = adapter.tensors.keys().find(known) {
+            return refused(format!("its configuration has no place for `{other}`"));
         }
         Ok(adapter)
     }
 
-    pub fn config(&self) -> LoraConfig {
-        self.config
+    pub fn config(&self) -> &LoraConfig {
+        &self.config
     }
 
     /// By PEFT's names, in order.
@@ -106,58 +180,116 @@ impl LoraAdapter {
         &self.tensors
     }
 
-    /// The adapted modules by their names in the model.
-    pub(crate) fn modules(&self) -> impl Iterator<Item = (&str, LowRank)> {
-        self.tensors.keys().filter_map(|name| {
-            let module = name.strip_prefix(PREFIX)?.strip_suffix(DOWN)?;
-            Some((module, self.low_rank(module)?))
-        })
+    /// The adapted modules by their names in the model, in order.
+    pub(crate) fn module_names(&self) -> impl Iterator<Item = &str> {
+        self.tensors
+            .keys()
+            .filter_map(|name| name.strip_prefix(PREFIX)?.strip_suffix(DOWN))
     }
 
     /// The update of a module, if it has one.
-    pub(crate) fn low_rank(&self, module: &str) -> Option<LowRank> {
-        Some(LowRank {
-            down: self
-                .tensors
-                .get(&format!("{PREFIX}{module}{DOWN}"))?
-                .clone(),
-            up: self.tensors.get(&format!("{PREFIX}{module}{UP}"))?.clone(),
-            scale: self.config.scale(),
-        })
+    pub(crate) fn low_rank(&self, module: &str) -> Result<Option<LowRank>, DecoderError> {
+        let tensor = |suffix: &str| self.tensors.get(&format!("{PREFIX}{module}{suffix}"));
+        let (Some(down), Some(up)) = (tensor(DOWN), tensor(UP)) else {
+            return Ok(None);
+        };
+        Ok(Some(LowRank {
+            down: down.clone(),
+            up: up.clone(),
+            scale: self.config.rules()?.strength(module).scale,
+            magnitude: tensor(MAGNITUDE).cloned(),
+        }))
     }
 
-    /// Refuses an adapter that has a module the model has not, or in another shape.
+    /// The trained embeddings, (V, D), where the adapter has them.
+    pub(crate) fn embeddings(&self) -> Option<&Tensor> {
+        self.tensors.get(&format!("{PREFIX}{EMBEDDINGS}"))
+    }
+
+    /// The trained head, (V, D), where the adapter has one.
+    pub(crate) fn head(&self) -> Option<&Tensor> {
+        self.tensors.get(&format!("{PREFIX}{HEAD}"))
+    }
+
+    /// The weight of a module with its update added in, (O, I) in f32; the weight itself where the
+    /// adapter has none for it.
+    pub(crate) fn merged_weight(
+        &self,
+        module: &str,
+        weight: &Tensor,
+    ) -> Result<Tensor, DecoderError> {
+        let weight = weight.detach();
+        let Some(update) = self.low_rank(module)? else {
+            return Ok(weight);
+        };
+        let weight = weight.to_dtype(DType::F32)?;
+        let change = (update.up.matmul(&update.down)? * update.scale)?; // (O, R) @ (R, I) → (O, I)
+        let merged = (weight + change)?;
+        let merged = match &update.magnitude {
+            None => merged,
+            Some(magnitude) => {
+                let factors = (magnitude / magnitude::row_lengths(&merged)?)?;
+                merged.broadcast_mul(&factors.unsqueeze(1)?)?
+            }
+        };
+        Ok(merged.detach())
+    }
+
+    /// Refuses an adapter that has a module the model has not, lacks one that it targets, or has
+    /// one in another shape.
     pub(crate) fn check(&self, model: &DecoderConfig) -> Result<(), DecoderError> {
-        let shapes: BTreeMap<String, Vec<usize>> = model.tensors().into_iter().collect();
-        for (module, update) in self.modules() {
-            let expected = shapes.get(&format!("{module}.weight"));
-            let (rank, input) = update.down.dims2()?;
-            let (output, up_rank) = update.up.dims2()?;
-            let fits = expected.is_some_and(|shape| *shape == [output, input])
-                && rank == up_rank
-                && rank == self.config.rank;
-            if !fits {
-                return Err(DecoderError::Adapter {
-                    reason: format!(
-                        "`{module}` is {expected:?} in the model, A is {rank} x {input} and B \
-                         {output} x {up_rank} at rank {}",
-                        self.config.rank
-                    ),
-                });
+        let refused = |reason: String| Err(DecoderError::Adapter { reason });
+        let shapes: BTreeMap<String, [usize; 2]> = projections(model).collect();
+        let rules = self.config.rules()?;
+        for module in self.module_names() {
+            let Some([output, input]) = shapes.get(module).copied() else {
+                return refused(format!("the model has no projection `{module}`"));
+            };
+            let rank = rules.strength(module).rank;
+            let update = format!("{PREFIX}{module}");
+            self.expect(&format!("{update}{DOWN}"), &[rank, input])?;
+            self.expect(&format!("{update}{UP}"), &[output, rank])?;
+            if self.config.variant.has_magnitudes() {
+                self.expect(&format!("{update}{MAGNITUDE}"), &[output])?;
+            }
+        }
+        let adapted = |module: &str| {
+            self.tensors
+                .contains_key(&format!("{PREFIX}{module}{DOWN}"))
+        };
+        let mut targeted = shapes.keys().filter(|module| rules.targets(module));
+        if let Some(missing) = targeted.find(|module| !adapted(module)) {
+            return refused(format!("it targets `{missing}` and has no tensors for it"));
+        }
+        let vocabulary = [model.vocab_size, model.hidden_size];
+        for name in [EMBEDDINGS, HEAD] {
+            let name = format!("{PREFIX}{name}");
+            if self.tensors.contains_key(&name) {
+                self.expect(&name, &vocabulary)?;
             }
         }
         Ok(())
     }
 
+    fn expect(&self, name: &str, expected: &[usize]) -> Result<(), DecoderError> {
+        let got = self.tensors.get(name).map_or(&[] as &[usize], Tensor::dims);
+        if got == expected {
+            return Ok(());
+        }
+        Err(DecoderError::Adapter {
+            reason: format!("`{name}` is {got:?}, the model and the rank ask for {expected:?}"),
+        })
+    }
+
     /// The text of `adapter_config.json`.
     pub fn adapter_config_json(&self, base_model: &str) -> String {
-        let mut targets: Vec<&str> = self
-            .modules()
-            .map(|(module, _)| module.rsplit('.').next().unwrap_or(module))
+        let mut suffixes: Vec<&str> = self
+            .module_names()
+            .map(|module| module.rsplit('.').next().unwrap_or(module))
             .collect();
-        targets.sort_unstable();
-        targets.dedup();
-        peft::write(self.config, &targets, base_model)
+        suffixes.sort_unstable();
+        suffixes.dedup();
+        peft::write(&self.config, &suffixes, base_model)
     }
 
     /// The bytes of `adapter_model.safetensors`; the same adapter gives the same bytes.
@@ -166,11 +298,19 @@ impl LoraAdapter {
     }
 
     /// Reads the two files of an adapter.
+    ///
+    /// # Errors
+    /// When a field of the configuration is not supported (by name), or the tensors do not fit it.
     pub fn from_parts(adapter_config: &str, safetensors: &[u8]) -> Result<Self, DecoderError> {
         let config = peft::read(adapter_config)?;
-        Self::from_tensors(config, read_tensors(safetensors, "the adapter")?)
+        let tensors = read_tensors(safetensors, "the adapter")?
+            .into_iter()
+            .map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32)?)))
+            .collect::<Result<_, DecoderError>>()?;
+        Self::from_tensors(config, tensors)
     }
 
+    /// Writes both files into a directory that exists.
     pub fn write_dir(&self, directory: &Path, base_model: &str) -> Result<(), DecoderError> {
         let write = |name: &str, bytes: &[u8]| {
             let path = directory.join(name);
@@ -181,10 +321,32 @@ impl LoraAdapter {
         write("adapter_model.safetensors", &self.to_safetensors()?)
     }
 
+    /// Reads an adapter's directory.
+    ///
+    /// # Errors
+    /// As [`Self::from_parts`], and when a file cannot be read; a pickled adapter is refused.
     pub fn read_dir(directory: &Path) -> Result<Self, DecoderError> {
         let config = read_text(&directory.join("adapter_config.json"))?;
         let path = directory.join("adapter_model.safetensors");
+        if !path.exists() && directory.join("adapter_model.bin").exists() {
+            return Err(DecoderError::Format {
+                what: directory.join("adapter_model.bin").display().to_string(),
+                reason: "pickled files can run code and are not read; save the adapter again with \
+                         `safe_serialization`"
+                    .to_owned(),
+            });
+        }
         let bytes = std::fs::read(&path).map_err(|source| DecoderError::Io { path, source })?;
         Self::from_parts(&config, &bytes)
     }
+}
+
+/// Every projection of a model with its shape (O, I), in the order of the forward pass.
+fn projections(model: &DecoderConfig) -> impl Iterator<Item = (String, [usize; 2])> + '_ {
+    (0..model.num_hidden_layers).flat_map(move |layer| {
+        model.linears(layer).into_iter().map(move |linear| {
+            let module = format!("model.layers.{layer}.{}", linear.name);
+            (module, [linear.output, linear.input])
+        })
+    })
 }

@@ -40,10 +40,7 @@ pub struct BenchFigures {
 /// answer.
 pub fn bench(config: &DecoderConfig, settings: &BenchSettings) -> Result<BenchFigures, TrainError> {
     let weights = DecoderWeights::random(config.clone(), 1)?;
-    let lora = Method::Lora {
-        rank: settings.rank,
-        alpha: 32.0,
-    };
+    let lora = Method::lora(settings.rank, 32.0);
     Ok(BenchFigures {
         parameters: config.parameter_count(),
         threads: rayon::current_num_threads(),
@@ -78,6 +75,7 @@ fn tokens_per_second(
         settings: &train_settings,
         train: &train,
         validation: &[],
+        initial: None,
         checkpointing: None,
         cancelled: &|| false,
     };

@@ -4,8 +4,12 @@
 mod batches;
 mod census;
 mod checkpoint;
+mod error;
+mod event;
+mod learning_rate;
 mod optimizer;
 mod parameters;
+mod proof;
 #[cfg(test)]
 mod resume_tests;
 mod schedule;
@@ -15,17 +19,23 @@ mod tests;
 
 use std::time::Instant;
 
-use distill_student::decoder::{Decoder, DecoderError};
+use distill_student::decoder::Decoder;
 use distill_student::lora::LoraAdapter;
 use distill_student::weights::DecoderWeights;
 
+use crate::objective;
 pub use crate::objective::{TrainExample, packed_loss};
 use batches::Batches;
+pub(crate) use batches::in_order;
+use census::Census;
 use checkpoint::{Best, Progress, Store};
+pub use error::TrainError;
+pub use event::{Proof, TrainEvent};
+pub use learning_rate::{RangeTest, default_learning_rate, learning_rate_range_test};
 use optimizer::AdamW;
 use parameters::Parameters;
 use schedule::Schedule;
-pub use settings::{Checkpointing, Method, TrainSettings};
+pub use settings::{Checkpointing, Method, Proofs, ScheduleShape, TrainSettings};
 
 /// Everything that a training run reads.
 pub struct TrainRequest<'a> {
@@ -34,44 +44,12 @@ pub struct TrainRequest<'a> {
     pub train: &'a [TrainExample],
     /// Selects the best weights and stops early; empty means that the last weights are kept.
     pub validation: &'a [TrainExample],
+    /// An adapter to go on from, of any origin; none draws a new one.
+    pub initial: Option<&'a LoraAdapter>,
     /// Where to save; a matching checkpoint found there is resumed.
     pub checkpointing: Option<Checkpointing>,
     /// Asked between steps.
     pub cancelled: &'a dyn Fn() -> bool,
-}
-
-/// What happens while training. Losses are means over unmasked tokens, in nats.
-#[derive(Debug, Clone, PartialEq)]
-pub enum TrainEvent {
-    Started {
-        steps: usize,
-        tokens_per_epoch: usize,
-        trainable_parameters: usize,
-        resumed_at: Option<usize>,
-    },
-    Step {
-        /// Steps done, this one included.
-        step: usize,
-        steps: usize,
-        loss: f64,
-        learning_rate: f64,
-        /// Before clipping.
-        gradient_norm: f64,
-        tokens: usize,
-        seconds: f64,
-    },
-    Validated {
-        step: usize,
-        loss: f64,
-        best: bool,
-    },
-    Checkpointed {
-        step: usize,
-    },
-    StoppedEarly {
-        step: usize,
-        best_step: usize,
-    },
 }
 
 /// What came out, and how it got there.
@@ -105,62 +83,25 @@ pub struct TrainSummary {
     pub base_sha256: String,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    #[error("training was cancelled after step {step}")]
-    Cancelled { step: usize },
-    #[error("there are no training examples")]
-    NoExamples,
-    #[error(
-        "{set} example {example} has no token to learn: {tokens} tokens, loss from {loss_from}"
-    )]
-    NoTargets {
-        set: &'static str,
-        example: usize,
-        tokens: usize,
-        loss_from: usize,
-    },
-    #[error("{set} example {example} has {tokens} tokens, the model takes {limit}")]
-    TooLong {
-        set: &'static str,
-        example: usize,
-        tokens: usize,
-        limit: usize,
-    },
-    #[error("training setting `{name}` is {value}: {reason}")]
-    Setting {
-        name: &'static str,
-        value: String,
-        reason: &'static str,
-    },
-    #[error("gradients do not reach what they should: {reason}")]
-    Census { reason: String },
-    #[error("the loss or its gradient is not finite at step {step}")]
-    Diverged { step: usize },
-    #[error("cannot use the checkpoint `{}`: {reason}", path.display())]
-    Checkpoint {
-        path: std::path::PathBuf,
-        reason: String,
-    },
-    #[error("the model failed in training")]
-    Decoder(#[from] DecoderError),
-    #[error("a tensor operation failed in training")]
-    Tensor(#[from] candle_core::Error),
-}
-
 /// Trains to the end, to an early stop or to a cancellation. The same request gives the same
 /// bytes, whatever the number of threads and however often it was interrupted and resumed.
 pub fn train_decoder(
     request: &TrainRequest<'_>,
     on_event: &mut dyn FnMut(TrainEvent),
 ) -> Result<TrainOutcome, TrainError> {
+    check(request)?;
+    Trainer::new(request)?.run(on_event)
+}
+
+/// Refuses settings and examples that cannot be trained.
+fn check(request: &TrainRequest<'_>) -> Result<(), TrainError> {
     request.settings.check()?;
     check_examples("training", request.train, request.weights)?;
     check_examples("validation", request.validation, request.weights)?;
     if request.train.is_empty() {
         return Err(TrainError::NoExamples);
     }
-    Trainer::new(request)?.run(on_event)
+    Ok(())
 }
 
 fn check_examples(
@@ -177,6 +118,13 @@ fn check_examples(
                 example,
                 tokens,
                 limit,
+            });
+        }
+        if let Some(reason) = row.fault() {
+            return Err(TrainError::Example {
+                set,
+                example,
+                reason,
             });
         }
         if row.targets() == 0 {
@@ -209,7 +157,7 @@ struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     fn new(request: &'a TrainRequest<'a>) -> Result<Self, TrainError> {
         let settings = request.settings;
-        let parameters = Parameters::new(request.weights, settings)?;
+        let parameters = Parameters::new(request.weights, settings, request.initial)?;
         let batches = Batches::new(request.train, settings);
         let steps = batches.steps();
         let base_sha256 = request.weights.sha256()?;
@@ -247,7 +195,10 @@ impl<'a> Trainer<'a> {
             trainable_parameters: self.parameters.count(),
             resumed_at: (self.progress.step > 0).then_some(self.progress.step),
         });
-        let mut counted = false;
+        if self.progress.step == 0 {
+            self.prove(on_event)?;
+        }
+        let mut census = None;
         while self.progress.step < steps && !self.progress.stopped_early {
             if (self.request.cancelled)() {
                 self.save(on_event)?;
@@ -257,7 +208,13 @@ impl<'a> Trainer<'a> {
             }
             let started = Instant::now();
             let window = self.batches.window(self.request.train, self.progress.step);
-            let (loss, tokens, mut gradients) = self.gradients(&window, &mut counted)?;
+            let objective = &self.request.settings.objective;
+            let drawn = objective.drawn(&window, &self.frozen, self.draw_seed())?;
+            let window = match &drawn {
+                Some(batches) => batches.iter().map(|rows| rows.iter().collect()).collect(),
+                None => window,
+            };
+            let (loss, tokens, mut gradients) = self.gradients(&window, &mut census, on_event)?;
             let learning_rate = self.schedule.learning_rate(self.progress.step);
             let gradient_norm = optimizer::clip(&mut gradients, self.request.settings.clip);
             if !loss.is_finite() || !gradient_norm.is_finite() {
@@ -285,22 +242,38 @@ impl<'a> Trainer<'a> {
         self.finish()
     }
 
-    /// Loss, tokens and summed gradients of one optimizer step.
+    /// Seed of whatever the next step draws: a function of the run's seed and of the step, so that
+    /// a resumed run draws what an unbroken one does.
+    fn draw_seed(&self) -> u64 {
+        let settings = self.request.settings;
+        objective::step_seed(settings.seed, self.progress.step)
+    }
+
+    /// Loss, tokens and summed gradients of one optimizer step. The first one of a run is counted.
     fn gradients(
         &self,
         window: &[Vec<&TrainExample>],
-        counted: &mut bool,
+        census: &mut Option<Census>,
+        on_event: &mut dyn FnMut(TrainEvent),
     ) -> Result<(f64, usize, Vec<Vec<f32>>), TrainError> {
-        let unmasked: usize = window.iter().flatten().map(|row| row.targets()).sum();
+        let settings = self.request.settings;
+        let weight: f64 = window.iter().flatten().map(|row| row.loss_weight()).sum();
         let tokens = window.iter().flatten().map(|row| row.tokens.len()).sum();
         let mut total = 0.0;
         let mut sums: Vec<Vec<f32>> = Vec::new();
-        for rows in window {
-            let loss = packed_loss(&self.decoder, rows, 1.0 / unmasked as f64)?;
+        for (batch, rows) in window.iter().enumerate() {
+            if let Some(dropout) = self.parameters.dropout() {
+                dropout.begin(settings.seed, self.progress.step as u64, batch as u64);
+            }
+            let loss = settings.objective.loss(&self.decoder, rows, 1.0 / weight)?;
             let gradients = loss.backward()?;
-            if !*counted {
-                census::check(&self.parameters, &gradients)?;
-                *counted = true;
+            if census.is_none() {
+                let counted = census::check(&self.parameters, &gradients)?;
+                on_event(TrainEvent::Proved(Proof::Census {
+                    trained: counted.trained,
+                    frozen: counted.frozen,
+                }));
+                *census = Some(counted);
             }
             self.parameters.add_gradients(&gradients, &mut sums)?;
             total += f64::from(loss.to_scalar::<f32>()?);
@@ -339,14 +312,14 @@ impl<'a> Trainer<'a> {
 
     fn validation_loss(&self) -> Result<f64, TrainError> {
         let rows = self.request.validation;
-        let unmasked: usize = rows.iter().map(TrainExample::targets).sum();
+        let weight: f64 = rows.iter().map(TrainExample::loss_weight).sum();
         let mut total = 0.0;
         for batch in batches::in_order(rows, self.request.settings.batch_tokens) {
             // Weight 1: a sum of nats, so that the mean is taken once.
             let loss = packed_loss(&self.frozen, &batch, 1.0)?;
             total += f64::from(loss.to_scalar::<f32>()?);
         }
-        Ok(total / unmasked as f64)
+        Ok(total / weight)
     }
 
     fn save_when_due(&self, on_event: &mut dyn FnMut(TrainEvent)) -> Result<(), TrainError> {

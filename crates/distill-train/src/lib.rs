@@ -17,6 +17,7 @@ pub mod objective;
 pub mod pretrain;
 
 pub use decoder::{
-    Checkpointing, Method, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
-    TrainSettings, TrainSummary, Trained, train_decoder,
+    Checkpointing, Method, Proof, Proofs, RangeTest, ScheduleShape, TrainError, TrainEvent,
+    TrainExample, TrainOutcome, TrainRequest, TrainSettings, TrainSummary, Trained,
+    default_learning_rate, learning_rate_range_test, train_decoder,
 };

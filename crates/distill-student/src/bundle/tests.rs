@@ -22,8 +22,9 @@ fn adapter(base: &BaseModel) -> LoraAdapter {
     let config = LoraConfig {
         rank: 2,
         alpha: 4.0,
+        ..LoraConfig::default()
     };
-    let drawn = LoraAdapter::init(base.weights.config(), config, 5).unwrap();
+    let drawn = LoraAdapter::init(base.weights.config(), config.clone(), 5).unwrap();
     let moved = drawn
         .tensors()
         .iter()
@@ -135,7 +136,7 @@ fn the_adapter_is_what_answers() {
     let base = tiny_base(1);
     let adapter = adapter(&base);
     let (_kept, tuned) = tuned(Tuned::Adapter(&adapter));
-    let untouched = LoraAdapter::init(base.weights.config(), adapter.config(), 5).unwrap();
+    let untouched = LoraAdapter::init(base.weights.config(), adapter.config().clone(), 5).unwrap();
     let (_kept, plain) = super::tests::tuned(Tuned::Adapter(&untouched));
     assert_eq!(tuned.golden[0].tokens, plain.golden[0].tokens);
     assert_ne!(tuned.golden[0].answer, plain.golden[0].answer);

@@ -1,12 +1,40 @@
 //! Where a low-rank adapter enters: an architecture asks for a projection by name, and the plan decides what it
 //! gets.
 
-use candle_core::Tensor;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
+use candle_core::{DType, Tensor};
+
+use super::recompute::TrainedByLayer;
 use super::{DecoderError, LinearShape};
-use crate::lora::{LoraAdapter, LowRank};
-use crate::ops::{FrozenWeight, Storage, Weight, linear, low_rank_linear};
+use crate::lora::magnitude::{squared_rows, updated_lengths};
+use crate::lora::{Dropout, LoraAdapter, LowRank};
+use crate::ops::{FrozenWeight, Storage, Weight, frozen_linear, linear, low_rank_linear};
 use crate::weights::DecoderWeights;
+
+/// Frozen matrices by name, so that several decoders on the same weights hold them once.
+#[derive(Debug, Default)]
+pub struct FrozenMatrices(RefCell<BTreeMap<String, FrozenWeight>>);
+
+/// How a decoder is built on its weights.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DecoderPlan<'a> {
+    /// What is added to its projections.
+    pub adapter: Option<&'a LoraAdapter>,
+    /// How frozen matrices are held; none: as the weights are (bf16 or f32).
+    pub storage: Option<Storage>,
+    /// Values of the weights or of the adapter change while the decoder is in use: training.
+    /// Otherwise what follows from them is worked out once.
+    pub live: bool,
+    /// What the updates do not see in a training step.
+    pub dropout: Option<&'a Dropout>,
+    /// Layers keep their inputs alone for the backward pass, which runs them again.
+    pub recompute: bool,
+    /// Where frozen matrices are looked for, and left for the next decoder on the same weights
+    /// and of the same storage.
+    pub shared: Option<&'a FrozenMatrices>,
+}
 
 /// A linear layer: plain (frozen, or trained where its weight is a variable) or low-rank.
 #[derive(Debug)]
@@ -18,7 +46,54 @@ pub(super) struct Projection {
 #[derive(Debug)]
 enum Matrix {
     Plain(Weight),
-    LowRank(FrozenWeight, LowRank),
+    LowRank {
+        weight: FrozenWeight,
+        update: LowRank,
+        magnitude: Option<Magnitude>,
+        /// With the number that tells this projection's draws from another's.
+        dropout: Option<(Dropout, u64)>,
+    },
+}
+
+/// What each row of the updated weight is multiplied by, so that it has its trained length.
+#[derive(Debug)]
+enum Magnitude {
+    /// (O)
+    Fixed(Tensor),
+    /// Worked out in each pass from the squared lengths of the weight's rows, (O), and the
+    /// trained lengths, (O).
+    Live { squared: Tensor, trained: Tensor },
+}
+
+impl Magnitude {
+    fn build(
+        weight: &FrozenWeight,
+        update: &LowRank,
+        trained: &Tensor,
+        live: bool,
+    ) -> Result<Self, DecoderError> {
+        let magnitude = Self::Live {
+            squared: squared_rows(&weight.dequantised()?)?,
+            trained: trained.clone(),
+        };
+        if live {
+            return Ok(magnitude);
+        }
+        Ok(Self::Fixed(magnitude.factors(weight, update)?.detach()))
+    }
+
+    /// # Shapes
+    /// - returns (O)
+    fn factors(&self, weight: &FrozenWeight, update: &LowRank) -> Result<Tensor, DecoderError> {
+        match self {
+            Self::Fixed(factors) => Ok(factors.clone()),
+            Self::Live { squared, trained } => {
+                let weight_down = frozen_linear(&update.down.detach(), weight)?.t()?; // (R, O) → (O, R)
+                let lengths = updated_lengths(squared, &weight_down, update)?;
+                Ok((trained / lengths)?)
+            }
+        }
+    }
 }
 
 impl Projection {
@@ -27,8 +102,25 @@ impl Projection {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         let out = match &self.matrix {
             Matrix::Plain(weight) => linear(x, weight)?,
-            Matrix::LowRank(weight, update) => {
-                low_rank_linear(x, weight, &update.down, &update.up, update.scale)?
+            Matrix::LowRank {
+                weight,
+                update,
+                magnitude,
+                dropout,
+            } => {
+                let out = match dropout {
+                    None => low_rank_linear(x, weight, &update.down, &update.up, update.scale)?,
+                    Some((dropout, projection)) => {
+                        let seen = dropout.apply(x, *projection)?;
+                        let reduced = linear(&seen, &update.down)?; // (T, I) → (T, R)
+                        let change = (linear(&reduced, &update.up)? * update.scale)?; // (T, R) → (T, O)
+                        (frozen_linear(x, weight)? + change)?
+                    }
+                };
+                match magnitude {
+                    None => out,
+                    Some(magnitude) => out.broadcast_mul(&magnitude.factors(weight, update)?)?,
+                }
             }
         };
         match &self.bias {
@@ -41,47 +133,137 @@ impl Projection {
 /// Gives out the projections of a model under one plan.
 pub(super) struct Projections<'a> {
     weights: &'a DecoderWeights,
-    adapter: Option<&'a LoraAdapter>,
+    plan: DecoderPlan<'a>,
 }
 
 impl<'a> Projections<'a> {
-    pub(super) fn plain(weights: &'a DecoderWeights) -> Self {
-        Self {
-            weights,
-            adapter: None,
-        }
-    }
-
-    pub(super) fn adapted(
+    pub(super) fn new(
         weights: &'a DecoderWeights,
-        adapter: &'a LoraAdapter,
+        plan: DecoderPlan<'a>,
     ) -> Result<Self, DecoderError> {
-        adapter.check(weights.config())?;
-        Ok(Self {
-            weights,
-            adapter: Some(adapter),
-        })
+        if let Some(adapter) = plan.adapter {
+            adapter.check(weights.config())?;
+        }
+        Ok(Self { weights, plan })
     }
 
     pub(super) fn weights(&self) -> &'a DecoderWeights {
         self.weights
     }
 
+    /// The trained tensors of each layer, where the plan has layers run again.
+    pub(super) fn recomputed(&self) -> Option<TrainedByLayer> {
+        let trained = |layer: usize| {
+            let within = format!("model.layers.{layer}.");
+            let adapter = self.plan.adapter.map(LoraAdapter::tensors);
+            self.weights
+                .tensors()
+                .iter()
+                .chain(adapter.into_iter().flatten())
+                .filter(|(name, tensor)| name.contains(&within) && tensor.track_op())
+                .map(|(_, tensor)| tensor.clone())
+                .collect()
+        };
+        let layers = 0..self.weights.config().num_hidden_layers;
+        self.plan
+            .recompute
+            .then(|| TrainedByLayer(layers.map(trained).collect()))
+    }
+
     /// The projection at `prefix.name`, such as `model.layers.0.mlp.up_proj`.
     pub(super) fn get(&self, prefix: &str, shape: LinearShape) -> Result<Projection, DecoderError> {
-        let name = format!("{prefix}.{}", shape.name);
+        let module = format!("{prefix}.{}", shape.name);
         let bias = if shape.bias {
-            Some(self.weights.get_f32(&format!("{name}.bias"))?)
+            Some(self.weights.get_f32(&format!("{module}.bias"))?)
         } else {
             None
         };
-        let weight = self.weights.get(&format!("{name}.weight"))?;
-        let update = self.adapter.and_then(|adapter| adapter.low_rank(&name));
-        let matrix = match update {
-            Some(update) => Matrix::LowRank(FrozenWeight::new(weight, Storage::F32)?, update),
-            None if weight.track_op() => Matrix::Plain(Weight::Trained(weight.clone())),
-            None => Matrix::Plain(Weight::Frozen(FrozenWeight::new(weight, Storage::F32)?)),
+        let name = format!("{module}.weight");
+        let update = match self.plan.adapter {
+            None => None,
+            Some(adapter) => adapter.low_rank(&module)?,
+        };
+        let Some(update) = update else {
+            let storage = self.plan.storage;
+            let matrix = Matrix::Plain(self.weight(&name, storage)?);
+            return Ok(Projection { matrix, bias });
+        };
+        let weight = self.frozen(&name, self.plan.storage)?;
+        let magnitude = match &update.magnitude {
+            None => None,
+            Some(trained) => Some(Magnitude::build(&weight, &update, trained, self.plan.live)?),
+        };
+        let dropout = self.plan.dropout;
+        let matrix = Matrix::LowRank {
+            dropout: dropout.map(|dropout| (dropout.clone(), name_number(&module))),
+            weight,
+            update,
+            magnitude,
         };
         Ok(Projection { matrix, bias })
     }
+
+    /// The embeddings, (V, D): those of the adapter where it trains them.
+    pub(super) fn embedding(&self) -> Result<Weight, DecoderError> {
+        match self.plan.adapter.and_then(LoraAdapter::embeddings) {
+            Some(trained) => Ok(Weight::Trained(trained.clone())),
+            None => self.table("model.embed_tokens.weight"),
+        }
+    }
+
+    /// The output head, (V, D): that of the adapter where it trains one.
+    pub(super) fn head(&self) -> Result<Weight, DecoderError> {
+        if let Some(trained) = self.plan.adapter.and_then(LoraAdapter::head) {
+            return Ok(Weight::Trained(trained.clone()));
+        }
+        if self.weights.config().tie_word_embeddings {
+            self.table("model.embed_tokens.weight")
+        } else {
+            self.table("lm_head.weight")
+        }
+    }
+
+    /// Embeddings and heads are never held in four bits: `QLoRA` leaves them as they are.
+    fn table(&self, name: &str) -> Result<Weight, DecoderError> {
+        self.weight(name, self.plan.storage.filter(|s| *s != Storage::Nf4))
+    }
+
+    fn weight(&self, name: &str, storage: Option<Storage>) -> Result<Weight, DecoderError> {
+        let weight = self.weights.get(name)?;
+        // A frozen matrix may be a copy, which would not follow values that change.
+        if weight.track_op() || (self.plan.live && self.plan.adapter.is_none()) {
+            return Ok(Weight::Trained(weight.clone()));
+        }
+        Ok(Weight::Frozen(self.frozen(name, storage)?))
+    }
+
+    fn frozen(&self, name: &str, storage: Option<Storage>) -> Result<FrozenWeight, DecoderError> {
+        let weight = self.weights.get(name)?;
+        let shared = self.plan.shared.map(|shared| &shared.0);
+        if let Some(found) = shared.and_then(|shared| shared.borrow().get(name).cloned()) {
+            return Ok(found);
+        }
+        let storage = storage.unwrap_or_else(|| stored(weight));
+        let frozen = FrozenWeight::new(weight, storage)?;
+        if let Some(shared) = shared {
+            shared.borrow_mut().insert(name.to_owned(), frozen.clone());
+        }
+        Ok(frozen)
+    }
+}
+
+/// The storage that a tensor already has.
+fn stored(weight: &Tensor) -> Storage {
+    if weight.dtype() == DType::BF16 {
+        Storage::Bf16
+    } else {
+        Storage::F32
+    }
+}
+
+/// A number of its own for a module, the same on every machine (FNV-1a, 64 bits).
+fn name_number(module: &str) -> u64 {
+    module.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }

@@ -7,6 +7,7 @@ fn adapter() -> LoraAdapter {
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,
+        ..LoraConfig::default()
     };
     LoraAdapter::init(&tiny("llama", true), lora, 7).unwrap()
 }

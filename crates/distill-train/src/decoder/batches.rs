@@ -1,8 +1,8 @@
 //! Which rows make which step. The plan is a function of the rows' lengths and the seed, so the
 //! number of steps done is the whole position in the data.
 //!
-//! Rows are packed without padding, so grouping them by length would save nothing and only make
-//! batches less alike the data: they are packed in the order of the shuffle.
+//! Rows are packed without padding, so grouping them by length saves little and makes batches less
+//! alike the data: unless asked for, they are packed in the order of the shuffle.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -32,11 +32,17 @@ impl Batches {
             let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
             random.set_stream(epoch as u64 + 1);
             order.shuffle(&mut random);
+            if settings.group_by_length {
+                group(&mut order, rows, settings.batch_tokens);
+            }
             let lengths = order.iter().map(|i| rows[*i].tokens.len());
-            let batches = pack(lengths, settings.batch_tokens)
+            let mut batches = pack(lengths, settings.batch_tokens)
                 .into_iter()
                 .map(|batch| batch.map(|at| order[at]).collect::<Vec<_>>())
                 .collect::<Vec<_>>();
+            if settings.group_by_length {
+                batches.shuffle(&mut random);
+            }
             let windows: Epoch = batches
                 .chunks(settings.accumulation)
                 .map(<[_]>::to_vec)
@@ -76,6 +82,19 @@ impl Batches {
     }
 }
 
+/// Batches whose rows are sorted by length together.
+const GROUPED_BATCHES: usize = 50;
+
+/// Sorts shuffled rows by length within stretches of many batches, so that neighbours are of like
+/// length and the order as a whole stays random.
+fn group(order: &mut [usize], rows: &[TrainExample], batch_tokens: usize) {
+    let tokens: usize = rows.iter().map(|row| row.tokens.len()).sum();
+    let rows_of_a_batch = (batch_tokens * rows.len() / tokens.max(1)).max(1);
+    for stretch in order.chunks_mut(rows_of_a_batch * GROUPED_BATCHES) {
+        stretch.sort_by_key(|i| std::cmp::Reverse(rows[*i].tokens.len()));
+    }
+}
+
 /// Cuts a sequence of rows into runs of at most `limit` tokens.
 fn pack(lengths: impl Iterator<Item = usize>, limit: usize) -> Vec<std::ops::Range<usize>> {
     let (mut batches, mut start, mut tokens, mut end) = (Vec::new(), 0, 0, 0);
@@ -95,7 +114,7 @@ fn pack(lengths: impl Iterator<Item = usize>, limit: usize) -> Vec<std::ops::Ran
 }
 
 /// All rows, in their order.
-pub(super) fn in_order(rows: &[TrainExample], batch_tokens: usize) -> Vec<Vec<&TrainExample>> {
+pub(crate) fn in_order(rows: &[TrainExample], batch_tokens: usize) -> Vec<Vec<&TrainExample>> {
     pack(rows.iter().map(|row| row.tokens.len()), batch_tokens)
         .into_iter()
         .map(|batch| rows[batch].iter().collect())
@@ -123,8 +142,41 @@ mod tests {
 
     #[test]
     fn each_epoch_takes_each_row_once_within_the_limit() {
+        for group_by_length in [false, true] {
+            takes_each_row_once(&TrainSettings {
+                group_by_length,
+                ..settings()
+            });
+        }
+    }
+
+    #[test]
+    fn grouped_batches_hold_rows_of_like_length() {
+        let rows = rows(200);
+        let spread = |group_by_length| {
+            let settings = TrainSettings {
+                group_by_length,
+                ..settings()
+            };
+            let batches = Batches::new(&rows, &settings);
+            let all = (0..batches.steps()).flat_map(|step| batches.window(&rows, step));
+            let spread = |batch: &Vec<&TrainExample>| {
+                let lengths = batch.iter().map(|row| row.tokens.len());
+                lengths.clone().max().unwrap() - lengths.min().unwrap()
+            };
+            all.map(|batch| spread(&batch)).sum::<usize>()
+        };
+        assert!(
+            spread(true) * 4 < spread(false),
+            "{}, {}",
+            spread(true),
+            spread(false)
+        );
+    }
+
+    fn takes_each_row_once(settings: &TrainSettings) {
         let rows = rows(40);
-        let batches = Batches::new(&rows, &settings());
+        let batches = Batches::new(&rows, settings);
         let mut seen = Vec::new();
         let mut orders = Vec::new();
         for step in 0..batches.steps() {

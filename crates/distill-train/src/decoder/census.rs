@@ -5,7 +5,13 @@ use candle_core::backprop::GradStore;
 
 use super::{Parameters, TrainError};
 
-pub(super) fn check(parameters: &Parameters, gradients: &GradStore) -> Result<(), TrainError> {
+/// How many tensors train, and how many are frozen.
+pub(super) struct Census {
+    pub(super) trained: usize,
+    pub(super) frozen: usize,
+}
+
+pub(super) fn check(parameters: &Parameters, gradients: &GradStore) -> Result<Census, TrainError> {
     for (name, tensor) in parameters.frozen() {
         if gradients.get(tensor).is_some() {
             return Err(TrainError::Census {
@@ -26,7 +32,10 @@ pub(super) fn check(parameters: &Parameters, gradients: &GradStore) -> Result<()
             });
         }
     }
-    Ok(())
+    Ok(Census {
+        trained: all.len(),
+        frozen: parameters.frozen().count(),
+    })
 }
 
 /// While B is zero, nothing reaches A: so it is at the first step.

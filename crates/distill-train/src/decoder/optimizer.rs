@@ -67,6 +67,9 @@ impl AdamW {
     }
 }
 
+/// Added to the norm before the division, as torch's `clip_grad_norm_` does.
+const NORM_EPSILON: f64 = 1e-6;
+
 /// Scales the gradients down to a global norm of at most `limit` (0: no limit); returns the norm
 /// that they had.
 pub(super) fn clip(gradients: &mut [Vec<f32>], limit: f64) -> f64 {
@@ -75,8 +78,9 @@ pub(super) fn clip(gradients: &mut [Vec<f32>], limit: f64) -> f64 {
         .map(|gradient| gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum())
         .collect();
     let norm = squares.iter().sum::<f64>().sqrt();
-    if limit > 0.0 && norm > limit {
-        let by = (limit / norm) as f32;
+    let by = limit / (norm + NORM_EPSILON);
+    if limit > 0.0 && by < 1.0 {
+        let by = by as f32;
         gradients
             .par_iter_mut()
             .for_each(|gradient| gradient.iter_mut().for_each(|g| *g *= by));

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
-use distill_student::decoder::Decoder;
-use distill_student::lora::{LoraAdapter, LoraConfig};
+use candle_core::{DType, Tensor, Var};
+use distill_student::decoder::{Decoder, DecoderPlan, FrozenMatrices};
+use distill_student::lora::{Dropout, LoraAdapter, LoraConfig};
+use distill_student::ops::Storage;
 use distill_student::weights::DecoderWeights;
 use rayon::prelude::*;
 
@@ -17,28 +18,85 @@ pub(super) struct Parameters {
     /// Frozen under an adapter; under full training only its configuration counts.
     base: DecoderWeights,
     lora: Option<LoraConfig>,
+    storage: Option<Storage>,
+    /// Layers are run again in the backward pass.
+    recompute: bool,
+    dropout: Option<Dropout>,
+    /// The base's matrices, shared by every decoder that is built on them.
+    frozen: FrozenMatrices,
 }
 
 impl Parameters {
-    pub(super) fn new(base: &DecoderWeights, settings: &TrainSettings) -> Result<Self, TrainError> {
-        let (lora, start) = match settings.method {
-            Method::Lora { rank, alpha } => {
-                let config = LoraConfig { rank, alpha };
-                let adapter = LoraAdapter::init(base.config(), config, settings.seed)?;
-                (Some(config), adapter.tensors().clone())
+    /// Begins at the base, or at an adapter at hand.
+    pub(super) fn new(
+        base: &DecoderWeights,
+        settings: &TrainSettings,
+        initial: Option<&LoraAdapter>,
+    ) -> Result<Self, TrainError> {
+        let (lora, start) = match (&settings.method, initial) {
+            (Method::Lora(config), None) => {
+                let adapter = LoraAdapter::for_weights(base, config.clone(), settings.seed)?;
+                (Some(config.clone()), adapter.tensors().clone())
             }
-            Method::Full => (None, base.tensors().clone()),
+            (Method::Lora(config), Some(adapter)) => {
+                let same = LoraConfig {
+                    dropout: config.dropout,
+                    ..adapter.config().clone()
+                };
+                if same != *config {
+                    return Err(TrainError::Setting {
+                        name: "method",
+                        value: format!("{config:?}"),
+                        reason: "the adapter to go on from has another configuration",
+                    });
+                }
+                (Some(same), adapter.tensors().clone())
+            }
+            (Method::Full, None) => (None, base.tensors().clone()),
+            (Method::Full, Some(_)) => {
+                return Err(TrainError::Setting {
+                    name: "method",
+                    value: "full".to_owned(),
+                    reason: "there is an adapter to go on from; merge it into the weights first",
+                });
+            }
         };
+        Self::from_start(base, settings, lora, start)
+    }
+
+    fn from_start(
+        base: &DecoderWeights,
+        settings: &TrainSettings,
+        lora: Option<LoraConfig>,
+        start: BTreeMap<String, Tensor>,
+    ) -> Result<Self, TrainError> {
         let variables = start
             .into_iter()
             // A copy: a variable made from a tensor shares its storage, and the base must stay.
-            .map(|(name, tensor)| Ok((name, Var::from_tensor(&tensor.copy()?)?)))
+            .map(|(name, tensor)| {
+                let copy = tensor.to_dtype(DType::F32)?.copy()?;
+                Ok((name, Var::from_tensor(&copy)?))
+            })
             .collect::<Result<Vec<_>, TrainError>>()?;
+        let rate = lora.as_ref().map_or(0.0, |lora| lora.dropout);
         Ok(Self {
             variables,
             base: base.clone(),
             lora,
+            storage: settings.base,
+            recompute: settings.gradient_checkpointing,
+            dropout: (rate > 0.0).then(|| Dropout::new(rate)),
+            frozen: FrozenMatrices::default(),
         })
+    }
+
+    pub(super) fn is_adapter(&self) -> bool {
+        self.lora.is_some()
+    }
+
+    /// What the updates do not see in a training step.
+    pub(super) fn dropout(&self) -> Option<&Dropout> {
+        self.dropout.as_ref()
     }
 
     /// Number of trained weights.
@@ -58,7 +116,7 @@ impl Parameters {
 
     /// The tensors that must stay as they are.
     pub(super) fn frozen(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        let base = self.lora.map(|_| self.base.tensors());
+        let base = self.lora.as_ref().map(|_| self.base.tensors());
         base.into_iter()
             .flatten()
             .map(|(name, tensor)| (name.as_str(), tensor))
@@ -73,7 +131,7 @@ impl Parameters {
             .iter()
             .map(|(name, variable)| (name.clone(), of(variable)))
             .collect();
-        if let Some(config) = self.lora {
+        if let Some(config) = self.lora.clone() {
             let adapter = LoraAdapter::from_tensors(config, tensors)?;
             return Ok((self.base.clone(), Some(adapter)));
         }
@@ -81,21 +139,43 @@ impl Parameters {
         Ok((DecoderWeights::from_tensors(config, tensors)?, None))
     }
 
-    fn decoder_of(&self, of: impl Fn(&Var) -> Tensor) -> Result<Decoder, TrainError> {
-        Ok(match self.build(of)? {
-            (weights, Some(adapter)) => Decoder::with_adapter(&weights, &adapter)?,
-            (weights, None) => Decoder::new(&weights)?,
-        })
+    fn decoder_of(
+        &self,
+        dropout: Option<&Dropout>,
+        of: impl Fn(&Var) -> Tensor,
+    ) -> Result<Decoder, TrainError> {
+        let (weights, adapter) = self.build(of)?;
+        let plan = DecoderPlan {
+            adapter: adapter.as_ref(),
+            storage: self.storage,
+            live: true,
+            dropout,
+            recompute: self.recompute,
+            shared: Some(&self.frozen),
+        };
+        Ok(Decoder::with_plan(&weights, plan)?)
     }
 
     /// A decoder that records gradients.
     pub(super) fn decoder(&self) -> Result<Decoder, TrainError> {
-        self.decoder_of(|variable| variable.as_tensor().clone())
+        self.decoder_of(self.dropout.as_ref(), |variable| {
+            variable.as_tensor().clone()
+        })
     }
 
-    /// A decoder on the same storage, which follows every step and records nothing.
+    /// A decoder on the same storage, which follows every step, records nothing and drops nothing.
     pub(super) fn frozen_decoder(&self) -> Result<Decoder, TrainError> {
-        self.decoder_of(Var::as_detached_tensor)
+        self.decoder_of(None, Var::as_detached_tensor)
+    }
+
+    /// A decoder on the base as it is, without an adapter.
+    pub(super) fn base_decoder(&self) -> Result<Decoder, TrainError> {
+        let plan = DecoderPlan {
+            storage: self.storage,
+            shared: Some(&self.frozen),
+            ..DecoderPlan::default()
+        };
+        Ok(Decoder::with_plan(&self.base, plan)?)
     }
 
     pub(super) fn is_matrix(&self, index: usize) -> bool {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::path::Path;
 
-use super::tests::{LORA, bytes, rows, settings, train, weights};
+use super::tests::{bytes, lora, rows, settings, train, weights};
 use super::*;
 
 /// Trains with checkpoints in a folder; a cancellation comes after `steps` more steps.
@@ -20,6 +20,7 @@ fn run_for(
         settings,
         train: &rows(24),
         validation: &rows(6),
+        initial: None,
         checkpointing: Some(Checkpointing {
             directory: directory.to_owned(),
             every_steps: 2,
@@ -45,8 +46,8 @@ fn lasting(method: Method) -> TrainSettings {
 
 #[test]
 fn cut_off_anywhere_and_resumed_equals_straight() {
-    for method in [LORA, Method::Full] {
-        let settings = lasting(method);
+    for method in [lora(), Method::Full] {
+        let settings = lasting(method.clone());
         let (straight, _) = train(&settings, &rows(24), &rows(6));
         for steps in [1, 2, 3, 5] {
             let directory = tempfile::tempdir().unwrap();
@@ -68,7 +69,7 @@ fn cut_off_anywhere_and_resumed_equals_straight() {
 
 #[test]
 fn a_crash_between_checkpoints_loses_only_steps_since_the_last() {
-    let settings = lasting(LORA);
+    let settings = lasting(lora());
     let (straight, _) = train(&settings, &rows(24), &rows(6));
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("checkpoint.safetensors");
@@ -93,7 +94,7 @@ fn a_crash_between_checkpoints_loses_only_steps_since_the_last() {
 
 #[test]
 fn a_finished_run_resumes_to_its_result_without_a_step() {
-    let settings = lasting(LORA);
+    let settings = lasting(lora());
     let directory = tempfile::tempdir().unwrap();
     let (first, _) = run_for(directory.path(), &settings, usize::MAX);
     let steps = first.as_ref().unwrap().summary.steps;
@@ -110,11 +111,11 @@ fn a_finished_run_resumes_to_its_result_without_a_step() {
 fn a_checkpoint_of_another_run_or_a_broken_one_is_refused_and_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("checkpoint.safetensors");
-    let _ = run_for(directory.path(), &lasting(LORA), 4);
+    let _ = run_for(directory.path(), &lasting(lora()), 4);
     let saved = std::fs::read(&path).unwrap();
     let other = TrainSettings {
         seed: 18,
-        ..lasting(LORA)
+        ..lasting(lora())
     };
     let (result, _) = run_for(directory.path(), &other, 4);
     let message = result.unwrap_err().to_string();
@@ -125,7 +126,7 @@ fn a_checkpoint_of_another_run_or_a_broken_one_is_refused_and_left_alone() {
     assert!(std::fs::read(&path).unwrap() == saved);
 
     std::fs::write(&path, &saved[..saved.len() / 2]).unwrap();
-    let (result, _) = run_for(directory.path(), &lasting(LORA), 4);
+    let (result, _) = run_for(directory.path(), &lasting(lora()), 4);
     assert!(matches!(result, Err(TrainError::Checkpoint { .. })));
 }
 

@@ -1,8 +1,9 @@
-//! The learning rate of each step: a linear rise, then a cosine.
+//! The learning rate of each step: a linear rise, then the shape that was asked for.
 
-use super::TrainSettings;
+use super::{ScheduleShape, TrainSettings};
 
 pub(super) struct Schedule {
+    shape: ScheduleShape,
     peak: f64,
     floor: f64,
     warmup: usize,
@@ -12,6 +13,7 @@ pub(super) struct Schedule {
 impl Schedule {
     pub(super) fn new(settings: &TrainSettings, steps: usize) -> Self {
         Self {
+            shape: settings.schedule,
             peak: settings.learning_rate,
             floor: settings.learning_rate * settings.final_learning_rate,
             warmup: (steps as f64 * settings.warmup).ceil() as usize,
@@ -24,8 +26,22 @@ impl Schedule {
         if step < self.warmup {
             return self.peak * (step + 1) as f64 / self.warmup as f64;
         }
-        let done = (step - self.warmup) as f64 / (self.steps - self.warmup).max(1) as f64;
-        let share = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
+        let after_warmup = |from: usize| {
+            let done = step.saturating_sub(from) as f64;
+            (done / (self.steps - from).max(1) as f64).min(1.0)
+        };
+        let share = match self.shape {
+            ScheduleShape::Constant => return self.peak,
+            ScheduleShape::Linear => 1.0 - after_warmup(self.warmup),
+            ScheduleShape::Cosine => {
+                0.5 * (1.0 + (std::f64::consts::PI * after_warmup(self.warmup)).cos())
+            }
+            ScheduleShape::WarmupStableDecay { decay } => {
+                let falling = (self.steps as f64 * decay).ceil() as usize;
+                let from = self.steps.saturating_sub(falling).max(self.warmup);
+                1.0 - after_warmup(from)
+            }
+        };
         self.floor + (self.peak - self.floor) * share
     }
 }
@@ -34,19 +50,53 @@ impl Schedule {
 mod tests {
     use super::*;
 
-    #[test]
-    fn it_rises_to_the_peak_and_falls_to_the_floor() {
+    fn rates(shape: ScheduleShape) -> Vec<f64> {
         let settings = TrainSettings {
+            schedule: shape,
             learning_rate: 1.0,
             warmup: 0.1,
             final_learning_rate: 0.1,
             ..TrainSettings::default()
         };
         let schedule = Schedule::new(&settings, 100);
-        let rates: Vec<f64> = (0..100).map(|step| schedule.learning_rate(step)).collect();
-        assert!((rates[0] - 0.1).abs() < 1e-12 && (rates[9] - 1.0).abs() < 1e-12);
-        assert!(rates[..10].windows(2).all(|w| w[0] < w[1]));
-        assert!(rates[10..].windows(2).all(|w| w[0] > w[1]));
-        assert!(rates[99] > 0.1 && rates[99] < 0.11);
+        (0..100).map(|step| schedule.learning_rate(step)).collect()
+    }
+
+    fn is(rate: f64, expected: f64) {
+        assert!((rate - expected).abs() < 1e-12, "{rate} is not {expected}");
+    }
+
+    #[test]
+    fn each_shape_rises_to_the_peak_and_falls_to_the_floor() {
+        for shape in [ScheduleShape::Cosine, ScheduleShape::Linear] {
+            let rates = rates(shape);
+            is(rates[0], 0.1);
+            is(rates[9], 1.0);
+            assert!(rates[..10].windows(2).all(|w| w[0] < w[1]));
+            assert!(rates[10..].windows(2).all(|w| w[0] > w[1]), "{shape:?}");
+            assert!(rates[99] > 0.1 && rates[99] < 0.12);
+        }
+        is(rates(ScheduleShape::Linear)[55], 0.55);
+        is(rates(ScheduleShape::Cosine)[55], 0.55);
+        is(rates(ScheduleShape::Cosine)[32], {
+            0.1 + 0.9 * 0.5 * (1.0 + (std::f64::consts::PI * 22.0 / 90.0).cos())
+        });
+    }
+
+    #[test]
+    fn a_stable_rate_stays_at_its_peak_until_it_decays() {
+        let shape = ScheduleShape::WarmupStableDecay { decay: 0.2 };
+        let rates_of = rates(shape);
+        assert!(
+            rates_of[10..=80]
+                .iter()
+                .all(|rate| (rate - 1.0).abs() < 1e-12)
+        );
+        is(rates_of[90], 0.55);
+        assert!(
+            rates(ScheduleShape::Constant)[9..]
+                .iter()
+                .all(|rate| (rate - 1.0).abs() < 1e-12)
+        );
     }
 }

@@ -41,10 +41,9 @@ pub(super) fn settings(method: Method) -> TrainSettings {
     }
 }
 
-pub(super) const LORA: Method = Method::Lora {
-    rank: 4,
-    alpha: 8.0,
-};
+pub(super) fn lora() -> Method {
+    Method::lora(4, 8.0)
+}
 
 pub(super) fn train(
     settings: &TrainSettings,
@@ -58,6 +57,7 @@ pub(super) fn train(
         settings,
         train,
         validation,
+        initial: None,
         checkpointing: None,
         cancelled: &|| false,
     };
@@ -86,12 +86,12 @@ fn losses(events: &[TrainEvent]) -> Vec<f64> {
 
 #[test]
 fn a_tiny_batch_overfits() {
-    for method in [LORA, Method::Full] {
+    for method in [lora(), Method::Full] {
         let settings = TrainSettings {
             epochs: 150,
             batch_tokens: 1000,
             accumulation: 1,
-            ..settings(method)
+            ..settings(method.clone())
         };
         let (_, events) = train(&settings, &rows(4), &[]);
         let losses = losses(&events);
@@ -140,7 +140,7 @@ fn patience_ends_training_early() {
         learning_rate: 2.0,
         epochs: 50,
         patience: Some(2),
-        ..settings(LORA)
+        ..settings(lora())
     };
     let (outcome, events) = train(&settings, &rows(12), &rows(6));
     assert!(outcome.summary.stopped_early);
@@ -161,12 +161,16 @@ fn window_gradients(window: &[Vec<TrainExample>], method: Method) -> Vec<Vec<f32
         settings: &settings,
         train: &window[0],
         validation: &[],
+        initial: None,
         checkpointing: None,
         cancelled: &|| false,
     };
     let trainer = Trainer::new(&request).unwrap();
     let window: Vec<Vec<&TrainExample>> = window.iter().map(|b| b.iter().collect()).collect();
-    trainer.gradients(&window, &mut true).unwrap().2
+    trainer
+        .gradients(&window, &mut None, &mut |_| {})
+        .unwrap()
+        .2
 }
 
 fn assert_close(got: &[Vec<f32>], expected: &[Vec<f32>]) {
@@ -183,9 +187,9 @@ fn assert_close(got: &[Vec<f32>], expected: &[Vec<f32>]) {
 
 #[test]
 fn accumulated_batches_give_the_gradient_of_one_big_batch() {
-    for method in [LORA, Method::Full] {
+    for method in [lora(), Method::Full] {
         let all = rows(9);
-        let whole = window_gradients(std::slice::from_ref(&all), method);
+        let whole = window_gradients(std::slice::from_ref(&all), method.clone());
         // Parts of unequal numbers of tokens: a mean of means would differ.
         let parts = [all[..1].to_vec(), all[1..6].to_vec(), all[6..].to_vec()];
         assert_close(&window_gradients(&parts, method), &whole);
@@ -235,6 +239,7 @@ fn a_tensor_that_no_gradient_reaches_stops_the_run() {
         settings: &settings(Method::Full),
         train: &rows(8),
         validation: &[],
+        initial: None,
         checkpointing: None,
         cancelled: &|| false,
     };
@@ -252,6 +257,7 @@ fn examples_and_settings_that_cannot_train_are_named() {
             settings,
             train,
             validation: &[],
+            initial: None,
             checkpointing: None,
             cancelled: &|| false,
         };
@@ -260,7 +266,7 @@ fn examples_and_settings_that_cannot_train_are_named() {
             .to_string()
     };
     let row = |tokens: usize, loss_from| TrainExample::new(vec![1; tokens], loss_from);
-    let good = settings(LORA);
+    let good = settings(lora());
     assert!(message(&[], &good).contains("no training examples"));
     assert!(message(&[row(3, 1), row(3, 3)], &good).contains("training example 1 has no token"));
     assert!(message(&[row(1, 0)], &good).contains("example 0 has no token"));

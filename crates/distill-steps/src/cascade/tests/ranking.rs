@@ -113,6 +113,7 @@ fn confidences_by_how_well_they_rank_errors() {
         settings: &settings,
         train: &train,
         validation: &[],
+        initial: None,
         checkpointing: None,
         cancelled: &|| false,
     };

@@ -1,0 +1,75 @@
+//! What can stop a training.
+
+use distill_student::decoder::DecoderError;
+
+/// Why a training did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    #[error("training was cancelled after step {step}")]
+    Cancelled { step: usize },
+    #[error("there are no training examples")]
+    NoExamples,
+    #[error(
+        "{set} example {example} has no token to learn: {tokens} tokens, loss from {loss_from}"
+    )]
+    NoTargets {
+        set: &'static str,
+        example: usize,
+        tokens: usize,
+        loss_from: usize,
+    },
+    #[error("{set} example {example} has {tokens} tokens, the model takes {limit}")]
+    TooLong {
+        set: &'static str,
+        example: usize,
+        tokens: usize,
+        limit: usize,
+    },
+    #[error("{set} example {example} cannot be learnt: {reason}")]
+    Example {
+        set: &'static str,
+        example: usize,
+        reason: String,
+    },
+    #[error("training setting `{name}` is {value}: {reason}")]
+    Setting {
+        name: &'static str,
+        value: String,
+        reason: &'static str,
+    },
+    #[error("gradients do not reach what they should: {reason}")]
+    Census { reason: String },
+    #[error(
+        "training example {example} ends in token {token}, which stops no reply: the student would \
+         not learn to stop; see that the chat template closes each reply with a stop token"
+    )]
+    StopToken { example: usize, token: u32 },
+    #[error(
+        "before the first step the adapted model differs from its base by {difference} in a logit: \
+         the update does not begin at zero"
+    )]
+    NotAtBase { difference: f32 },
+    #[error(
+        "{rows} rows cannot be learnt by heart: the loss went from {first:.4} to {last:.4} in \
+         {steps} steps; is the learning rate ({learning_rate}) far off, or do equal prompts have \
+         different replies?"
+    )]
+    NotLearnt {
+        rows: usize,
+        steps: usize,
+        first: f64,
+        last: f64,
+        learning_rate: f64,
+    },
+    #[error("the loss or its gradient is not finite at step {step}")]
+    Diverged { step: usize },
+    #[error("cannot use the checkpoint `{}`: {reason}", path.display())]
+    Checkpoint {
+        path: std::path::PathBuf,
+        reason: String,
+    },
+    #[error("the model failed in training")]
+    Decoder(#[from] DecoderError),
+    #[error("a tensor operation failed in training")]
+    Tensor(#[from] candle_core::Error),
+}
