@@ -7,8 +7,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use super::gather::gather;
-use super::product::{Threads, View, ViewMut, product_into};
-use super::storage::elements_of;
+use super::product::{Direction, Instructions, LowRankTerm, Matrix, Product, Rows, View};
+use super::storage::{elements_of, halves_of};
 use nf4::Nf4;
 
 /// How a frozen matrix is held in memory.
@@ -129,23 +129,6 @@ impl FrozenWeight {
     }
 }
 
-/// Which way a product goes through a matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// (T, I) → (T, O): by the transposed matrix.
-    Forward,
-    /// (T, O) → (T, I): by the matrix, as gradients go.
-    Backward,
-}
-
-/// `scale * left @ right`, added to a product.
-#[derive(Clone, Copy)]
-pub(crate) struct LowRankTerm<'a> {
-    pub(crate) left: View<'a>,
-    pub(crate) right: View<'a>,
-    pub(crate) scale: f32,
-}
-
 impl FrozenWeight {
     /// The product of some rows with the matrix, and a term more, on the CPU.
     pub(crate) fn product(
@@ -154,13 +137,16 @@ impl FrozenWeight {
         direction: Direction,
         term: Option<LowRankTerm<'_>>,
     ) -> Result<Vec<f32>> {
-        let width = match direction {
-            Direction::Forward => self.rows,
-            Direction::Backward => self.columns,
-        };
-        let mut out = vec![0.0; left.rows() * width];
-        self.product_into(&mut out, left, direction, term)?;
-        Ok(out)
+        self.with_matrix(|matrix| {
+            Product {
+                left,
+                matrix,
+                direction,
+                term,
+                instructions: Instructions::detected(),
+            }
+            .run()
+        })
     }
 
     /// As [`Self::product`], into memory at hand.
@@ -171,25 +157,31 @@ impl FrozenWeight {
         direction: Direction,
         term: Option<LowRankTerm<'_>>,
     ) -> Result<()> {
-        let weight = self.dequantised()?;
-        let weight = elements_of(&weight)?;
-        let weight = View::new(&weight, self.rows, self.columns);
-        let (weight, width) = match direction {
-            Direction::Forward => (weight.transposed(), self.rows),
-            Direction::Backward => (weight, self.columns),
-        };
-        let mut write = |left: View<'_>, right: View<'_>, scale: f32, accumulate: bool| {
-            let out = ViewMut {
-                data: &mut *out,
-                row_stride: width,
-            };
-            product_into(out, accumulate, left, right, scale, Threads::Pool);
-        };
-        write(left, weight, 1.0, false);
-        if let Some(term) = term {
-            write(term.left, term.right, term.scale, true);
+        self.with_matrix(|matrix| {
+            Product {
+                left,
+                matrix,
+                direction,
+                term,
+                instructions: Instructions::detected(),
+            }
+            .run_into(out);
+        })
+    }
+
+    fn with_matrix<R>(&self, run: impl FnOnce(Matrix<'_>) -> R) -> Result<R> {
+        let (rows, columns) = self.dims();
+        match &self.values {
+            Values::Nf4(quantised, _) => Ok(run(Matrix::new(Rows::Nf4(quantised), rows, columns))),
+            Values::Dense(tensor) if tensor.dtype() == DType::BF16 => {
+                let values = halves_of(tensor)?;
+                Ok(run(Matrix::new(Rows::Half(&values), rows, columns)))
+            }
+            Values::Dense(tensor) => {
+                let values = elements_of(tensor)?;
+                Ok(run(Matrix::new(Rows::Single(&values), rows, columns)))
+            }
         }
-        Ok(())
     }
 
     /// `x @ weightᵀ` in candle's operations, for other devices.

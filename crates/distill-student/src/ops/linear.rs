@@ -7,8 +7,8 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-use super::frozen::{Direction, FrozenWeight, LowRankTerm, WeightRef};
-use super::product::{View, product};
+use super::frozen::{FrozenWeight, WeightRef};
+use super::product::{Direction, LowRankTerm, View, product};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Returns `x @ weightᵀ`.

@@ -6,8 +6,8 @@ use std::sync::OnceLock;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, D, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
-use super::frozen::{Direction, FrozenWeight, WeightRef};
-use super::product::{Threads, View, ViewMut, product_into};
+use super::frozen::{FrozenWeight, WeightRef};
+use super::product::{Direction, Threads, View, ViewMut, product_into};
 use super::rows::{add_assign, exp_shifted, max, scale, vectorised};
 use super::storage::{elements, output};
 

@@ -3,7 +3,17 @@
 //! The only unsafe code of the crate. Every entry checks that each operand's last element lies
 //! inside its slice before a pointer is made, so the wrappers are safe to call.
 
+mod blocked;
+mod kernel;
+mod pack;
+#[cfg(test)]
+mod tests;
+mod thin;
+
 use gemm::Parallelism;
+
+pub(crate) use blocked::{Direction, LowRankTerm, Matrix, Product, Rows};
+pub(crate) use kernel::Instructions;
 
 /// A read-only matrix over a slice.
 #[derive(Clone, Copy)]
@@ -36,10 +46,6 @@ impl<'a> View<'a> {
             data.len()
         );
         view
-    }
-
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
     }
 
     pub(crate) fn transposed(self) -> Self {
@@ -191,80 +197,6 @@ unsafe fn run(
             false,
             false,
             threads.parallelism(),
-        );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn naive(left: &[f32], right: &[f32], m: usize, k: usize, n: usize) -> Vec<f32> {
-        let mut out = vec![0.0; m * n];
-        for i in 0..m {
-            for j in 0..n {
-                out[i * n + j] = (0..k).map(|l| left[i * k + l] * right[l * n + j]).sum();
-            }
-        }
-        out
-    }
-
-    fn ramp(count: usize) -> Vec<f32> {
-        (0..count).map(|i| ((i * 7919) % 13) as f32 - 6.0).collect()
-    }
-
-    #[test]
-    fn products_equal_the_definition() {
-        for (m, k, n) in [(1, 1, 1), (3, 5, 2), (17, 33, 9), (64, 8, 70)] {
-            let (left, right) = (ramp(m * k), ramp(k * n));
-            let expected = naive(&left, &right, m, k, n);
-            let got = product(View::new(&left, m, k), View::new(&right, k, n), 1.0);
-            assert_eq!(got, expected);
-            let mut twice = got.clone();
-            product_into(
-                ViewMut {
-                    data: &mut twice,
-                    row_stride: n,
-                },
-                true,
-                View::new(&left, m, k),
-                View::new(&right, k, n),
-                1.0,
-                Threads::One,
-            );
-            let doubled: Vec<f32> = got.iter().map(|value| 2.0 * value).collect();
-            assert_eq!(twice, doubled);
-        }
-    }
-
-    #[test]
-    fn an_empty_inner_size_gives_zeros() {
-        assert_eq!(
-            product(View::new(&[], 2, 0), View::new(&[], 0, 3), 1.0),
-            vec![0.0; 6]
-        );
-    }
-
-    #[test]
-    #[should_panic(expected = "needs more than")]
-    fn a_view_past_its_slice_is_refused() {
-        let _ = View::new(&[0.0; 5], 2, 3);
-    }
-
-    #[test]
-    #[should_panic(expected = "too small")]
-    fn a_destination_that_is_too_small_is_refused() {
-        let data = [1.0; 4];
-        product_into(
-            ViewMut {
-                data: &mut [0.0; 3],
-                row_stride: 2,
-            },
-            false,
-            View::new(&data, 2, 2),
-            View::new(&data, 2, 2),
-            1.0,
-            Threads::One,
         );
     }
 }

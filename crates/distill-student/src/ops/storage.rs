@@ -2,7 +2,8 @@
 
 use std::ops::Deref;
 
-use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Layout, Result, Shape, Storage, Tensor, WithDType, bail};
+use half::bf16;
 
 /// The elements of a contiguous f32 argument of an op.
 pub(super) fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -15,28 +16,57 @@ pub(super) fn elements<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&
 
 /// The elements of a contiguous f32 tensor on the CPU, held for reading.
 pub(crate) fn elements_of(tensor: &Tensor) -> Result<impl Deref<Target = [f32]> + '_> {
+    held(tensor, |storage| match storage {
+        CpuStorage::F32(values) => Some(values.as_slice()),
+        _ => None,
+    })
+}
+
+/// The elements of a contiguous bf16 tensor on the CPU, held for reading.
+pub(super) fn halves_of(tensor: &Tensor) -> Result<impl Deref<Target = [bf16]> + '_> {
+    held(tensor, |storage| match storage {
+        CpuStorage::BF16(values) => Some(values.as_slice()),
+        _ => None,
+    })
+}
+
+type Slice<T> = fn(&CpuStorage) -> Option<&[T]>;
+
+fn held<T: WithDType>(
+    tensor: &Tensor,
+    slice: Slice<T>,
+) -> Result<Elements<impl Deref<Target = Storage> + '_, T>> {
     let (guard, layout) = tensor.storage_and_layout();
     let Some((start, end)) = layout.contiguous_offsets() else {
         bail!("expected contiguous elements, got {layout:?}");
     };
-    if !matches!(&*guard, Storage::Cpu(CpuStorage::F32(_))) {
-        bail!("expected f32 elements on the cpu");
+    if !matches!(&*guard, Storage::Cpu(storage) if slice(storage).is_some()) {
+        bail!("expected {:?} elements on the cpu", T::DTYPE);
     }
-    Ok(Elements { guard, start, end })
+    Ok(Elements {
+        guard,
+        slice,
+        start,
+        end,
+    })
 }
 
-struct Elements<G> {
+struct Elements<G, T: 'static> {
     guard: G,
+    slice: Slice<T>,
     start: usize,
     end: usize,
 }
 
-impl<G: Deref<Target = Storage>> Deref for Elements<G> {
-    type Target = [f32];
+impl<G: Deref<Target = Storage>, T> Deref for Elements<G, T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         match &*self.guard {
-            Storage::Cpu(CpuStorage::F32(values)) => &values[self.start..self.end],
+            Storage::Cpu(storage) => match (self.slice)(storage) {
+                Some(values) => &values[self.start..self.end],
+                None => unreachable!("checked when it was made"),
+            },
             _ => unreachable!("checked when it was made"),
         }
     }

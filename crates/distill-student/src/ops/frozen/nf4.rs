@@ -1,8 +1,12 @@
-//! Four-bit NormalFloat (NF4; Dettmers et al. 2023, "QLoRA: Efficient Finetuning of Quantized LLMs").
+//! Four-bit normal floats (NF4; Dettmers et al. 2023, arXiv 2305.14314).
 //!
 //! A matrix is cut into blocks of 64 adjacent elements in row-major order; a block is held as its
 //! largest absolute value and, for each element, the place of the nearest of 16 quantiles of the
 //! normal distribution. A block may reach into the next row, as in bitsandbytes.
+
+use half::bf16;
+
+use crate::ops::product::Instructions;
 
 /// Elements of a block, which share one scale.
 pub(crate) const BLOCK: usize = 64;
@@ -65,6 +69,10 @@ impl Nf4 {
         self.length
     }
 
+    fn code(&self, place: usize) -> usize {
+        usize::from(self.codes[place / 2] >> (4 * (place % 2)) & 15)
+    }
+
     /// Writes the elements from `start` on into `out`.
     pub(crate) fn dequantise(&self, start: usize, out: &mut [f32]) {
         let mut done = 0;
@@ -73,8 +81,24 @@ impl Nf4 {
             let run = (BLOCK - at % BLOCK).min(out.len() - done);
             let scale = self.scales[at / BLOCK];
             for (i, value) in out[done..done + run].iter_mut().enumerate() {
-                let code = self.codes[(at + i) / 2] >> (4 * ((at + i) % 2)) & 15;
-                *value = LEVELS[code as usize] * scale;
+                *value = LEVELS[self.code(at + i)] * scale;
+            }
+            done += run;
+        }
+    }
+}
+
+impl Nf4 {
+    /// Writes the elements from `start` on into `out`, rounded to bf16.
+    pub(crate) fn halves(&self, start: usize, out: &mut [bf16], _instructions: Instructions) {
+        let mut done = 0;
+        while done < out.len() {
+            let at = start + done;
+            let run = (BLOCK - at % BLOCK).min(out.len() - done);
+            let scale = self.scales[at / BLOCK];
+            let levels = LEVELS.map(|level| bf16::from_f32(level * scale));
+            for (i, value) in out[done..done + run].iter_mut().enumerate() {
+                *value = levels[self.code(at + i)];
             }
             done += run;
         }

@@ -1,0 +1,139 @@
+//! Register tiles: the innermost loops of a product, one set for each kind of processor.
+//!
+//! A tile multiplies a packed run of some rows of the left operand with a packed panel of the
+//! right one. Packed operands are runs of four-byte units: one f32, or two bf16 that are adjacent
+//! along the inner dimension.
+
+use std::ffi::c_void;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+use super::pack::{Layout, Source};
+
+/// What a processor can do, from the least to the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instructions {
+    /// What every processor of the target has.
+    Portable,
+    /// 256-bit registers and fused multiply-add.
+    Avx2,
+    /// 512-bit registers.
+    Avx512,
+    /// 512-bit registers and products of bf16 pairs summed in f32.
+    Avx512Bf16,
+}
+
+impl Instructions {
+    /// The most that this machine can do.
+    pub(crate) fn detected() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                if is_x86_feature_detected!("avx512bf16") {
+                    return Self::Avx512Bf16;
+                }
+                return Self::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Self::Avx2;
+            }
+        }
+        Self::Portable
+    }
+
+    pub(super) fn kernel(self) -> &'static Kernel {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Portable => &portable::KERNEL,
+            Self::Avx2 => &avx2::KERNEL,
+            Self::Avx512 => &avx512::KERNEL,
+            Self::Avx512Bf16 => &avx512::PAIRED_KERNEL,
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        &portable::KERNEL
+    }
+}
+
+/// A tile's operands.
+#[derive(Clone, Copy)]
+pub(super) struct Tile {
+    /// Rows of the tile, at most the kernel's.
+    pub(super) rows: usize,
+    /// Units along the inner dimension.
+    pub(super) depth: usize,
+    /// `depth` groups of `rows` units.
+    pub(super) left: *const u32,
+    /// `depth` groups of as many units as the kernel has columns.
+    pub(super) right: *const u32,
+    pub(super) out: *mut f32,
+    pub(super) out_stride: usize,
+    /// Whether the tile is added to what `out` holds.
+    pub(super) accumulate: bool,
+}
+
+/// Computes one tile.
+///
+/// # Safety
+/// The processor must have the kernel's instructions. `left` and `right` must be valid for reads
+/// of what [`Tile`] says, `out` for writes of `rows` rows of the kernel's columns, `out_stride`
+/// apart, and for reads of them when `accumulate`.
+pub(super) type TileFn = unsafe fn(Tile);
+
+/// Writes units `0..units` of some rows of a source, interleaved: unit q of row i goes to
+/// `out[q * stride + i]`. Rows from `rows` to `stride` are written as zeros or left alone.
+///
+/// # Safety
+/// The processor must have the kernel's instructions; the source must be valid for reads of the
+/// rows and `out` for writes of `units * stride` units, `stride` being at least `rows`.
+pub(super) type InterleaveFn = unsafe fn(Source, rows: usize, out: *mut u32, stride: usize);
+
+/// Writes the panel of a right operand whose columns are adjacent: unit j of group q holds column
+/// j of inner index q, or of 2q and 2q + 1.
+///
+/// # Safety
+/// As [`InterleaveFn`]; the source's rows are the inner indices.
+pub(super) type StackFn = unsafe fn(Source, rows: usize, out: *mut u32, columns: usize);
+
+/// Writes `rows x columns` dot products; see [`super::thin`].
+///
+/// # Safety
+/// The processor must have the kernel's instructions; every pointer must be valid for the sizes
+/// of the [`Dots`].
+pub(super) type DotsFn = unsafe fn(Dots);
+
+/// Some rows of a left operand against some rows of a matrix, both with adjacent inner elements.
+#[derive(Clone, Copy)]
+pub(super) struct Dots {
+    /// Rows of the left operand in bf16 or f32, `inner` apart.
+    pub(super) left: *const c_void,
+    pub(super) rows: usize,
+    /// Rows of the matrix in the same type, `inner` apart.
+    pub(super) right: *const c_void,
+    pub(super) columns: usize,
+    pub(super) inner: usize,
+    pub(super) out: *mut f32,
+    pub(super) out_stride: usize,
+}
+
+/// The inner loops of one kind of processor.
+pub(super) struct Kernel {
+    /// Rows of the largest tile.
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    /// How bf16 values are packed: in pairs, or widened to f32.
+    pub(super) half: Layout,
+    pub(super) single_tile: TileFn,
+    /// For operands packed as `half` says.
+    pub(super) half_tile: TileFn,
+    pub(super) interleave: InterleaveFn,
+    pub(super) stack: StackFn,
+    pub(super) single_dots: DotsFn,
+    pub(super) half_dots: DotsFn,
+}
