@@ -7,7 +7,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 
 use super::gather::gather;
-use super::product::{Direction, Instructions, LowRankTerm, Matrix, Product, Rows, View};
+pub(crate) use super::product::Direction;
+use super::product::{Instructions, LowRankTerm, Matrix, Product, Rows, View};
 use super::storage::{elements_of, halves_of};
 use nf4::Nf4;
 
