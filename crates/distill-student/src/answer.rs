@@ -13,7 +13,7 @@ use distill_chat::{
 
 use crate::{
     decoder::{Decoder, DecoderError},
-    generate::{Finish, GenerateSettings, Generation, generate_each},
+    generate::{Finish, GenerateSettings, Generation, Sampling, generate_each},
     linear::LinearStudent,
     template::{ChatEncoder, EncodedPrompt, TemplateError},
     tokenizer::Tokenizer,
@@ -192,6 +192,7 @@ impl LoadedStudent {
                     max_new_tokens: max_tokens.map_or(limit, |asked| asked.min(limit)),
                     stop_tokens: encoder.stop_ids().to_vec(),
                     max_rows: *rows_at_once,
+                    sampling: Sampling::Greedy,
                 };
                 answer_decoder(decoder, encoder, &settings, conversations, on_text)
             }

@@ -1,36 +1,44 @@
-//! Greedy generation and scoring over a key/value cache, many ragged rows at a time.
+//! Generation and scoring over a cache, many ragged rows at a time.
 //!
 //! Every pass lays the new tokens of all live rows end to end: the whole prompt of a row that has
 //! just joined, one token of a row that is under way. A row that ends makes room for the next.
-//! Leading tokens that all prompts share are run once and their keys kept once.
+//! Leading tokens that all prompts share are run once and their keys kept once; so are the tokens
+//! of a prompt that is given several times.
 
 mod cache;
+mod labels;
+mod pass;
+mod recall;
+mod sampling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use cache::{Over, RowCache};
-use candle_core::Tensor;
+use cache::RowCache;
+use pass::{Branch, run};
+use sampling::{Chooser, Scratch};
+
+pub use labels::{LabelTrie, score_continuations, score_labels};
+pub use sampling::{Draws, Sampling};
 
 use crate::decoder::{Decoder, DecoderError, check_row};
-use crate::ops::{Choice, best_of_row, elements_of, linear, log_probability_of};
+use crate::ops::{Choice, elements_of};
 
 /// Prompt tokens that join one pass.
 const PASS_TOKENS: usize = 4096;
 /// Shared leading tokens below which sharing is not worth a pass of its own.
 const SHARED_LEAST: usize = 8;
-/// Rows of logits held at a time when scoring.
-const LOGIT_ROWS: usize = 256;
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct GenerateSettings {
     pub max_new_tokens: usize,
     /// Any of these ends a row.
     pub stop_tokens: Vec<u32>,
     /// Rows decoded together.
     pub max_rows: usize,
+    pub sampling: Sampling,
 }
 
 impl Default for GenerateSettings {
@@ -39,6 +47,7 @@ impl Default for GenerateSettings {
             max_new_tokens: 64,
             stop_tokens: Vec::new(),
             max_rows: 32,
+            sampling: Sampling::Greedy,
         }
     }
 }
@@ -59,15 +68,18 @@ pub enum Finish {
 pub struct Generation {
     /// Without the stop token.
     pub tokens: Vec<u32>,
-    /// One for each token, and one more for the stop token where one was reached.
+    /// One for each token, and one more for the stop token where one was reached: under the
+    /// model's own distribution, before temperature and truncation.
     pub log_probabilities: Vec<f32>,
-    /// For each log-probability, how far that of the second likeliest token lay below it.
+    /// For each choice, how far the log-probability of the second likeliest token lay below that
+    /// of the likeliest.
     pub margins: Vec<f32>,
     pub finish: Finish,
 }
 
-/// Answers each prompt with the likeliest token at every step; answers come in the order of the
-/// prompts. An answer does not depend on which rows ran beside it, beyond the rounding of sums.
+/// Answers each prompt; answers come in the order of the prompts. An answer does not depend on
+/// which rows ran beside it, beyond the rounding of sums. Drawn answers depend on the seed, on the
+/// prompt and on which of its copies it is.
 pub fn generate(
     decoder: &Decoder,
     prompts: &[Vec<u32>],
@@ -87,29 +99,31 @@ pub fn generate_each(
     for (row, prompt) in prompts.iter().enumerate() {
         check_row(row, prompt, decoder.config())?;
     }
-    let shared = Arc::new(prefill(decoder, shared_prefix(prompts))?);
-    let mut waiting: VecDeque<usize> = (0..prompts.len()).collect();
-    let mut live: Vec<Row> = Vec::new();
-    let mut answers: Vec<Option<Generation>> = vec![None; prompts.len()];
     if settings.max_new_tokens == 0 {
         return Ok(prompts.iter().map(|_| Generation::empty()).collect());
     }
+    let mut beginnings = Beginnings::new(decoder, prompts)?;
+    let mut waiting: VecDeque<usize> = (0..prompts.len()).collect();
+    let mut live: Vec<Row> = Vec::new();
+    let mut answers: Vec<Option<Generation>> = vec![None; prompts.len()];
+    let mut scratch = Scratch::default();
     loop {
         let mut joining: usize = live.iter().map(|row| row.pending.len()).sum();
         while let Some(&next) = waiting.front() {
-            let tail = &prompts[next][shared.length()..];
-            let full = joining + tail.len() > PASS_TOKENS || live.len() >= settings.max_rows;
+            let tail = prompts[next].len() - beginnings.shared.length();
+            let full = joining + tail > PASS_TOKENS || live.len() >= settings.max_rows;
             if full && !live.is_empty() {
                 break;
             }
-            joining += tail.len();
-            live.push(Row::new(next, tail, decoder));
+            let row = beginnings.row(decoder, prompts, next, settings)?;
+            joining += row.pending.len();
+            live.push(row);
             waiting.pop_front();
         }
         if live.is_empty() {
             break;
         }
-        advance(decoder, &mut live, &shared, settings)?;
+        advance(decoder, &mut live, settings, &mut scratch)?;
         for row in &live {
             if let (Some(token), None | Some(Finish::Length | Finish::ContextFull)) =
                 (row.tokens.last(), row.ended)
@@ -142,11 +156,80 @@ impl Generation {
     }
 }
 
+/// What rows have in common, run once.
+struct Beginnings<'a> {
+    /// The leading tokens of every prompt.
+    shared: Arc<RowCache>,
+    /// Prompts by their tokens.
+    copies: HashMap<&'a [u32], Copies>,
+}
+
+/// A prompt that is given once or several times.
+#[derive(Default)]
+struct Copies {
+    given: usize,
+    joined: usize,
+    /// All of it but its last token, from the first copy that joins to the last.
+    cache: Option<Arc<RowCache>>,
+}
+
+impl<'a> Beginnings<'a> {
+    fn new(decoder: &Decoder, prompts: &'a [Vec<u32>]) -> Result<Self, DecoderError> {
+        let mut copies: HashMap<&[u32], Copies> = HashMap::new();
+        for prompt in prompts {
+            copies.entry(prompt.as_slice()).or_default().given += 1;
+        }
+        Ok(Self {
+            shared: Arc::new(prefill(decoder, shared_prefix(prompts), &[])?),
+            copies,
+        })
+    }
+
+    /// A row that begins with what has been run of its prompt.
+    fn row(
+        &mut self,
+        decoder: &Decoder,
+        prompts: &'a [Vec<u32>],
+        index: usize,
+        settings: &GenerateSettings,
+    ) -> Result<Row, DecoderError> {
+        let prompt = prompts[index].as_slice();
+        let tail = &prompt[self.shared.length()..];
+        let copies = self.copies.entry(prompt).or_default();
+        let (own, last) = tail.split_at(tail.len() - 1);
+        if copies.joined == 0 && copies.given > 1 && own.len() >= SHARED_LEAST {
+            copies.cache = Some(Arc::new(prefill(decoder, own, &[&self.shared])?));
+        }
+        let mut before = vec![Arc::clone(&self.shared)];
+        before.extend(copies.cache.clone());
+        let pending = if before.len() > 1 { last } else { tail };
+        let chooser = Chooser::new(settings.sampling, prompt, copies.joined as u64);
+        copies.joined += 1;
+        if copies.joined == copies.given {
+            copies.cache = None;
+        }
+        Ok(Row {
+            index,
+            before,
+            cache: RowCache::new(decoder.config()),
+            chooser,
+            pending: pending.to_vec(),
+            tokens: Vec::new(),
+            log_probabilities: Vec::new(),
+            margins: Vec::new(),
+            ended: None,
+        })
+    }
+}
+
 /// A row under way.
 struct Row {
     /// Its place among the prompts.
     index: usize,
+    /// What was run before and is shared with other rows.
+    before: Vec<Arc<RowCache>>,
     cache: RowCache,
+    chooser: Chooser,
     /// Tokens that have not been run yet.
     pending: Vec<u32>,
     tokens: Vec<u32>,
@@ -156,19 +239,13 @@ struct Row {
 }
 
 impl Row {
-    fn new(index: usize, tail: &[u32], decoder: &Decoder) -> Self {
-        Self {
-            index,
-            cache: RowCache::new(decoder.config().num_hidden_layers),
-            pending: tail.to_vec(),
-            tokens: Vec::new(),
-            log_probabilities: Vec::new(),
-            margins: Vec::new(),
-            ended: None,
-        }
+    /// Positions that are taken.
+    fn length(&self) -> usize {
+        let before: usize = self.before.iter().map(|cache| cache.length()).sum();
+        before + self.cache.length()
     }
 
-    /// Takes the next token; `positions` are those that are used already.
+    /// Takes the next token; `room` says whether the model takes another position.
     fn take(&mut self, choice: Choice, room: bool, settings: &GenerateSettings) {
         let token = choice.token;
         self.log_probabilities.push(choice.log_probability);
@@ -200,56 +277,36 @@ impl Row {
 fn advance(
     decoder: &Decoder,
     live: &mut [Row],
-    shared: &RowCache,
     settings: &GenerateSettings,
+    scratch: &mut Scratch,
 ) -> Result<(), DecoderError> {
-    let pending: Vec<Vec<u32>> = live
-        .iter_mut()
-        .map(|row| std::mem::take(&mut row.pending))
-        .collect();
-    let caches = live.iter_mut().map(|row| &mut row.cache).collect();
-    let x = pass(decoder, &pending, caches, shared)?;
-    let mut last = 0;
-    let ends: Vec<u32> = pending
-        .iter()
-        .map(|tokens| {
-            last += tokens.len();
-            (last - 1) as u32
-        })
-        .collect();
+    let mut ends = Vec::with_capacity(live.len());
+    let mut packed = 0;
+    let mut branches = Vec::with_capacity(live.len());
+    for row in live.iter_mut() {
+        packed += row.pending.len();
+        ends.push((packed - 1) as u32);
+        branches.push(Branch {
+            tokens: std::mem::take(&mut row.pending),
+            before: row.before.iter().map(AsRef::as_ref).collect(),
+            parents: Vec::new(),
+            cache: &mut row.cache,
+        });
+    }
+    let x = run(decoder, branches)?;
     let hidden = decoder.finish(&x, &ends.into())?; // (T, D) → (rows, D)
-    let logits = linear(&hidden, decoder.head())?; // (rows, V)
+    let logits = decoder.logits_of(&hidden)?; // (rows, V)
     let logits = elements_of(&logits)?;
     let limit = decoder.config().max_position_embeddings;
     for (row, logits) in live
         .iter_mut()
         .zip(logits.chunks_exact(decoder.config().vocab_size))
     {
-        let room = shared.length() + row.cache.length() < limit;
-        row.take(best_of_row(logits), room, settings);
+        let room = row.length() < limit;
+        let choice = row.chooser.choose(logits, scratch);
+        row.take(choice, room, settings);
     }
     Ok(())
-}
-
-/// Runs new tokens of some rows, each after what its cache holds; returns the trunk's (T, D).
-fn pass(
-    decoder: &Decoder,
-    rows: &[Vec<u32>],
-    caches: Vec<&mut RowCache>,
-    shared: &RowCache,
-) -> Result<Tensor, DecoderError> {
-    let positions: Vec<u32> = rows
-        .iter()
-        .zip(&caches)
-        .flat_map(|(tokens, cache)| {
-            let start = shared.length() + cache.length();
-            (start..start + tokens.len()).map(|position| position as u32)
-        })
-        .collect();
-    let counts = rows.iter().map(Vec::len).collect();
-    let mut over = Over::new(decoder.config().heads(), shared, caches, counts);
-    let tokens: Vec<u32> = rows.concat();
-    decoder.trunk(&tokens.into(), &positions.into(), &mut over)
 }
 
 /// The leading tokens that every prompt has and that leave each a token to run.
@@ -271,61 +328,21 @@ fn shared_prefix(prompts: &[Vec<u32>]) -> &[u32] {
     &first[..length]
 }
 
-/// Runs tokens that others will follow and keeps their keys and values.
-fn prefill(decoder: &Decoder, tokens: &[u32]) -> Result<RowCache, DecoderError> {
-    let layers = decoder.config().num_hidden_layers;
-    let mut cache = RowCache::new(layers);
+/// Runs tokens that others will follow and keeps what they leave behind.
+fn prefill(
+    decoder: &Decoder,
+    tokens: &[u32],
+    before: &[&RowCache],
+) -> Result<RowCache, DecoderError> {
+    let mut cache = RowCache::new(decoder.config());
     if !tokens.is_empty() {
-        let nothing = RowCache::new(layers);
-        pass(decoder, &[tokens.to_vec()], vec![&mut cache], &nothing)?;
+        let branch = Branch {
+            tokens: tokens.to_vec(),
+            before: before.to_vec(),
+            parents: Vec::new(),
+            cache: &mut cache,
+        };
+        run(decoder, vec![branch])?;
     }
     Ok(cache)
-}
-
-/// The log-probability of every token of each continuation of a prompt. The prompt is run once,
-/// the continuations together.
-pub fn score_continuations(
-    decoder: &Decoder,
-    prompt: &[u32],
-    continuations: &[Vec<u32>],
-) -> Result<Vec<Vec<f32>>, DecoderError> {
-    check_row(0, prompt, decoder.config())?;
-    let (last, before) = prompt.split_last().expect("an empty row was refused");
-    let mut rows = Vec::with_capacity(continuations.len());
-    for (row, continuation) in continuations.iter().enumerate() {
-        let whole = [prompt, continuation].concat();
-        check_row(row, &whole, decoder.config())?;
-        // The last token of a continuation is only ever predicted.
-        let run = continuation.len().saturating_sub(1);
-        if !continuation.is_empty() {
-            rows.push([&[*last], &continuation[..run]].concat());
-        }
-    }
-    if rows.is_empty() {
-        return Ok(vec![Vec::new(); continuations.len()]);
-    }
-    let shared = prefill(decoder, before)?;
-    let layers = decoder.config().num_hidden_layers;
-    let mut caches: Vec<RowCache> = rows.iter().map(|_| RowCache::new(layers)).collect();
-    let x = pass(decoder, &rows, caches.iter_mut().collect(), &shared)?;
-    let targets = continuations.concat();
-    let mut scores = Vec::with_capacity(targets.len());
-    for (start, part) in (0..).step_by(LOGIT_ROWS).zip(targets.chunks(LOGIT_ROWS)) {
-        let indices: Vec<u32> = (start..start + part.len() as u32).collect();
-        let hidden = decoder.finish(&x, &indices.into())?;
-        let logits = linear(&hidden, decoder.head())?;
-        let logits = elements_of(&logits)?;
-        for (row, &target) in logits.chunks_exact(decoder.config().vocab_size).zip(part) {
-            scores.push(log_probability_of(row, target));
-        }
-    }
-    let mut rest = scores.as_slice();
-    Ok(continuations
-        .iter()
-        .map(|continuation| {
-            let (own, others) = rest.split_at(continuation.len());
-            rest = others;
-            own.to_vec()
-        })
-        .collect())
 }

@@ -6,12 +6,17 @@
 
 mod attention;
 mod choice;
+mod convolution;
+mod delta;
+mod distillation;
 mod frozen;
 mod gather;
+mod geglu;
 mod linear;
 mod loss;
 mod norm;
 mod product;
+mod recompute;
 mod rope;
 mod rows;
 mod storage;
@@ -19,14 +24,26 @@ mod swiglu;
 #[cfg(test)]
 mod tests;
 
-pub use attention::{Heads, Segment, attention};
+pub use attention::{AttentionRule, Heads, Segment, attention};
 pub(crate) use attention::{Piece, Queries, attend_over};
-pub(crate) use choice::{Choice, best_of_row, log_probability_of};
+#[cfg(test)]
+pub(crate) use choice::log_probability_of;
+pub(crate) use choice::{Choice, best_of_row, log_sum_of, weights_of};
+pub use convolution::causal_convolution;
+pub(crate) use convolution::{ConvolutionRow, convolve_over};
+pub use delta::{DeltaHeads, gated_delta};
+pub(crate) use delta::{DeltaRow, gated_delta_over};
+pub use distillation::{
+    Distillation, Divergence, Rest, Target, TopTokens, WholeTeacher, distillation,
+    token_log_probabilities, top_tokens, whole_distillation,
+};
 pub use frozen::{FrozenWeight, Storage, Weight, WeightRef};
 pub use gather::gather;
+pub use geglu::geglu;
 pub use linear::{frozen_linear, linear, low_rank_linear};
 pub use loss::cross_entropy;
 pub use norm::rms_norm;
-pub use rope::Rope;
+pub(crate) use recompute::{Block, recomputed};
+pub use rope::{Positions, Rope, Rotation};
 pub(crate) use storage::elements_of;
 pub use swiglu::swiglu;

@@ -1,111 +1,145 @@
-//! Keys and values of tokens that have been run.
+//! What tokens that have been run leave behind, layer by layer.
 
-use candle_core::Tensor;
+use crate::decoder::{DecoderConfig, DeltaConfig, MixerConfig};
+use crate::ops::Piece;
 
-use crate::decoder::{DecoderError, Mix};
-use crate::ops::{Heads, Piece, Queries, attend_over, elements_of};
+/// Rows of keys beyond a window before they are dropped together: dropping moves the rest.
+const WINDOW_SLACK: usize = 64;
 
-/// What one row has left behind, per layer, rows of K * E.
+/// What a run of tokens has left behind in every layer. What came before it is in other caches.
 #[derive(Debug, Clone)]
 pub(super) struct RowCache {
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<LayerCache>,
+    /// Tokens that have been run.
     length: usize,
 }
 
+/// What one layer remembers.
+#[derive(Debug, Clone)]
+pub(super) enum LayerCache {
+    KeyValue(KeyValue),
+    DeltaNet(DeltaCache),
+}
+
+impl LayerCache {
+    pub(super) fn key_value(&self) -> &KeyValue {
+        match self {
+            Self::KeyValue(cache) => cache,
+            Self::DeltaNet(_) => unreachable!("a delta net does not attend"),
+        }
+    }
+
+    pub(super) fn delta_net(&self) -> &DeltaCache {
+        match self {
+            Self::DeltaNet(cache) => cache,
+            Self::KeyValue(_) => unreachable!("attention keeps keys and values"),
+        }
+    }
+
+    pub(super) fn delta_net_mut(&mut self) -> &mut DeltaCache {
+        match self {
+            Self::DeltaNet(cache) => cache,
+            Self::KeyValue(_) => unreachable!("attention keeps keys and values"),
+        }
+    }
+}
+
+/// What a delta net remembers, however long the row; nothing before its first token.
 #[derive(Debug, Clone, Default)]
-struct Layer {
+pub(super) struct DeltaCache {
+    /// The inputs that the convolution still needs.
+    pub(super) tail: Vec<f32>,
+    /// (value heads, key width, value width)
+    pub(super) state: Vec<f32>,
+}
+
+impl DeltaCache {
+    /// The memory in front of a row.
+    pub(super) fn new(config: DeltaConfig) -> Self {
+        Self {
+            tail: vec![0.0; config.tail()],
+            state: vec![0.0; config.heads.state()],
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.is_empty()
+    }
+}
+
+/// Keys and values, rows of K * E. A layer with a window keeps the last tokens only.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KeyValue {
     keys: Vec<f32>,
     values: Vec<f32>,
+    /// Keys that a query sees, its own among them.
+    window: Option<usize>,
 }
 
 impl RowCache {
-    pub(super) fn new(layers: usize) -> Self {
+    pub(super) fn new(config: &DecoderConfig) -> Self {
+        let layer = |mixer: &MixerConfig| match mixer {
+            MixerConfig::Attention(attention) => LayerCache::KeyValue(KeyValue {
+                window: attention.window,
+                ..KeyValue::default()
+            }),
+            MixerConfig::DeltaNet(_) => LayerCache::DeltaNet(DeltaCache::default()),
+        };
         Self {
-            layers: vec![Layer::default(); layers],
+            layers: config.layers.iter().map(|of| layer(&of.mixer)).collect(),
             length: 0,
         }
     }
 
-    /// Tokens that it holds in every layer.
     pub(super) fn length(&self) -> usize {
         self.length
     }
-}
 
-/// One pass over some rows: their new tokens see the shared prefix, what the row has cached and
-/// one another.
-pub(super) struct Over<'a> {
-    heads: Heads,
-    shared: &'a RowCache,
-    rows: Vec<&'a mut RowCache>,
-    /// New tokens of each row.
-    counts: Vec<usize>,
-}
-
-impl<'a> Over<'a> {
-    pub(super) fn new(
-        heads: Heads,
-        shared: &'a RowCache,
-        rows: Vec<&'a mut RowCache>,
-        counts: Vec<usize>,
-    ) -> Self {
-        Self {
-            heads,
-            shared,
-            rows,
-            counts,
+    /// Counts tokens that every layer has taken and drops what no later token sees.
+    pub(super) fn advance(&mut self, tokens: usize, key_row: usize) {
+        self.length += tokens;
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::KeyValue(cache) => cache.trim(key_row),
+                LayerCache::DeltaNet(_) => {}
+            }
         }
+    }
+
+    /// Bytes of all layers.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        let elements = |layer: &LayerCache| match layer {
+            LayerCache::KeyValue(cache) => cache.keys.len() + cache.values.len(),
+            LayerCache::DeltaNet(cache) => cache.tail.len() + cache.state.len(),
+        };
+        self.layers.iter().map(elements).sum::<usize>() * size_of::<f32>()
     }
 }
 
-impl Mix for Over<'_> {
-    fn mix(
-        &mut self,
-        layer: usize,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-    ) -> Result<Tensor, DecoderError> {
-        let (key_row, query_row) = (
-            self.heads.key_value * self.heads.width,
-            self.heads.query * self.heads.width,
-        );
-        let (q_values, k_values, v_values) = (elements_of(&q)?, elements_of(&k)?, elements_of(&v)?);
-        let mut start = 0;
-        for (row, count) in self.rows.iter_mut().zip(&self.counts) {
-            let new = start * key_row..(start + count) * key_row;
-            let cached = &mut row.layers[layer];
-            cached.keys.extend_from_slice(&k_values[new.clone()]);
-            cached.values.extend_from_slice(&v_values[new]);
-            start += count;
-            row.length = cached.keys.len() / key_row;
-        }
-        let shared = keys(&self.shared.layers[layer], key_row);
-        let mut start = 0;
-        let queries: Vec<Queries<'_>> = self
-            .rows
-            .iter()
-            .zip(&self.counts)
-            .map(|(row, count)| {
-                let own = keys(&row.layers[layer], key_row);
-                let rows = &q_values[start * query_row..(start + count) * query_row];
-                start += count;
-                Queries {
-                    rows,
-                    visible: shared.length + own.length - count + 1,
-                    pieces: vec![shared, own],
-                }
-            })
-            .collect();
-        let out = attend_over(self.heads, &queries);
-        Ok(Tensor::from_vec(out, q.shape().clone(), q.device())?)
+impl KeyValue {
+    pub(super) fn extend(&mut self, keys: &[f32], values: &[f32]) {
+        self.keys.extend_from_slice(keys);
+        self.values.extend_from_slice(values);
     }
-}
 
-fn keys(layer: &Layer, key_row: usize) -> Piece<'_> {
-    Piece {
-        keys: &layer.keys,
-        values: &layer.values,
-        length: layer.keys.len() / key_row,
+    pub(super) fn piece(&self, key_row: usize) -> Piece<'_> {
+        Piece {
+            keys: &self.keys,
+            values: &self.values,
+            length: self.keys.len() / key_row,
+        }
+    }
+
+    fn trim(&mut self, key_row: usize) {
+        let Some(window) = self.window else { return };
+        let held = self.keys.len() / key_row;
+        // The next query sees itself and one less than the window before it.
+        let needed = window.saturating_sub(1);
+        if held > needed + WINDOW_SLACK {
+            let dropped = (held - needed) * key_row;
+            self.keys.drain(..dropped);
+            self.values.drain(..dropped);
+        }
     }
 }

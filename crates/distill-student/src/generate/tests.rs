@@ -3,6 +3,7 @@
 use super::*;
 use crate::decoder::PackedTokens;
 use crate::decoder::tests::tiny;
+use crate::ops::{best_of_row, log_probability_of};
 use crate::weights::DecoderWeights;
 
 fn decoder() -> Decoder {
@@ -76,6 +77,7 @@ fn batched_and_cached_answers_equal_the_plain_ones() {
         max_new_tokens: 12,
         stop_tokens: vec![3, 41],
         max_rows: 4,
+        ..GenerateSettings::default()
     };
     check(&prompts(), &settings);
 }
@@ -175,8 +177,9 @@ fn a_merged_adapter_gives_the_answers_of_the_adapter() {
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,
+        ..LoraConfig::default()
     };
-    let adapter = LoraAdapter::init(weights.config(), lora, 1).unwrap();
+    let adapter = LoraAdapter::init(weights.config(), lora.clone(), 1).unwrap();
     let moved = adapter
         .tensors()
         .iter()
@@ -190,4 +193,140 @@ fn a_merged_adapter_gives_the_answers_of_the_adapter() {
     assert_same(&merged, &adapted);
     let base = answers(Decoder::new(&weights).unwrap());
     assert_ne!(base[3].tokens, adapted[3].tokens);
+}
+
+fn drawn(seed: u64, max_rows: usize) -> GenerateSettings {
+    GenerateSettings {
+        max_new_tokens: 10,
+        stop_tokens: vec![3],
+        max_rows,
+        sampling: Sampling::Sampled(Draws {
+            temperature: 1.5,
+            top_p: 0.95,
+            top_k: Some(20),
+            seed,
+        }),
+    }
+}
+
+#[test]
+fn a_drawn_answer_depends_on_its_prompt_and_seed_alone() {
+    let decoder = decoder();
+    let mut prompts = prompts();
+    let together = generate(&decoder, &prompts, &drawn(5, 4)).unwrap();
+    for (prompt, expected) in prompts.iter().zip(&together) {
+        let alone = generate(&decoder, std::slice::from_ref(prompt), &drawn(5, 1)).unwrap();
+        assert_eq!(alone[0].tokens, expected.tokens);
+        assert_eq!(alone[0].finish, expected.finish);
+    }
+    prompts.reverse();
+    let mut reversed = generate(&decoder, &prompts, &drawn(5, 9)).unwrap();
+    reversed.reverse();
+    let tokens = |answers: &[Generation]| -> Vec<Vec<u32>> {
+        answers.iter().map(|answer| answer.tokens.clone()).collect()
+    };
+    assert_eq!(tokens(&reversed), tokens(&together));
+    let other = generate(&decoder, &prompts, &drawn(6, 9)).unwrap();
+    assert_ne!(tokens(&other), tokens(&reversed));
+}
+
+#[test]
+fn copies_of_a_prompt_draw_different_answers_and_run_it_once() {
+    let decoder = decoder();
+    let long: Vec<u32> = (0..30).map(|i| i * 7 % 50).collect();
+    let other = vec![9, 8, 7];
+    let prompts = vec![long.clone(), other.clone(), long.clone(), long.clone()];
+    let answers = generate(&decoder, &prompts, &drawn(1, 2)).unwrap();
+    assert_ne!(answers[0].tokens, answers[2].tokens);
+    assert_ne!(answers[2].tokens, answers[3].tokens);
+    // The copies sit on a cache of their own, the first of them as if it were alone.
+    let alone = generate(&decoder, &[long], &drawn(1, 1)).unwrap();
+    assert_eq!(alone[0].tokens, answers[0].tokens);
+    let beginnings = Beginnings::new(&decoder, &prompts).unwrap();
+    assert_eq!(beginnings.shared.length(), 0);
+    assert_eq!(beginnings.copies[prompts[0].as_slice()].given, 3);
+}
+
+#[test]
+fn a_drawn_token_has_the_log_probability_of_the_model_itself() {
+    let decoder = decoder();
+    let prompt = vec![4, 5, 6];
+    let settings = GenerateSettings {
+        stop_tokens: Vec::new(),
+        ..drawn(2, 1)
+    };
+    let answer = &generate(&decoder, std::slice::from_ref(&prompt), &settings).unwrap()[0];
+    let scores =
+        score_continuations(&decoder, &prompt, std::slice::from_ref(&answer.tokens)).unwrap();
+    for (got, expected) in answer.log_probabilities.iter().zip(&scores[0]) {
+        assert!((got - expected).abs() < 1e-4, "{got} instead of {expected}");
+    }
+    let greedy = generate(&decoder, &[prompt], &GenerateSettings::default()).unwrap();
+    assert_ne!(greedy[0].tokens[..10], answer.tokens[..]);
+}
+
+#[test]
+fn labels_are_scored_after_every_prompt_and_common_beginnings_run_once() {
+    let decoder = decoder();
+    let labels: [&[u32]; 7] = [
+        &[5, 6, 7, 3],
+        &[5, 6, 8, 3],
+        &[5, 6, 8, 9, 10, 3],
+        &[11, 3],
+        &[],
+        &[5, 6, 8, 3],
+        &[12],
+    ];
+    let trie = LabelTrie::new(labels);
+    assert_eq!(trie.len(), 7);
+    // 5 6, then 7, then 8, then 9 10, then 11: what others follow.
+    assert_eq!(trie.run_tokens(), 7);
+    let mut prompts = prompts();
+    prompts.push((0..60).map(|i| i % 50).collect());
+    for shared in [0, 20] {
+        let prompts: Vec<Vec<u32>> = prompts
+            .iter()
+            .map(|prompt| (0..shared).chain(prompt.iter().copied()).collect())
+            .collect();
+        let scores = score_labels(&decoder, &prompts, &trie).unwrap();
+        for (prompt, scores) in prompts.iter().zip(&scores) {
+            for (label, score) in labels.iter().zip(scores) {
+                let row = [prompt.as_slice(), label].concat();
+                let logits = decoder
+                    .logits(&PackedTokens::new([row.as_slice()]))
+                    .unwrap();
+                let exact: f64 = label
+                    .iter()
+                    .enumerate()
+                    .map(|(i, token)| {
+                        let at = logits.get(prompt.len() + i - 1).unwrap();
+                        f64::from(log_probability_of(&at.to_vec1::<f32>().unwrap(), *token))
+                    })
+                    .sum();
+                assert!((score - exact).abs() < 1e-3, "{score} instead of {exact}");
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_that_the_model_cannot_take_are_refused() {
+    let decoder = decoder();
+    let limit = decoder.config().max_position_embeddings;
+    let score = |prompt: usize, label: &[u32]| {
+        let prompts = [vec![1; prompt]];
+        score_labels(&decoder, &prompts, &LabelTrie::new([label])).map(|_| ())
+    };
+    assert!(score(limit - 2, &[1, 2]).is_ok());
+    let error = score(limit - 1, &[1, 2]).unwrap_err().to_string();
+    assert!(error.contains("129 tokens"), "{error}");
+    assert!(
+        score(3, &[50])
+            .unwrap_err()
+            .to_string()
+            .contains("token 50")
+    );
+    assert!(score(0, &[5]).is_err());
+    let none = score_labels(&decoder, &[vec![1]], &LabelTrie::new([])).unwrap();
+    assert_eq!(none, [Vec::<f64>::new()]);
 }

@@ -15,10 +15,30 @@ fn largest_and_sum(logits: &[f32]) -> (f32, f32) {
     })
 }
 
-/// The log-probability of one token.
-pub(crate) fn log_probability_of(logits: &[f32], token: u32) -> f32 {
+/// The logarithm of the sum of the exponentials: a logit less this is a log-probability.
+pub(crate) fn log_sum_of(logits: &[f32]) -> f32 {
     let (largest, sum) = largest_and_sum(logits);
-    logits[token as usize] - largest - sum.ln()
+    largest + sum.ln()
+}
+
+/// The log-probability of one token.
+#[cfg(test)]
+pub(crate) fn log_probability_of(logits: &[f32], token: u32) -> f32 {
+    logits[token as usize] - log_sum_of(logits)
+}
+
+/// Writes e^((logit - largest) / temperature) of each token: the likeliest has 1, and what lies
+/// more than 87 below it, 0.
+pub(crate) fn weights_of(logits: &[f32], temperature: f32, weights: &mut Vec<f32>) {
+    weights.clear();
+    weights.resize(logits.len(), 0.0);
+    vectorised(|| {
+        let largest = max(logits);
+        for (weight, logit) in weights.iter_mut().zip(logits) {
+            let below = (logit - largest) / temperature;
+            *weight = if below > -87.0 { exp(below) } else { 0.0 };
+        }
+    });
 }
 
 /// The likeliest token of a row of logits.
