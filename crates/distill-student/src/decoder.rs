@@ -7,6 +7,7 @@
 
 mod attention;
 mod config;
+mod delta;
 mod error;
 mod family;
 mod feed_forward;
@@ -25,6 +26,8 @@ use candle_core::Tensor;
 pub use config::{
     Activation, AttentionConfig, DecoderConfig, LayerConfig, MixerConfig, RopeConfig, RopeScaling,
 };
+pub use delta::DeltaConfig;
+pub(crate) use delta::DeltaInputs;
 pub use error::DecoderError;
 use layer::Layer;
 use norm::Norm;
@@ -35,7 +38,10 @@ pub use projection::{DecoderPlan, FrozenMatrices};
 use recompute::TrainedByLayer;
 
 use crate::lora::LoraAdapter;
-use crate::ops::{AttentionRule, Positions, Rope, Segment, Weight, attention, gather, linear};
+use crate::ops::{
+    AttentionRule, Positions, Rope, Segment, Weight, attention, causal_convolution, gated_delta,
+    gather, linear,
+};
 use crate::weights::DecoderWeights;
 
 /// One projection of a layer.
@@ -68,6 +74,10 @@ pub(crate) trait Mix {
         k: Tensor,
         v: Tensor,
     ) -> Result<Tensor, DecoderError>;
+
+    /// Runs the convolution and the gated delta rule of one layer. Returns (T, value heads *
+    /// value width).
+    fn recall(&mut self, layer: usize, inputs: DeltaInputs<'_>) -> Result<Tensor, DecoderError>;
 }
 
 /// What the layers share in one pass.
@@ -252,5 +262,12 @@ impl Mix for WithinSegments {
         v: Tensor,
     ) -> Result<Tensor, DecoderError> {
         Ok(attention(&q, &k, &v, *rule, &self.segments)?)
+    }
+
+    fn recall(&mut self, _layer: usize, inputs: DeltaInputs<'_>) -> Result<Tensor, DecoderError> {
+        let mixed = causal_convolution(&inputs.mixed, inputs.convolution, &self.segments)?;
+        let (log_decay, beta) = (&inputs.log_decay, &inputs.beta);
+        let heads = inputs.config.heads;
+        Ok(gated_delta(&mixed, log_decay, beta, heads, &self.segments)?)
     }
 }

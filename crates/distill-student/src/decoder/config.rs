@@ -13,7 +13,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use super::{DecoderError, LinearShape};
+use super::{DecoderError, DeltaConfig, LinearShape};
 use crate::ops::{AttentionRule, Heads};
 pub use rope::{RopeConfig, RopeScaling};
 
@@ -35,6 +35,7 @@ pub struct LayerConfig {
 #[derive(Debug, Clone, PartialEq)]
 pub enum MixerConfig {
     Attention(AttentionConfig),
+    DeltaNet(DeltaConfig),
 }
 
 /// What differs between the attention of one layer and of another.
@@ -194,6 +195,11 @@ impl DecoderConfig {
                         add("self_attn.k_norm.weight", vec![self.head_dim]);
                     }
                 }
+                MixerConfig::DeltaNet(net) => {
+                    for (name, shape) in net.tensors() {
+                        add(name, shape);
+                    }
+                }
             }
             add("post_attention_layernorm.weight", vec![d]);
             if self.post_norms {
@@ -213,6 +219,7 @@ impl DecoderConfig {
         let (d, i) = (self.hidden_size, self.intermediate_size);
         let mut linears = match &self.layers[layer].mixer {
             MixerConfig::Attention(_) => self.attention_linears(),
+            MixerConfig::DeltaNet(net) => net.linears(self.hidden_size),
         };
         let shape = |name, output, input| LinearShape {
             name,

@@ -21,6 +21,8 @@ pub(super) enum LayerPattern {
         /// The base of their own rotation where the configuration does not say, if they have one.
         local_theta: Option<f64>,
     },
+    /// `layer_types`, or every layer but each n-th, is a gated delta net.
+    DeltaNets { interval: usize },
 }
 
 /// Where biases stand on the attention's projections.
@@ -62,6 +64,8 @@ pub(super) struct Family {
     pub(super) scaled_embeddings: bool,
     /// Only a part of each head may turn.
     pub(super) partial_rotation: bool,
+    /// The query projection also gives a gate for the attention's output.
+    pub(super) output_gate: bool,
     /// The field of the activation, and its value where the configuration does not say.
     pub(super) activation: (&'static str, Activation),
     /// `head_dim` where the configuration does not say; the width through the heads if none.
@@ -88,6 +92,7 @@ const LLAMA: Family = Family {
     fused_projections: false,
     scaled_embeddings: false,
     partial_rotation: false,
+    output_gate: false,
     activation: ("hidden_act", Activation::Silu),
     head_dim: None,
     ungrouped_by_default: true,
@@ -166,6 +171,36 @@ pub(super) const FAMILIES: &[Family] = &[
         feed_forward_bias: false,
         qk_norm: true,
         head_dim: Some(128),
+        ungrouped_by_default: false,
+        ..LLAMA
+    },
+    Family {
+        model_type: "qwen3_5_text",
+        fields: &[
+            "full_attention_interval",
+            "layer_types",
+            "linear_conv_kernel_dim",
+            "linear_key_head_dim",
+            "linear_num_key_heads",
+            "linear_num_value_heads",
+            "linear_value_head_dim",
+            // How many tokens further a head guesses that is no part of the model's answers.
+            "mtp_num_hidden_layers",
+            "partial_rotary_factor",
+        ],
+        fixed: &[
+            ("attn_output_gate", "true"),
+            ("mamba_ssm_dtype", "\"float32\""),
+            ("mlp_only_layers", "[]"),
+            ("mtp_use_dedicated_embeddings", "false"),
+        ],
+        layers: LayerPattern::DeltaNets { interval: 4 },
+        feed_forward_bias: false,
+        qk_norm: true,
+        zero_centred_norms: true,
+        partial_rotation: true,
+        output_gate: true,
+        head_dim: Some(256),
         ungrouped_by_default: false,
         ..LLAMA
     },

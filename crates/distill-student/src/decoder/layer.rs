@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::attention::Attention;
 use super::config::MixerConfig;
+use super::delta::DeltaNet;
 use super::feed_forward::FeedForward;
 use super::norm::Norm;
 use super::projection::Projections;
@@ -28,6 +29,7 @@ pub(super) struct Layer {
 #[derive(Debug)]
 enum Mixer {
     Attention(Attention),
+    DeltaNet(DeltaNet),
 }
 
 impl Mixer {
@@ -41,6 +43,7 @@ impl Mixer {
     ) -> Result<Tensor, DecoderError> {
         match self {
             Self::Attention(attention) => attention.forward(x, layer, pass),
+            Self::DeltaNet(net) => net.forward(x, layer, pass),
         }
     }
 }
@@ -62,6 +65,9 @@ impl Layer {
                 *attention,
                 ropes,
             )?),
+            MixerConfig::DeltaNet(net) => {
+                Mixer::DeltaNet(DeltaNet::build(projections, &prefix, index, *net)?)
+            }
         };
         let (feed_forward_norm, post_norms) = if config.post_norms {
             let behind = (

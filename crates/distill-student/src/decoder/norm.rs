@@ -26,6 +26,14 @@ impl Norm {
         })
     }
 
+    /// A norm that scales by its weight whatever the others of the model do.
+    pub(super) fn plain(projections: &Projections<'_>, name: &str) -> Result<Self, DecoderError> {
+        Ok(Self {
+            zero_centred: false,
+            ..Self::build(projections, name)?
+        })
+    }
+
     /// # Shapes
     /// - `x`: (T, n * W) for a weight of W; returns the same
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {

@@ -6,7 +6,8 @@ use super::fields::Fields;
 use super::limits;
 use super::rope::{RopeConfig, RopeSetting};
 use super::{AttentionConfig, LayerConfig, MixerConfig};
-use crate::decoder::DecoderError;
+use crate::decoder::{DecoderError, DeltaConfig};
+use crate::ops::DeltaHeads;
 use crate::decoder::family::{Family, LayerPattern};
 
 /// The layers of a model and the rotations that they point to.
@@ -30,10 +31,17 @@ impl Layers<'_> {
         let windows = self.windows()?;
         let (ropes, local) = self.ropes()?;
         let turned = self.turned()?;
+        let delta_nets = self.delta_nets()?;
         let layers = windows
             .into_iter()
             .zip(turned)
-            .map(|(window, turned)| {
+            .zip(delta_nets)
+            .map(|((window, turned), delta_net)| {
+                if let Some(net) = delta_net {
+                    return LayerConfig {
+                        mixer: MixerConfig::DeltaNet(net),
+                    };
+                }
                 let rope = if window.is_some() { local } else { 0 };
                 LayerConfig {
                     mixer: MixerConfig::Attention(AttentionConfig {
@@ -55,7 +63,7 @@ impl Layers<'_> {
         let named = self.named_windows()?;
         let all = |window| vec![window; self.count];
         Ok(match self.family.layers {
-            LayerPattern::Uniform => all(None),
+            LayerPattern::Uniform | LayerPattern::DeltaNets { .. } => all(None),
             LayerPattern::AllWindowed => {
                 let absent = !self.fields.map().contains_key("sliding_window");
                 if absent && self.family.model_type == "mistral" {
@@ -129,6 +137,56 @@ impl Layers<'_> {
             })
             .collect::<Result<_, _>>()
             .map(Some)
+    }
+
+    /// The delta net of each layer that has one.
+    fn delta_nets(&self) -> Result<Vec<Option<DeltaConfig>>, DecoderError> {
+        let LayerPattern::DeltaNets { interval } = self.family.layers else {
+            return Ok(vec![None; self.count]);
+        };
+        let net = self.delta_net()?;
+        let Some(list) = self.fields.list("layer_types")? else {
+            let field = "full_attention_interval";
+            let given = self.fields.optional_size(field, limits::LAYERS)?;
+            let interval = given.unwrap_or(interval);
+            let nets = (0..self.count).map(|i| (i + 1) % interval != 0);
+            return Ok(nets.map(|is_net| is_net.then_some(net)).collect());
+        };
+        if list.len() != self.count {
+            let reason = "it does not name one kind for each layer";
+            return Err(self.fields.refuse("layer_types", list.len(), reason));
+        }
+        list.iter()
+            .map(|kind| match kind.as_str() {
+                Some("linear_attention") => Ok(Some(net)),
+                Some("full_attention") => Ok(None),
+                _ => {
+                    let reason = "this family has no such kind of layer";
+                    Err(self.fields.refuse("layer_types", kind.clone(), reason))
+                }
+            })
+            .collect()
+    }
+
+    /// The shape of every delta net; what the fields leave open is as in transformers.
+    fn delta_net(&self) -> Result<DeltaConfig, DecoderError> {
+        let size = |field, largest, default| {
+            let given = self.fields.optional_size(field, largest)?;
+            Ok::<_, DecoderError>(given.unwrap_or(default))
+        };
+        let heads = DeltaHeads {
+            key: size("linear_num_key_heads", limits::HEADS, 16)?,
+            value: size("linear_num_value_heads", limits::HEADS, 32)?,
+            key_width: size("linear_key_head_dim", limits::HEAD_WIDTH, 128)?,
+            value_width: size("linear_value_head_dim", limits::HEAD_WIDTH, 128)?,
+        };
+        if !heads.value.is_multiple_of(heads.key) {
+            let reason = "linear_num_key_heads does not divide it";
+            let field = "linear_num_value_heads";
+            return Err(self.fields.refuse(field, heads.value, reason));
+        }
+        let taps = size("linear_conv_kernel_dim", limits::TAPS, 4)?;
+        Ok(DeltaConfig { heads, taps })
     }
 
     /// Whether each layer turns its queries and keys.
@@ -224,14 +282,19 @@ impl Layers<'_> {
             None
         };
         let theta = self.family.rope_theta;
+        // Text stands at one position on each axis of a rotation by axes, which then is a plain one.
+        let (partial, ignored): (_, &[&str]) = match self.family.layers {
+            LayerPattern::DeltaNets { .. } => (0.25, &["mrope_interleaved", "mrope_section"]),
+            _ => (1.0, &[]),
+        };
         Ok(RopeSetting {
             theta: self.fields.number_or("rope_theta", theta)?,
-            partial: self.fields.number_or("partial_rotary_factor", 1.0)?,
+            partial: self.fields.number_or("partial_rotary_factor", partial)?,
             head_dim: self.head_dim,
             interleaved: self.fields.switch("rope_interleaved", false)?,
             max_positions: self.max_positions,
             original_length,
-            ignored: &[],
+            ignored,
             partial_allowed: self.family.partial_rotation,
         })
     }

@@ -8,3 +8,4 @@ pub(super) const HEADS: usize = 1 << 10;
 pub(super) const HEAD_WIDTH: usize = 1 << 12;
 pub(super) const VOCABULARY: usize = 1 << 22;
 pub(super) const POSITIONS: usize = 1 << 30;
+pub(super) const TAPS: usize = 64;

@@ -142,7 +142,7 @@ impl<'a> Reader<'a> {
             post_norms: family.post_norms,
             zero_centred_norms: family.zero_centred_norms,
             fused_projections: family.fused_projections,
-            output_gate: false,
+            output_gate: family.output_gate,
             activation: self.activation()?,
             embedding_multiplier: if family.scaled_embeddings {
                 (hidden_size as f64).sqrt()

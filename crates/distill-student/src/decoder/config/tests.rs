@@ -37,6 +37,7 @@ fn windows(config: &DecoderConfig) -> Vec<Option<usize>> {
     layers
         .map(|layer| match layer.mixer {
             MixerConfig::Attention(attention) => attention.window,
+            MixerConfig::DeltaNet(_) => None,
         })
         .collect()
 }
@@ -46,6 +47,7 @@ fn turned(config: &DecoderConfig) -> Vec<Option<usize>> {
     layers
         .map(|layer| match layer.mixer {
             MixerConfig::Attention(attention) => attention.rope,
+            MixerConfig::DeltaNet(_) => None,
         })
         .collect()
 }
