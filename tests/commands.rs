@@ -4,10 +4,10 @@ use std::{fs, process::Stdio};
 
 use crate::fixture::{Job, PIPELINE, csv};
 
-const COMMANDS: [&str; 20] = [
-    "init", "check", "plan", "run", "runs", "report", "eval", "explain", "data", "prices",
-    "simulate", "pretrain", "bench", "deploy", "rollback", "serve", "proxy", "keys", "spend",
-    "usage",
+const COMMANDS: [&str; 21] = [
+    "init", "check", "plan", "run", "runs", "report", "eval", "explain", "data", "models",
+    "prices", "simulate", "pretrain", "bench", "deploy", "rollback", "serve", "proxy", "keys",
+    "spend", "usage",
 ];
 
 #[test]

@@ -142,7 +142,20 @@ impl Job {
             .env("DISTILL_HOME", self.home())
             .env("NO_COLOR", "1")
             .env_remove("DISTILL_DATA_DIR")
+            .env("HF_HOME", self.path().join("huggingface"))
             .stdin(Stdio::null());
+        for name in [
+            "HF_ENDPOINT",
+            "HF_HUB_CACHE",
+            "HF_HUB_OFFLINE",
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HUGGINGFACE_HUB_CACHE",
+            "HUGGING_FACE_HUB_TOKEN",
+            "TRANSFORMERS_OFFLINE",
+        ] {
+            command.env_remove(name);
+        }
     }
 
     pub(crate) fn check(&self, arguments: &[&str]) -> Assert {

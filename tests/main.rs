@@ -12,6 +12,8 @@ mod eval;
 mod evidence;
 mod faults;
 mod fixture;
+mod hostile;
+mod hub;
 mod kill;
 mod proxy_tasks;
 mod proxy_terminal;

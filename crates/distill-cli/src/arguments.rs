@@ -9,6 +9,7 @@ use crate::commands::{
     eval::EvalArguments,
     init::InitArguments,
     keys::KeysArguments,
+    models::ModelsArguments,
     prices::PricesArguments,
     proxy::{EvalArguments as ProxyEvalArguments, TaskArguments as ProxyTaskArguments},
     spend::SpendArguments,
@@ -50,6 +51,8 @@ pub(crate) enum Command {
     Explain(ExplainArguments),
     /// List, show and fetch data sets
     Data(DataArguments),
+    /// List, show and fetch base models for students
+    Models(ModelsArguments),
     /// Show what models cost and how old that is; import a price table
     Prices(PricesArguments),
     /// Start the simulated provider by hand

@@ -11,6 +11,7 @@ pub(crate) mod init;
 pub(crate) mod keys;
 mod ledger;
 mod load;
+pub(crate) mod models;
 mod plan;
 mod pretrain;
 pub(crate) mod prices;
@@ -45,6 +46,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> 
         Command::Eval(arguments) => eval::execute(&arguments).await,
         Command::Explain(arguments) => explain::execute(&arguments),
         Command::Data(arguments) => data::execute(&arguments).await,
+        Command::Models(arguments) => models::execute(&arguments).await,
         Command::Prices(arguments) => prices::execute(&arguments),
         Command::Simulate(arguments) => simulate::execute(&arguments).await,
         Command::Pretrain(arguments) => pretrain::execute(&arguments).await,

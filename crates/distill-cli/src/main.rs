@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             );
         }
     };
+    distill_steps::models::install(&environment::reader());
     let result = runtime.block_on(commands::dispatch(arguments));
     // A blocking thread that is still cooling down must not hold up the exit.
     runtime.shutdown_background();

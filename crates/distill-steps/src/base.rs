@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use distill_chat::TaskKind;
+use distill_hub::{Cache, ModelName};
 use distill_pipeline::spec::StudentTarget;
 use distill_runner::StepFailure;
 use distill_student::{
@@ -37,35 +38,74 @@ pub enum BaseReference {
     Embedded { name: String, sha256: String },
     /// A folder with Hugging Face files; their content enters keys as file inputs.
     Directory(PathBuf),
+    /// A model of the hub. Its commit says what its files are: they were compared with the hub's
+    /// hashes when they came.
+    Hub {
+        /// `org/name@commit`; with the revision that the spec names where nothing was fetched yet.
+        name: String,
+        /// Where its files are; none where nothing was fetched yet.
+        folder: Option<PathBuf>,
+    },
 }
 
 impl BaseReference {
-    /// Finds the base of a student target. A relative folder is relative to the pipeline file's.
+    /// Finds the base of a student target. A relative folder is relative to the pipeline file's; a
+    /// name that is no folder there is looked for among the models that were fetched. Asks nobody.
     ///
     /// # Errors
-    /// A [`StepFailure`] when the folder is not there.
-    pub fn of_target(target: &StudentTarget, folder: &Path) -> Result<Self, StepFailure> {
+    /// A [`StepFailure`] when it is neither a folder nor a name of the hub.
+    pub fn of_target(
+        target: &StudentTarget,
+        folder: &Path,
+        fetched: Option<&Cache>,
+    ) -> Result<Self, StepFailure> {
         match target {
             StudentTarget::Linear | StudentTarget::Nano => Ok(Self::Embedded {
                 name: "nano".to_owned(),
                 sha256: embedded::nano_sha256().to_owned(),
             }),
-            StudentTarget::Directory(path) => {
-                let path = folder.join(path);
+            StudentTarget::Directory(text) => {
+                let path = folder.join(text);
                 if path.join("config.json").is_file() {
                     return Ok(Self::Directory(path));
                 }
+                if let Some(name) = hub_name(text, folder) {
+                    return Ok(Self::of_hub(&name, fetched));
+                }
                 Err(StepFailure::bad_input(format!("`{}` holds no model: it has no config.json", path.display()))
-                    .hint("give a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json, or `nano`"))
+                    .hint("give a folder with config.json, model.safetensors, tokenizer.json and tokenizer_config.json, a model of the hub as `org/name`, or `nano`"))
             }
         }
     }
 
-    /// What a key says of it: the embedded model's hash. A folder's files are inputs of their own.
+    fn of_hub(name: &ModelName, fetched: Option<&Cache>) -> Self {
+        match fetched.and_then(|cache| cache.find(name)) {
+            Some(snapshot) => Self::Hub {
+                name: snapshot.name.to_string(),
+                folder: Some(snapshot.folder),
+            },
+            None => Self::Hub {
+                name: name.to_string(),
+                folder: None,
+            },
+        }
+    }
+
+    /// The model's name where it has to be fetched first.
+    pub fn missing(&self) -> Option<&str> {
+        match self {
+            Self::Hub { name, folder: None } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// What a key says of it: the embedded model's hash, the hub's name with its commit. A folder's
+    /// files are inputs of their own.
     pub fn identity(&self) -> Option<String> {
         match self {
             Self::Embedded { name, sha256 } => Some(format!("embedded:{name}@{sha256}")),
             Self::Directory(_) => None,
+            Self::Hub { name, .. } => Some(format!("hub:{name}")),
         }
     }
 
@@ -74,13 +114,14 @@ impl BaseReference {
         match self {
             Self::Embedded { name, .. } => format!("embedded:{name}"),
             Self::Directory(path) => path.display().to_string(),
+            Self::Hub { name, .. } => name.clone(),
         }
     }
 
     /// The files whose content enters keys.
     pub fn files(&self) -> Vec<PathBuf> {
         match self {
-            Self::Embedded { .. } => Vec::new(),
+            Self::Embedded { .. } | Self::Hub { .. } => Vec::new(),
             Self::Directory(path) => BASE_FILES
                 .iter()
                 .map(|file| path.join(file))
@@ -94,12 +135,29 @@ impl BaseReference {
     /// # Errors
     /// A [`StepFailure`] that names what is wrong with which file.
     pub fn load(&self) -> Result<BaseModel, StepFailure> {
-        embedded::bases().resolve(&self.name()).map_err(|error| {
+        let loaded = match self {
+            Self::Hub { name, folder: None } => {
+                return Err(StepFailure::bad_input(format!("the model `{name}` was not fetched"))
+                    .hint(format!("`distill models fetch {name}` gets it; `distill run` does so by itself")));
+            }
+            Self::Hub {
+                name,
+                folder: Some(folder),
+            } => BaseModel::from_directory(name, folder),
+            Self::Embedded { .. } | Self::Directory(_) => embedded::bases().resolve(&self.name()),
+        };
+        loaded.map_err(|error| {
             StepFailure::bad_input(format!("the base model `{}` cannot be loaded", self.name()))
                 .caused_by(error)
                 .hint("fetch the model's files again; config.json, model.safetensors, tokenizer.json and tokenizer_config.json must be whole")
         })
     }
+}
+
+/// The model of the hub that a target means, unless it is a folder beside the pipeline.
+pub(crate) fn hub_name(text: &str, folder: &Path) -> Option<ModelName> {
+    let is_folder = text.starts_with(['.', '/', '\\']) || folder.join(text).exists();
+    (!is_folder).then(|| text.parse().ok()).flatten()
 }
 
 /// How long prompts and replies may be: the base's context, less room for the reply.

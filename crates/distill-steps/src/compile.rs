@@ -136,6 +136,7 @@ pub fn compile(
             .map(|teacher| teacher_of(&spec.name, teacher)),
         train_path: train_source.path,
         test_path: test_source.path,
+        fetched: crate::models::cache(environment),
         task,
     };
     let arms = layout.arms();

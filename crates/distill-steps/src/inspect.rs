@@ -81,6 +81,9 @@ impl Compiled {
                 }
             }
         }
+        for name in self.missing_models() {
+            advice.push(format!("the model `{name}` is not on this machine: `distill run` fetches it first, nothing is downloaded here"));
+        }
         Ok(Inspection {
             train_rows: train.len(),
             test_rows: test.len(),
@@ -156,10 +159,25 @@ impl Compiled {
             }
         }
         bases.dedup();
-        for base in bases {
+        for base in bases.into_iter().filter(|base| base.missing().is_none()) {
             base.load()?;
         }
         Ok(())
+    }
+
+    /// The models of the hub that are not on this machine yet.
+    pub fn missing_models(&self) -> Vec<String> {
+        let bases = self.graph.steps().flat_map(|step| match &step.action {
+            Action::Train(train) => train.base().into_iter().collect::<Vec<_>>(),
+            Action::Evaluate(evaluate) => evaluate.base.iter().collect(),
+            _ => Vec::new(),
+        });
+        let mut missing: Vec<String> = bases
+            .filter_map(|base| base.missing().map(str::to_owned))
+            .collect();
+        missing.sort();
+        missing.dedup();
+        missing
     }
 
     /// The gold table and settings of this pipeline's simulated provider.

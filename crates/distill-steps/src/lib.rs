@@ -30,6 +30,7 @@ pub mod judge;
 mod label;
 mod label_noise;
 mod measure;
+pub mod models;
 mod noise;
 mod plausible;
 pub mod prices;

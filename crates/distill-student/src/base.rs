@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use crate::{
@@ -18,7 +18,7 @@ pub(crate) mod tests;
 /// Frozen weights with the tokenizer and chat template that belong to them. Clones share all three.
 #[derive(Debug, Clone)]
 pub struct BaseModel {
-    /// As the user names it: `embedded:nano`, or a directory.
+    /// As the user names it: `embedded:nano`, a directory, or `org/name@commit`.
     pub name: String,
     pub weights: DecoderWeights,
     pub tokenizer: Arc<Tokenizer>,
@@ -30,7 +30,9 @@ pub struct BaseModel {
 pub enum BaseError {
     #[error("`{name}` is no embedded model; embedded are: {known}")]
     UnknownEmbedded { name: String, known: String },
-    #[error("base model `{name}` is not a directory with Hugging Face files")]
+    #[error(
+        "base model `{name}` is neither a directory with Hugging Face files nor among the models that were fetched"
+    )]
     NotADirectory { name: String },
     #[error("cannot read `{}` of base model `{name}`", path.display())]
     Read {
@@ -161,10 +163,23 @@ pub trait BaseResolver {
     fn resolve(&self, name: &str) -> Result<BaseModel, BaseError>;
 }
 
+/// Says in which folder the files of a model lie, for a name such as `org/name@commit`.
+pub type FindFolder = Box<dyn Fn(&str) -> Option<PathBuf> + Send + Sync>;
+
+static FIND_FOLDER: OnceLock<FindFolder> = OnceLock::new();
+
+/// Tells this process, once and for all, where models lie that are neither embedded nor named by their
+/// directory. A second call changes nothing and gives `false`. One place for the whole process, since
+/// a bundle names its base in words, and every program that opens one must mean the same model.
+pub fn find_folders_with(find: FindFolder) -> bool {
+    FIND_FOLDER.set(find).is_ok()
+}
+
 /// Makes one embedded model.
 pub type EmbeddedModel = fn() -> Result<BaseModel, BaseError>;
 
-/// Names that begin with `embedded:` are looked up in a list; any other is a directory.
+/// Names that begin with `embedded:` are looked up in a list; any other is a directory, or a name
+/// whose folder [`find_folders_with`] can tell.
 #[derive(Debug, Clone, Default)]
 pub struct StandardBases {
     embedded: Vec<(&'static str, EmbeddedModel)>,
@@ -197,11 +212,14 @@ impl BaseResolver for StandardBases {
             });
         }
         let directory = Path::new(name);
-        if !directory.is_dir() {
-            return Err(BaseError::NotADirectory {
-                name: name.to_owned(),
-            });
+        if directory.is_dir() {
+            return BaseModel::from_directory(name, directory);
         }
-        BaseModel::from_directory(name, directory)
+        match FIND_FOLDER.get().and_then(|find| find(name)) {
+            Some(folder) => BaseModel::from_directory(name, &folder),
+            None => Err(BaseError::NotADirectory {
+                name: name.to_owned(),
+            }),
+        }
     }
 }

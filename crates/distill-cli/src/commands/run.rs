@@ -18,7 +18,10 @@ use crate::{
 
 pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failure> {
     let home = environment::home()?;
-    let job = Job::load(&arguments.pipeline)?;
+    let stop = interruption();
+    let Some(job) = Job::load_with_models(&arguments.pipeline, &stop).await? else {
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    };
     job.compiled.check_people()?;
     let executor = LocalExecutor::new(Steps::new(
         home.path(),
@@ -30,7 +33,7 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failur
         executor,
         about(&job.name, &arguments.pipeline, job.text),
     );
-    request.cancel = interruption();
+    request.cancel = stop;
     request.observer = progress::observer(match arguments.format {
         Format::Json => View::Json,
         Format::Text if environment::is_terminal() => View::Bars,

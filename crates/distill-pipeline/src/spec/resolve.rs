@@ -164,7 +164,7 @@ impl Resolver<'_> {
                 &target.span,
                 "`student.target` is an empty list",
                 "nothing to train",
-                "name a student: linear, nano, the directory of a model, or auto",
+                "name a student: linear, nano, the directory of a model, a model of the hub (org/name), or auto",
             );
         }
         let mut targets: Vec<StudentTarget> = Vec::new();
@@ -199,7 +199,7 @@ impl Resolver<'_> {
                     kind.map_or("write", TaskKind::name)
                 ),
                 "cannot write text",
-                "use a decoder: `nano`, or the directory of a model",
+                "use a decoder: `nano`, the directory of a model, or a model of the hub",
             ),
             "linear" | "nano" => return Some(StudentTarget::from(text.to_owned())),
             "auto" => self.report(
@@ -212,7 +212,7 @@ impl Resolver<'_> {
             _ if directory => return Some(StudentTarget::from(text.to_owned())),
             _ => {
                 let hint = nearest(text, ["linear", "nano", "auto"]).map_or_else(
-                    || "give linear, nano, auto, or the directory of a model with a `/` in it (`./my-model`)".to_owned(),
+                    || "give linear, nano, auto, the directory of a model with a `/` in it (`./my-model`), or a model of the hub (`org/name`)".to_owned(),
                     |name| format!("did you mean `{name}`?"),
                 );
                 self.report(

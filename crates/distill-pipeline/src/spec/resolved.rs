@@ -270,7 +270,8 @@ pub enum StudentTarget {
     Linear,
     /// The embedded decoder.
     Nano,
-    /// Directory of a Hugging Face model, relative to the folder of the spec.
+    /// Directory of a Hugging Face model, relative to the folder of the spec; where there is none of
+    /// that name, a model of the hub: `org/name` or `org/name@revision`.
     Directory(String),
 }
 

@@ -213,7 +213,7 @@ section! {
 section! {
     /// What is to learn the job.
     StudentSection {
-        /// `linear`, `nano` (the embedded decoder), the directory of a model (`./my-model`), a list of these, or `auto`: every candidate that fits.
+        /// `linear`, `nano` (the embedded decoder), the directory of a model (`./my-model`), a model of the hub (`org/name`, `org/name@revision`), a list of these, or `auto`: every candidate that fits.
         required target: WrittenTargets,
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use distill_chat::{TaskDefinition, TaskKind};
+use distill_hub::Cache;
 use distill_pipeline::{
     graph::{Resources, StepNode},
     spec::{Control, Labels, ResolvedSpec, StudentTarget, Students},
@@ -40,6 +41,8 @@ pub(super) struct Layout<'a> {
     pub(super) train_path: PathBuf,
     pub(super) test: Ingest,
     pub(super) test_path: PathBuf,
+    /// Where models of the hub lie that were fetched.
+    pub(super) fetched: Option<Cache>,
 }
 
 /// Every core: steps that compute on all of them, or whose speed is measured, run alone.
@@ -123,7 +126,11 @@ impl Layout<'_> {
         let target = targets
             .iter()
             .find(|target| **target != StudentTarget::Linear);
-        BaseReference::of_target(target.unwrap_or(&StudentTarget::Nano), self.folder)
+        self.base_of(target.unwrap_or(&StudentTarget::Nano))
+    }
+
+    fn base_of(&self, target: &StudentTarget) -> Result<BaseReference, StepFailure> {
+        BaseReference::of_target(target, self.folder, self.fetched.as_ref())
     }
 
     pub(super) fn nodes(&self, arms: &[Arm]) -> Result<Vec<StepNode<Action>>, StepFailure> {
@@ -282,7 +289,7 @@ impl Layout<'_> {
                 match target.expect("an arm's student is one of the targets") {
                     StudentTarget::Linear => Recipe::Linear(self.spec.train.linear.clone()),
                     target => Recipe::Decoder {
-                        base: BaseReference::of_target(&target, self.folder)?,
+                        base: self.base_of(&target)?,
                         initial: Initial::Pretrained,
                         full: false,
                         settings: self.spec.train.decoder.clone(),
@@ -350,10 +357,7 @@ impl Layout<'_> {
                         .targets()
                         .into_iter()
                         .find(|target| target.name() == name);
-                    Some(BaseReference::of_target(
-                        &target.expect("an arm's student is one of the targets"),
-                        self.folder,
-                    )?)
+                    Some(self.base_of(&target.expect("an arm's student is one of the targets"))?)
                 }
                 _ => Some(self.base()?),
             },
