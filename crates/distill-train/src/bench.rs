@@ -1,5 +1,7 @@
 //! How fast this machine trains and answers: a few steps on random tokens, timed.
 
+mod steps;
+
 use std::time::Instant;
 
 use distill_student::decoder::{Decoder, DecoderConfig};
@@ -7,6 +9,8 @@ use distill_student::generate::{GenerateSettings, generate};
 use distill_student::weights::DecoderWeights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+pub use steps::{StepFigures, StepsBench, dense_rows, real_rows};
 
 use crate::decoder::{
     Method, TrainError, TrainEvent, TrainExample, TrainRequest, TrainSettings, train_decoder,
