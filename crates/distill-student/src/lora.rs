@@ -211,13 +211,21 @@ impl LoraAdapter {
         self.tensors.get(&format!("{PREFIX}{HEAD}"))
     }
 
-    /// The weight of a module with its update added in, (O, I) in f32; the weight itself where the
-    /// adapter has none for it.
+    /// Whether merging this adapter parts a model's head from the embeddings that it is tied to.
+    pub(crate) fn unties(&self, model: &DecoderConfig) -> bool {
+        model.tie_word_embeddings && (self.embeddings().is_some() || self.head().is_some())
+    }
+
+    /// The weight of a module with its update added in, (O, I) in f32, or the copy that was trained
+    /// in its place; the weight itself where the adapter has nothing for it.
     pub(crate) fn merged_weight(
         &self,
         module: &str,
         weight: &Tensor,
     ) -> Result<Tensor, DecoderError> {
+        if let Some(trained) = self.tensors.get(&format!("{PREFIX}{module}.weight")) {
+            return Ok(trained.detach());
+        }
         let weight = weight.detach();
         let Some(update) = self.low_rank(module)? else {
             return Ok(weight);

@@ -165,7 +165,7 @@ impl DecoderWeights {
         for (name, shape) in config.tensors() {
             let count = shape.iter().product();
             let matrix = shape.len() > 1;
-            let values = if name.ends_with(".bias") {
+            let values = if name.strip_suffix(".bias").is_some() {
                 vec![0.0; count]
             } else if matrix {
                 draw.normal(count, config.initializer_range)
@@ -200,6 +200,13 @@ impl DecoderWeights {
         };
         if let Some(adapter) = adapter {
             adapter.check(&self.config)?;
+            if adapter.unties(&self.config) {
+                return Err(DecoderError::Adapter {
+                    reason: "it parts the head from the embeddings, which changes the \
+                             configuration too: merge it into the weights and write those"
+                        .to_owned(),
+                });
+            }
         }
         let shapes = self
             .tensors
@@ -286,10 +293,16 @@ impl DecoderWeights {
         Ok(format!("{:x}", hash.finalize()))
     }
 
-    /// Adds an adapter into the weights, for serving without it. What it changes is in f32.
+    /// Adds an adapter into the weights, for serving without it. What it changes is in f32. Where
+    /// it trained only one of a tied pair of embeddings and head, the two are tied no longer.
     pub fn merge(&self, adapter: &LoraAdapter) -> Result<Self, DecoderError> {
         adapter.check(&self.config)?;
         let mut all = self.clone();
+        if adapter.unties(&self.config) {
+            let head = self.get("model.embed_tokens.weight")?.clone();
+            all.tensors.insert("lm_head.weight".to_owned(), head);
+            all.config.tie_word_embeddings = false;
+        }
         for (name, tensor) in &mut all.tensors {
             *tensor = merged(adapter, name, tensor)?;
         }
@@ -309,12 +322,8 @@ fn widened(tensor: &Tensor) -> Result<Tensor, DecoderError> {
 
 /// A tensor with the adapter's update added, in f32; one that it does not touch as it is.
 fn merged(adapter: &LoraAdapter, name: &str, tensor: &Tensor) -> Result<Tensor, DecoderError> {
-    let update = name
-        .strip_suffix(".weight")
-        .and_then(|module| adapter.low_rank(module));
-    let Some(update) = update else {
-        return Ok(tensor.clone());
-    };
-    let change = (update.up.matmul(&update.down)? * update.scale)?; // (O, R) @ (R, I) → (O, I)
-    Ok((widened(tensor)? + change)?.detach())
+    match name.strip_suffix(".weight") {
+        Some(module) => adapter.merged_weight(module, tensor),
+        None => Ok(tensor.clone()),
+    }
 }

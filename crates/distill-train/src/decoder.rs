@@ -9,6 +9,8 @@ mod event;
 mod learning_rate;
 mod optimizer;
 mod parameters;
+#[cfg(test)]
+mod parity_tests;
 mod proof;
 #[cfg(test)]
 mod resume_tests;
@@ -139,6 +141,14 @@ fn check_examples(
     Ok(())
 }
 
+struct StepFigures {
+    loss: f64,
+    learning_rate: f64,
+    /// Before clipping.
+    gradient_norm: f64,
+    tokens: usize,
+}
+
 struct Trainer<'a> {
     request: &'a TrainRequest<'a>,
     parameters: Parameters,
@@ -214,32 +224,48 @@ impl<'a> Trainer<'a> {
                 Some(batches) => batches.iter().map(|rows| rows.iter().collect()).collect(),
                 None => window,
             };
-            let (loss, tokens, mut gradients) = self.gradients(&window, &mut census, on_event)?;
-            let learning_rate = self.schedule.learning_rate(self.progress.step);
-            let gradient_norm = optimizer::clip(&mut gradients, self.request.settings.clip);
-            if !loss.is_finite() || !gradient_norm.is_finite() {
-                return Err(TrainError::Diverged {
-                    step: self.progress.step,
-                });
-            }
-            self.optimizer
-                .step(&self.parameters, &gradients, learning_rate)?;
-            self.progress.step += 1;
-            self.progress.tokens_seen += tokens as u64;
-            self.progress.loss = loss;
+            let figures = self.step(&window, &mut census, on_event)?;
             on_event(TrainEvent::Step {
                 step: self.progress.step,
                 steps,
-                loss,
-                learning_rate,
-                gradient_norm,
-                tokens,
+                loss: figures.loss,
+                learning_rate: figures.learning_rate,
+                gradient_norm: figures.gradient_norm,
+                tokens: figures.tokens,
                 seconds: started.elapsed().as_secs_f64(),
             });
             self.validate(on_event)?;
             self.save_when_due(on_event)?;
         }
         self.finish()
+    }
+
+    /// One optimizer step.
+    fn step(
+        &mut self,
+        window: &[Vec<&TrainExample>],
+        census: &mut Option<Census>,
+        on_event: &mut dyn FnMut(TrainEvent),
+    ) -> Result<StepFigures, TrainError> {
+        let (loss, tokens, mut gradients) = self.gradients(window, census, on_event)?;
+        let learning_rate = self.schedule.learning_rate(self.progress.step);
+        let gradient_norm = optimizer::clip(&mut gradients, self.request.settings.clip);
+        if !loss.is_finite() || !gradient_norm.is_finite() {
+            return Err(TrainError::Diverged {
+                step: self.progress.step,
+            });
+        }
+        self.optimizer
+            .step(&self.parameters, &gradients, learning_rate)?;
+        self.progress.step += 1;
+        self.progress.tokens_seen += tokens as u64;
+        self.progress.loss = loss;
+        Ok(StepFigures {
+            loss,
+            learning_rate,
+            gradient_norm,
+            tokens,
+        })
     }
 
     /// Seed of whatever the next step draws: a function of the run's seed and of the step, so that
