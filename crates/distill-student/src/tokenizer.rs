@@ -21,6 +21,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokenizers::AddedToken;
 
+mod assemble;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -132,14 +133,24 @@ impl AddedTokenRow {
 
 impl Tokenizer {
     /// Reads `tokenizer.json` and, where there, `tokenizer_config.json`, `generation_config.json`
-    /// and `config.json` of a directory.
+    /// and `config.json` of a directory. Without the first, `vocab.json` and `merges.txt` are read
+    /// for it.
     pub fn from_directory(directory: &Path) -> Result<Self, TokenizerError> {
-        let tokenizer_json = read(&directory.join("tokenizer.json"))?;
         let optional = |name: &str| -> Result<Option<Vec<u8>>, TokenizerError> {
             let path = directory.join(name);
             path.exists().then(|| read(&path)).transpose()
         };
         let tokenizer_config = optional("tokenizer_config.json")?;
+        let tokenizer_json = match (optional("tokenizer.json")?, optional("vocab.json")?) {
+            (Some(whole), _) => whole,
+            (None, Some(vocabulary)) => {
+                let merges = read(&directory.join("merges.txt"))?;
+                let config = tokenizer_config.as_deref();
+                let origin = directory.display().to_string();
+                tokenizer_json_of(&origin, &vocabulary, &merges, config)?
+            }
+            (None, None) => read(&directory.join("tokenizer.json"))?,
+        };
         let generation_config = optional("generation_config.json")?;
         let model_config = optional("config.json")?;
         Self::from_files(
@@ -386,6 +397,24 @@ fn disarm(
     Ok(inner
         .token_to_id(&ANCHOR.to_string())
         .expect("the anchor was added a line above"))
+}
+
+/// The `tokenizer.json` that belongs to a `vocab.json`, its `merges.txt` and the
+/// `tokenizer_config.json` that names the tokenizer's class.
+fn tokenizer_json_of(
+    origin: &str,
+    vocabulary: &[u8],
+    merges: &[u8],
+    tokenizer_config: Option<&[u8]>,
+) -> Result<Vec<u8>, TokenizerError> {
+    let config = parse_json(origin, "tokenizer_config.json", tokenizer_config)?;
+    assemble::tokenizer_json(vocabulary, merges, &config).map_err(|(file, problem)| {
+        TokenizerError::Malformed {
+            origin: origin.to_owned(),
+            file,
+            problem,
+        }
+    })
 }
 
 /// The ids that the file declares must be those that the library gave out, and every flag that the
