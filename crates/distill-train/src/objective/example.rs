@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use distill_student::ops::TopTokens;
+
 /// A row to learn from: loss falls on `tokens[loss_from..]`, each token predicted from what
 /// precedes it. A `loss_from` of 0 is read as 1: nothing precedes the first token.
 #[derive(Debug, Clone, PartialEq)]
@@ -9,19 +11,12 @@ pub struct TrainExample {
     pub tokens: Vec<u32>,
     pub loss_from: usize,
     /// What each of its targets counts in the loss and in the mean, relative to other rows'; 1 is
-    /// usual.
+    /// usual. Above 0.
     pub weight: f32,
     /// What a teacher holds likely at each target, in order; none where only the tokens are known.
-    pub teacher: Option<Arc<[TokenTargets]>>,
-}
-
-/// The tokens that a teacher holds likeliest at one place, with their log-probabilities in nats.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct TokenTargets {
-    /// Each at most once.
-    pub tokens: Vec<u32>,
-    /// One for each token.
-    pub log_probabilities: Vec<f32>,
+    pub teacher: Option<Arc<[TopTokens]>>,
+    /// Of a row that the student drew itself, what each target counts beside the weight.
+    pub(crate) drawn: Option<Arc<[f32]>>,
 }
 
 impl TrainExample {
@@ -32,6 +27,7 @@ impl TrainExample {
             loss_from,
             weight: 1.0,
             teacher: None,
+            drawn: None,
         }
     }
 
@@ -40,7 +36,31 @@ impl TrainExample {
     }
 
     /// Number of tokens that carry loss.
-    pub(crate) fn targets(&self) -> usize {
+    pub fn targets(&self) -> usize {
         self.tokens.len().saturating_sub(self.first_target())
+    }
+
+    /// What precedes the reply.
+    pub(crate) fn prompt(&self) -> &[u32] {
+        &self.tokens[..self.first_target()]
+    }
+
+    /// What the row counts in the mean of its step.
+    pub(crate) fn loss_weight(&self) -> f64 {
+        f64::from(self.weight) * self.targets() as f64
+    }
+
+    /// What is wrong with its weight or with what its teacher said, if anything.
+    pub(crate) fn fault(&self) -> Option<String> {
+        if !(self.weight > 0.0 && self.weight.is_finite()) {
+            return Some(format!("its weight is {}, not above 0", self.weight));
+        }
+        let taught = self.teacher.as_ref()?.len();
+        (taught != self.targets()).then(|| {
+            format!(
+                "its teacher speaks of {taught} places where {} carry loss",
+                self.targets()
+            )
+        })
     }
 }
