@@ -69,8 +69,8 @@ impl Nf4 {
         self.length
     }
 
-    fn code(&self, place: usize) -> usize {
-        usize::from(self.codes[place / 2] >> (4 * (place % 2)) & 15)
+    fn code(&self, place: usize) -> u8 {
+        self.codes[place / 2] >> (4 * (place % 2)) & 15
     }
 
     /// Writes the elements from `start` on into `out`.
@@ -81,7 +81,7 @@ impl Nf4 {
             let run = (BLOCK - at % BLOCK).min(out.len() - done);
             let scale = self.scales[at / BLOCK];
             for (i, value) in out[done..done + run].iter_mut().enumerate() {
-                *value = LEVELS[self.code(at + i)] * scale;
+                *value = LEVELS[usize::from(self.code(at + i))] * scale;
             }
             done += run;
         }
@@ -90,19 +90,29 @@ impl Nf4 {
 
 impl Nf4 {
     /// Writes the elements from `start` on into `out`, rounded to bf16.
-    pub(crate) fn halves(&self, start: usize, out: &mut [bf16], _instructions: Instructions) {
+    pub(crate) fn halves(&self, start: usize, out: &mut [bf16], instructions: Instructions) {
         let mut done = 0;
         while done < out.len() {
             let at = start + done;
             let run = (BLOCK - at % BLOCK).min(out.len() - done);
             let scale = self.scales[at / BLOCK];
-            let levels = LEVELS.map(|level| bf16::from_f32(level * scale));
-            for (i, value) in out[done..done + run].iter_mut().enumerate() {
-                *value = levels[self.code(at + i)];
+            let mut out = &mut out[done..done + run];
+            let mut at = at;
+            if !at.is_multiple_of(2) {
+                // The second element of a byte.
+                out[0] = level(self.code(at), scale);
+                out = &mut out[1..];
+                at += 1;
             }
+            instructions.halves(&self.codes[at / 2..], scale, out);
             done += run;
         }
     }
+}
+
+/// A level of a block in bf16.
+pub(crate) fn level(code: u8, scale: f32) -> bf16 {
+    bf16::from_f32(LEVELS[usize::from(code)] * scale)
 }
 
 /// The place of the level nearest to a value in -1..1.

@@ -12,7 +12,10 @@ mod avx2;
 mod avx512;
 mod portable;
 
+use half::bf16;
+
 use super::pack::{Layout, Source};
+use crate::ops::frozen::nf4;
 
 /// What a processor can do, from the least to the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +49,25 @@ impl Instructions {
             }
         }
         Self::Portable
+    }
+
+    /// Writes NF4 elements of one block in bf16, from their codes, two a byte, the first in the
+    /// low half, and the block's scale.
+    pub(crate) fn halves(self, codes: &[u8], scale: f32, out: &mut [bf16]) {
+        assert!(
+            2 * codes.len() >= out.len(),
+            "codes of {} elements",
+            out.len()
+        );
+        let whole = out.len() / 32 * 32;
+        #[expect(unsafe_code, reason = "the kernels take pointers")]
+        // SAFETY: the codes were just checked to be enough, and `whole` is a multiple of 32.
+        unsafe {
+            (self.kernel().halves)(codes.as_ptr(), scale, out.as_mut_ptr(), whole);
+        }
+        for (i, value) in out.iter_mut().enumerate().skip(whole) {
+            *value = nf4::level(codes[i / 2] >> (4 * (i % 2)) & 15, scale);
+        }
     }
 
     pub(super) fn kernel(self) -> &'static Kernel {
@@ -108,6 +130,13 @@ pub(super) type StackFn = unsafe fn(Source, rows: usize, out: *mut u32, columns:
 /// of the [`Dots`].
 pub(super) type DotsFn = unsafe fn(Dots);
 
+/// Writes NF4 elements of one block in bf16, from their codes, two a byte, and the block's scale.
+///
+/// # Safety
+/// The processor must have the kernel's instructions; `codes` and `out` must be valid for `count`
+/// elements, `count` being a multiple of 32.
+pub(super) type HalvesFn = unsafe fn(codes: *const u8, scale: f32, out: *mut bf16, count: usize);
+
 /// Some rows of a left operand against some rows of a matrix, both with adjacent inner elements.
 #[derive(Clone, Copy)]
 pub(super) struct Dots {
@@ -136,4 +165,5 @@ pub(super) struct Kernel {
     pub(super) stack: StackFn,
     pub(super) single_dots: DotsFn,
     pub(super) half_dots: DotsFn,
+    pub(super) halves: HalvesFn,
 }

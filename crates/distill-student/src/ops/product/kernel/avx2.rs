@@ -11,6 +11,7 @@ use std::ffi::c_void;
 use half::bf16;
 
 use super::{Dots, Kernel, Tile, portable};
+use crate::ops::frozen::nf4::LEVELS;
 use crate::ops::product::pack::{Conversion, Layout, Source};
 
 /// 12 sums, two registers of the right operand and one of the left fill 15 of 16 registers.
@@ -28,6 +29,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     stack,
     single_dots,
     half_dots,
+    halves,
 };
 
 #[target_feature(enable = "avx2,fma")]
@@ -205,12 +207,124 @@ unsafe fn stack(source: Source, rows: usize, out: *mut u32, columns: usize) {
 #[expect(unsafe_code, reason = "operands are reached by pointers")]
 unsafe fn single_dots(dots: Dots) {
     // SAFETY: passed on from the caller.
-    unsafe { portable::dots::<f32>(dots) }
+    unsafe {
+        let load = |row: *const c_void, at: usize| _mm256_loadu_ps(row.cast::<f32>().add(at));
+        let tail = |row: *const c_void, at: usize| *row.cast::<f32>().add(at);
+        rows_by_columns(dots, 4, load, tail);
+    }
 }
 
 #[target_feature(enable = "avx2,fma")]
 #[expect(unsafe_code, reason = "operands are reached by pointers")]
 unsafe fn half_dots(dots: Dots) {
     // SAFETY: passed on from the caller.
-    unsafe { portable::dots::<bf16>(dots) }
+    unsafe {
+        let load = |row: *const c_void, at: usize| {
+            _mm256_castsi256_ps(widened(row.cast::<bf16>().add(at).cast()))
+        };
+        let tail = |row: *const c_void, at: usize| (*row.cast::<bf16>().add(at)).to_f32();
+        rows_by_columns(dots, 2, load, tail);
+    }
+}
+
+/// Rows of the matrix whose dot products are summed side by side.
+const ABREAST: usize = 4;
+/// Rows of the left operand that share what is loaded of the matrix.
+const TOGETHER: usize = 2;
+
+/// Dot products of every row with every column, each summed in the same order whatever is summed
+/// beside it.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+#[expect(unsafe_code, reason = "operands are reached by pointers")]
+unsafe fn rows_by_columns(
+    dots: Dots,
+    element: usize,
+    load: impl Fn(*const c_void, usize) -> __m256,
+    tail: impl Fn(*const c_void, usize) -> f32,
+) {
+    let (inner, row) = (dots.inner, dots.inner * element);
+    for j in (0..dots.columns).step_by(ABREAST) {
+        // A short last group takes its last column again.
+        let column = |c: usize| dots.right.wrapping_add((j + c).min(dots.columns - 1) * row);
+        let columns: [*const c_void; ABREAST] = std::array::from_fn(column);
+        for i in (0..dots.rows).step_by(TOGETHER) {
+            let place = |r: usize| dots.left.wrapping_add((i + r).min(dots.rows - 1) * row);
+            let rows: [*const c_void; TOGETHER] = std::array::from_fn(place);
+            let mut sums = [[_mm256_setzero_ps(); ABREAST]; TOGETHER];
+            let whole = inner / LANES * LANES;
+            for at in (0..whole).step_by(LANES) {
+                let b: [__m256; ABREAST] = std::array::from_fn(|c| load(columns[c], at));
+                for (sums, row) in sums.iter_mut().zip(rows) {
+                    let a = load(row, at);
+                    for (sum, b) in sums.iter_mut().zip(b) {
+                        *sum = _mm256_fmadd_ps(a, b, *sum);
+                    }
+                }
+            }
+            for (r, sums) in sums.iter().enumerate().take(dots.rows - i) {
+                for (c, sum) in sums.iter().enumerate().take(dots.columns - j) {
+                    let mut lanes = [0.0f32; LANES];
+                    // SAFETY: the lanes fill a register; the caller vouches for the operands and
+                    // for `rows x columns` places.
+                    unsafe {
+                        _mm256_storeu_ps(lanes.as_mut_ptr(), *sum);
+                        let rest =
+                            (whole..inner).map(|at| tail(rows[r], at) * tail(columns[c], at));
+                        let sum = lanes.iter().sum::<f32>() + rest.sum::<f32>();
+                        dots.out.add((i + r) * dots.out_stride + j + c).write(sum);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Looks up the low and the high byte of 16 elements at a time.
+#[target_feature(enable = "avx2,fma")]
+#[expect(unsafe_code, reason = "operands are reached by pointers")]
+unsafe fn halves(codes: *const u8, scale: f32, out: *mut bf16, count: usize) {
+    use std::arch::x86_64::{
+        _mm_and_si128, _mm_loadl_epi64, _mm_set1_epi8, _mm_setr_epi8, _mm_shuffle_epi8,
+        _mm_srli_epi16, _mm_storeu_si128, _mm_unpackhi_epi8, _mm_unpackhi_epi64, _mm_unpacklo_epi8,
+        _mm_unpacklo_epi32, _mm_unpacklo_epi64, _mm256_broadcastsi128_si256,
+        _mm256_castsi256_si128, _mm256_extracti128_si256, _mm256_mul_ps, _mm256_shuffle_epi8,
+    };
+    let nibble = _mm_set1_epi8(15);
+    let gathered = _mm256_broadcastsi128_si256(_mm_setr_epi8(
+        2, 6, 10, 14, 3, 7, 11, 15, -1, -1, -1, -1, -1, -1, -1, -1,
+    ));
+    // SAFETY: the tables have 16 bytes; the caller vouches for `count` elements, which 16 divides.
+    unsafe {
+        let scale = _mm256_set1_ps(scale);
+        let scaled = |from: usize| {
+            let levels = _mm256_loadu_ps(LEVELS.as_ptr().add(from));
+            let bits = round_to_half(_mm256_mul_ps(levels, scale));
+            // The bytes of each bf16 side by side, at the start of each half: low ones, high ones.
+            let bytes = _mm256_shuffle_epi8(bits, gathered);
+            let (a, b) = (
+                _mm256_castsi256_si128(bytes),
+                _mm256_extracti128_si256::<1>(bytes),
+            );
+            _mm_unpacklo_epi32(a, b)
+        };
+        // Each holds the low bytes of eight levels, then their high bytes.
+        let (first, second) = (scaled(0), scaled(8));
+        let (low, high) = (
+            _mm_unpacklo_epi64(first, second),
+            _mm_unpackhi_epi64(first, second),
+        );
+        for i in (0..count).step_by(16) {
+            let bytes = _mm_loadl_epi64(codes.add(i / 2).cast());
+            let even = _mm_and_si128(bytes, nibble);
+            let odd = _mm_and_si128(_mm_srli_epi16::<4>(bytes), nibble);
+            let places = _mm_unpacklo_epi8(even, odd);
+            let (low, high) = (
+                _mm_shuffle_epi8(low, places),
+                _mm_shuffle_epi8(high, places),
+            );
+            _mm_storeu_si128(out.add(i).cast(), _mm_unpacklo_epi8(low, high));
+            _mm_storeu_si128(out.add(i + 8).cast(), _mm_unpackhi_epi8(low, high));
+        }
+    }
 }

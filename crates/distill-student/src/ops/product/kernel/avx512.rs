@@ -12,7 +12,10 @@ use std::arch::x86_64::{
 };
 use std::ffi::c_void;
 
+use half::bf16;
+
 use super::{Dots, Kernel, Tile};
+use crate::ops::frozen::nf4::LEVELS;
 use crate::ops::product::pack::{Conversion, Layout, Source};
 
 /// 28 sums, two registers of the right operand and one of the left fill 31 of 32 registers.
@@ -31,6 +34,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     stack,
     single_dots,
     half_dots: widened_dots,
+    halves,
 };
 
 pub(super) static PAIRED_KERNEL: Kernel = Kernel {
@@ -43,6 +47,7 @@ pub(super) static PAIRED_KERNEL: Kernel = Kernel {
     single_tile,
     stack,
     single_dots,
+    halves,
 };
 
 /// Calls a tile of a size that is known when it is compiled.
@@ -494,4 +499,29 @@ unsafe fn strip<const M: usize, V: Copy>(
         }
     }
     out
+}
+
+/// Looks up 32 elements at a time in a register of levels.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+#[expect(unsafe_code, reason = "operands are reached by pointers")]
+unsafe fn halves(codes: *const u8, scale: f32, out: *mut bf16, count: usize) {
+    use std::arch::x86_64::{
+        _mm_loadu_si128, _mm512_and_si512, _mm512_broadcast_i64x4, _mm512_cvtepi32_epi16,
+        _mm512_cvtepu8_epi32, _mm512_mul_ps, _mm512_or_si512, _mm512_permutexvar_epi16,
+        _mm512_srli_epi32,
+    };
+    let nibbles = _mm512_set1_epi32(0x000f_000f);
+    // SAFETY: there are 16 levels; the caller vouches for `count` elements, which 32 divides.
+    unsafe {
+        let levels = _mm512_mul_ps(_mm512_loadu_ps(LEVELS.as_ptr()), _mm512_set1_ps(scale));
+        let levels = _mm512_srli_epi32::<16>(round_to_half(levels));
+        let levels = _mm512_broadcast_i64x4(_mm512_cvtepi32_epi16(levels));
+        for i in (0..count).step_by(32) {
+            let bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(codes.add(i / 2).cast()));
+            let both = _mm512_or_si512(bytes, _mm512_slli_epi32::<12>(bytes));
+            let places = _mm512_and_si512(both, nibbles);
+            let values = _mm512_permutexvar_epi16(places, levels);
+            _mm512_storeu_si512(out.add(i).cast(), values);
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use half::bf16;
 
 use super::{Dots, Kernel, Tile};
+use crate::ops::frozen::nf4::LEVELS;
 use crate::ops::product::pack::{Conversion, Layout, Source};
 
 const ROWS: usize = 4;
@@ -20,6 +21,7 @@ pub(super) static KERNEL: Kernel = Kernel {
     stack,
     single_dots: dots::<f32>,
     half_dots: dots::<bf16>,
+    halves,
 };
 
 #[expect(unsafe_code, reason = "packed operands are reached by pointers")]
@@ -171,6 +173,19 @@ pub(super) unsafe fn stack_any(source: &Source, rows: usize, out: *mut u32, colu
             for j in width..columns {
                 out.add(j).write(0);
             }
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "operands are reached by pointers")]
+unsafe fn halves(codes: *const u8, scale: f32, out: *mut bf16, count: usize) {
+    let levels = LEVELS.map(|level| bf16::from_f32(level * scale));
+    for i in 0..count / 2 {
+        // SAFETY: the caller vouches for `count` elements.
+        unsafe {
+            let code = *codes.add(i);
+            out.add(2 * i).write(levels[usize::from(code & 15)]);
+            out.add(2 * i + 1).write(levels[usize::from(code >> 4)]);
         }
     }
 }
