@@ -1,5 +1,7 @@
 //! What the targets share.
 
+pub mod model;
+
 use distill_wire::{Dialect, Quirks, ReplyContext, Writing, envelope};
 
 const QUIRKS: [Quirks; 7] = [
