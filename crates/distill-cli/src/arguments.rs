@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::{
+    bench::BenchArguments,
     data::DataArguments,
     eval::EvalArguments,
     init::InitArguments,
@@ -219,21 +220,6 @@ pub(crate) struct PretrainArguments {
     /// Stop after this many steps, for a trial
     #[arg(long)]
     pub(crate) max_steps: Option<usize>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  distill bench train")]
-pub(crate) struct BenchArguments {
-    /// What to measure
-    #[arg(value_enum)]
-    pub(crate) what: BenchSubject,
-    #[arg(long, value_enum, default_value = "text")]
-    pub(crate) format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchSubject {
-    Train,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! One module per subcommand, named as the user types it.
 
-mod bench;
+pub(crate) mod bench;
 mod check;
 pub(crate) mod data;
 mod deploy;

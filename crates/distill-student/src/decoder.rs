@@ -12,6 +12,7 @@ mod error;
 mod family;
 mod feed_forward;
 mod layer;
+mod memory;
 mod norm;
 mod packed;
 mod projection;

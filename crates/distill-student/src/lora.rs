@@ -104,6 +104,24 @@ impl LoraAdapter {
         Ok(adapter)
     }
 
+    /// Number of values that an adapter of this configuration has, without making it.
+    pub fn parameter_count(
+        model: &DecoderConfig,
+        config: &LoraConfig,
+    ) -> Result<usize, DecoderError> {
+        let rules = config.rules()?;
+        let table = model.vocab_size * model.hidden_size;
+        let tables = usize::from(config.train_embeddings) + usize::from(config.train_head);
+        let targeted = projections(model).filter(|(module, _)| rules.targets(module));
+        let modules: usize = targeted
+            .map(|(module, [output, input])| {
+                let magnitudes = output * usize::from(config.variant.has_magnitudes());
+                rules.strength(&module).rank * (input + output) + magnitudes
+            })
+            .sum();
+        Ok(modules + tables * table)
+    }
+
     fn draw(model: &DecoderConfig, config: LoraConfig, seed: u64) -> Result<Self, DecoderError> {
         config.check()?;
         let rules = config.rules()?;

@@ -40,6 +40,11 @@ pub struct BenchFigures {
     pub generated_tokens_per_second: f64,
 }
 
+/// Threads that training uses.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Trains a model of this shape for a few steps, all weights and then an adapter, and lets it
 /// answer.
 pub fn bench(config: &DecoderConfig, settings: &BenchSettings) -> Result<BenchFigures, TrainError> {

@@ -12,7 +12,9 @@
 pub mod bench;
 pub mod corpus;
 pub mod decoder;
+pub mod encoder;
 pub mod linear;
+pub mod memory;
 pub mod objective;
 pub mod pretrain;
 

@@ -9,9 +9,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::decoder::{
-    Method, ScheduleShape, TrainError, TrainEvent, TrainExample, TrainRequest, TrainSettings,
+    Method, Proof, ScheduleShape, TrainError, TrainEvent, TrainExample, TrainRequest, TrainSettings,
     train_decoder,
 };
+use crate::memory::{Estimate, estimate_for};
 
 /// Every step takes all rows, as one batch, with `AdamW` at a constant rate and without clipping.
 pub struct StepsBench<'a> {
@@ -64,6 +65,11 @@ impl StepsBench<'_> {
         }
     }
 
+    /// What it will take of the memory.
+    pub fn estimate(&self) -> Result<Estimate, TrainError> {
+        estimate_for(self.weights, &self.settings(), self.rows)
+    }
+
     /// Trains. `cpu_clock` gives the processor time that this process has taken, in seconds; it is
     /// read at the end of each step, so that loading and proofs fall outside.
     pub fn run(&self, cpu_clock: &dyn Fn() -> f64) -> Result<Vec<StepFigures>, TrainError> {
@@ -80,20 +86,21 @@ impl StepsBench<'_> {
         let mut figures = Vec::with_capacity(self.steps);
         let mut before = cpu_clock();
         train_decoder(&request, &mut |event| {
-            if let TrainEvent::Step {
-                loss,
-                tokens,
-                seconds,
-                ..
-            } = event
-            {
-                let now = cpu_clock();
-                figures.push(StepFigures {
+            match event {
+                TrainEvent::Step {
+                    loss,
+                    tokens,
+                    seconds,
+                    ..
+                } => figures.push(StepFigures {
                     loss,
                     tokens,
                     wall_seconds: seconds,
-                    cpu_seconds: now - before,
-                });
+                    cpu_seconds: cpu_clock() - before,
+                }),
+                // Told in the middle of the first step.
+                TrainEvent::Proved(Proof::Census { .. }) => return,
+                _ => {}
             }
             before = cpu_clock();
         })?;
