@@ -19,11 +19,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
+mod conversation;
+mod guard;
 mod marks;
 mod methods;
+mod python;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use conversation::Conversation;
 use marks::Rendering;
 
 /// Steps a template may take: some hundred per message are usual.
@@ -96,8 +100,9 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
         methods::install(&mut environment);
+        let guarded = guard::guarded(source).map_err(TemplateError::Compile)?;
         environment
-            .add_template_owned(NAME, methods::without_generation_tags(source))
+            .add_template_owned(NAME, guarded)
             .map_err(|error| TemplateError::Compile(error.to_string()))?;
         Ok(Self {
             source: source.to_owned(),
@@ -150,7 +155,6 @@ impl ChatTemplate {
         messages: &[(Role, &str)],
         add_generation_prompt: bool,
     ) -> Result<String, TemplateError> {
-        let failed = |error: &minijinja::Error| TemplateError::Render(methods::with_causes(error));
         let messages: Vec<_> = messages
             .iter()
             .map(|(role, content)| TemplateMessage {
@@ -158,19 +162,25 @@ impl ChatTemplate {
                 content,
             })
             .collect();
+        // Students answer at once; templates of reasoning models then write an empty thought.
+        self.render_context(context! {
+            messages,
+            tools => (),
+            documents => (),
+            add_generation_prompt,
+            bos_token => self.bos_token,
+            eos_token => self.eos_token,
+            enable_thinking => false,
+        })
+    }
+
+    fn render_context(&self, context: minijinja::Value) -> Result<String, TemplateError> {
+        let failed = |error: &minijinja::Error| TemplateError::Render(methods::with_causes(error));
         let template = self
             .environment
             .get_template(NAME)
             .map_err(|error| failed(&error))?;
         let mut output = methods::BoundedOutput::new(MAX_RENDERED_BYTES);
-        // Students answer at once; templates of reasoning models then write an empty thought.
-        let context = context! {
-            messages,
-            add_generation_prompt,
-            bos_token => self.bos_token,
-            eos_token => self.eos_token,
-            enable_thinking => false,
-        };
         template
             .render_captured_to(context, &mut output)
             .map_err(|error| failed(&error))?;
