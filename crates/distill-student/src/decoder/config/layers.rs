@@ -6,9 +6,9 @@ use super::fields::Fields;
 use super::limits;
 use super::rope::{RopeConfig, RopeSetting};
 use super::{AttentionConfig, LayerConfig, MixerConfig};
+use crate::decoder::family::{Family, LayerPattern};
 use crate::decoder::{DecoderError, DeltaConfig};
 use crate::ops::DeltaHeads;
-use crate::decoder::family::{Family, LayerPattern};
 
 /// The layers of a model and the rotations that they point to.
 pub(super) struct Stack {
@@ -59,6 +59,9 @@ impl Layers<'_> {
             self.fields
                 .optional_size("sliding_window", limits::POSITIONS)
         };
+        if let LayerPattern::DeltaNets { .. } = self.family.layers {
+            return Ok(vec![None; self.count]);
+        }
         let used = self.fields.switch("use_sliding_window", false)?;
         let named = self.named_windows()?;
         let all = |window| vec![window; self.count];
