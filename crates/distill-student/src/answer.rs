@@ -1,4 +1,4 @@
-//! A student in memory, of either class, ready to answer.
+//! A student in memory, of any class, ready to answer.
 //!
 //! Evaluation and serving both come through here, so what was measured is what is served: rows go
 //! through the task's own renderer, conversations through the model's own chat template, and the
@@ -13,11 +13,14 @@ use distill_chat::{
 
 use crate::{
     decoder::{Decoder, DecoderError},
+    encoder::EncoderStudent,
     generate::{Finish, GenerateSettings, Generation, Sampling, generate_each},
     linear::LinearStudent,
     template::{ChatEncoder, EncodedPrompt, TemplateError},
-    tokenizer::Tokenizer,
+    tokenizer::{Tokenizer, TokenizerError},
 };
+
+mod encoder;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -29,6 +32,7 @@ const ROWS_AT_ONCE: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StudentClass {
     Linear,
+    Encoder,
     Decoder,
 }
 
@@ -43,10 +47,11 @@ pub struct StudentAnswer {
     pub confidence: f64,
     /// `None` for a student that has no tokens.
     pub input_tokens: Option<u64>,
-    /// With the stop token.
+    /// With the stop token; `None` for a student that writes no tokens.
     pub output_tokens: Option<u64>,
     pub finish: FinishReason,
-    /// Characters cut from the beginning of the last user message to fit the student's window.
+    /// Characters of the last user message that did not fit the student's window: a decoder cuts at
+    /// its beginning, an encoder at its end.
     pub dropped_characters: usize,
 }
 
@@ -57,6 +62,8 @@ pub enum AnswerError {
     Task(#[from] TaskError),
     #[error("cannot encode the conversation for the student")]
     Template(#[from] TemplateError),
+    #[error("cannot turn the text into the student's tokens")]
+    Tokenizer(#[from] TokenizerError),
     #[error("the conversation has no user message")]
     NoUserMessage,
     #[error("the student cannot generate")]
@@ -74,6 +81,7 @@ pub struct LoadedStudent {
 #[derive(Debug)]
 enum Engine {
     Linear(LinearStudent),
+    Encoder(Box<EncoderStudent>),
     Decoder {
         decoder: Decoder,
         encoder: ChatEncoder,
@@ -88,6 +96,14 @@ impl LoadedStudent {
             identity: identity.to_owned(),
             task,
             engine: Engine::Linear(student),
+        }
+    }
+
+    pub fn encoder(identity: &str, task: Task, student: EncoderStudent) -> Self {
+        Self {
+            identity: identity.to_owned(),
+            task,
+            engine: Engine::Encoder(Box::new(student)),
         }
     }
 
@@ -116,6 +132,7 @@ impl LoadedStudent {
     pub fn class(&self) -> StudentClass {
         match self.engine {
             Engine::Linear(_) => StudentClass::Linear,
+            Engine::Encoder(_) => StudentClass::Encoder,
             Engine::Decoder { .. } => StudentClass::Decoder,
         }
     }
@@ -133,7 +150,8 @@ impl LoadedStudent {
         self.answer(conversations, None, None)
     }
 
-    /// One answer a conversation, in order. A linear student reads the last user message alone.
+    /// One answer a conversation, in order. Linear and encoder students read the last user message
+    /// alone.
     pub fn answer_conversations(
         &self,
         conversations: &[Vec<Message>],
@@ -143,7 +161,7 @@ impl LoadedStudent {
 
     /// As [`LoadedStudent::answer_conversations`]; `on_text` hears each new piece of an answer (the
     /// place of its conversation, the text) as soon as it is there. The pieces of an answer joined
-    /// are its text. A linear student's answer is one piece.
+    /// are its text. A label is one piece.
     pub fn stream_conversations(
         &self,
         conversations: &[Vec<Message>],
@@ -157,6 +175,10 @@ impl LoadedStudent {
     pub fn prompt_tokens(&self, row: &Fields) -> Result<Option<Vec<u32>>, AnswerError> {
         match &self.engine {
             Engine::Linear(_) => Ok(None),
+            Engine::Encoder(student) => {
+                let text = last_user_text(self.task.messages(row)?)?;
+                Ok(Some(student.encode(&text)?.tokens))
+            }
             Engine::Decoder { encoder, .. } => {
                 let messages = self.task.messages(row)?;
                 Ok(Some(encoder.encode_prompt(&messages)?.tokens))
@@ -173,13 +195,12 @@ impl LoadedStudent {
         match &self.engine {
             Engine::Linear(student) => {
                 let answers = answer_linear(student, conversations);
-                if let Some(on_text) = on_text {
-                    for (index, answer) in answers.iter().enumerate() {
-                        if let Ok(answer) = answer {
-                            on_text(index, &answer.text);
-                        }
-                    }
-                }
+                tell_whole(&answers, on_text);
+                answers
+            }
+            Engine::Encoder(student) => {
+                let answers = encoder::answer_encoder(student, conversations);
+                tell_whole(&answers, on_text);
                 answers
             }
             Engine::Decoder {
@@ -228,6 +249,7 @@ impl LoadedStudent {
             },
             model: self.identity.clone(),
             logprob: Some(answer.confidence),
+            token_logprobs: None,
         })
     }
 }
@@ -247,20 +269,34 @@ impl ChatModel for LoadedStudent {
     }
 }
 
+/// What a student that reads one text is given of a conversation.
+fn last_user_text(messages: Vec<Message>) -> Result<String, AnswerError> {
+    let user = messages
+        .into_iter()
+        .rev()
+        .find(|message| message.role == Role::User);
+    user.map(|message| message.content)
+        .ok_or(AnswerError::NoUserMessage)
+}
+
+/// Tells answers that come in one piece.
+fn tell_whole(answers: &[Result<StudentAnswer, AnswerError>], on_text: OnText<'_>) {
+    if let Some(on_text) = on_text {
+        for (index, answer) in answers.iter().enumerate() {
+            if let Ok(answer) = answer {
+                on_text(index, &answer.text);
+            }
+        }
+    }
+}
+
 fn answer_linear(
     student: &LinearStudent,
     conversations: Vec<Result<Vec<Message>, AnswerError>>,
 ) -> Vec<Result<StudentAnswer, AnswerError>> {
     let texts: Vec<Result<String, AnswerError>> = conversations
         .into_iter()
-        .map(|messages| {
-            let user = messages?
-                .into_iter()
-                .rev()
-                .find(|message| message.role == Role::User);
-            user.map(|message| message.content)
-                .ok_or(AnswerError::NoUserMessage)
-        })
+        .map(|messages| last_user_text(messages?))
         .collect();
     let asked: Vec<&str> = texts
         .iter()

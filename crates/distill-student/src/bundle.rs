@@ -5,8 +5,9 @@
 //! linear.safetensors         a linear student's n-grams and weights
 //! adapter_config.json        a tuned decoder's adapter, in PEFT's format
 //! adapter_model.safetensors
-//! config.json                a fully fine-tuned decoder
+//! config.json                a fully fine-tuned decoder, or an encoder
 //! model.safetensors
+//! tokenizer.json             an encoder's own
 //! ```
 //!
 //! A bundle is opened as if a stranger had made it: file names are fixed, sizes are bounded and
@@ -27,10 +28,11 @@ use crate::{
     answer::{AnswerError, LoadedStudent},
     base::{BaseError, BaseModel, BaseResolver},
     decoder::{Decoder, DecoderConfig, DecoderError},
+    encoder::{EncoderConfig, EncoderStudent, EncoderTokenizer, EncoderWeights},
     linear::{LinearError, LinearStudent},
     lora::LoraAdapter,
     template::{ChatEncoder, ChatLimits, ChatTemplate, TemplateError},
-    tokenizer::hex,
+    tokenizer::{TokenizerError, hex},
     weights::DecoderWeights,
 };
 
@@ -42,7 +44,8 @@ mod write;
 
 use files::{File, read_file};
 pub use manifest::{
-    DecoderManifest, FORMAT, FileEntry, GoldenRow, Manifest, StudentManifest, TunedKind,
+    DecoderManifest, EncoderManifest, FORMAT, FileEntry, GoldenRow, Manifest, StudentManifest,
+    TunedKind,
 };
 pub use write::{BundleContents, BundleStudent, Tuned, set_verdict, write_bundle};
 
@@ -107,7 +110,11 @@ pub enum BundleError {
     BaseModel(#[from] BaseError),
     #[error(transparent)]
     Linear(#[from] LinearError),
-    #[error("the decoder of the student cannot be loaded")]
+    #[error("the tokenizer of the student cannot be loaded")]
+    Tokenizer(#[from] TokenizerError),
+    #[error("the student has other labels than its task")]
+    Labels,
+    #[error("the model of the student cannot be loaded")]
     Decoder(#[from] DecoderError),
     #[error("the chat template of the student does not hold")]
     Template(#[from] TemplateError),
@@ -132,6 +139,11 @@ impl Bundle {
                 let student = LinearStudent::from_parts(settings.clone(), &tensors)?;
                 check_labels(&student, &manifest.task)?;
                 LoadedStudent::linear(&identity, task, student)
+            }
+            StudentManifest::Encoder(encoder) => {
+                let student = read_encoder(directory, &manifest.files, encoder)?;
+                check_encoder(&student, &manifest.task)?;
+                LoadedStudent::encoder(&identity, task, student)
             }
             StudentManifest::Decoder(decoder) => {
                 let base = bases.resolve(&decoder.base)?;
@@ -186,20 +198,52 @@ impl DecoderManifest {
     }
 }
 
+/// Reads a text file of a bundle.
+fn read_text(
+    directory: &Path,
+    files: &BTreeMap<String, FileEntry>,
+    file: File,
+) -> Result<String, BundleError> {
+    String::from_utf8(read_file(directory, files, file)?).map_err(|error| BundleError::Malformed {
+        path: directory.join(file.name()),
+        problem: error.to_string(),
+    })
+}
+
+fn read_encoder(
+    directory: &Path,
+    files: &BTreeMap<String, FileEntry>,
+    manifest: &EncoderManifest,
+) -> Result<EncoderStudent, BundleError> {
+    let config = EncoderConfig::from_json(&read_text(directory, files, File::ModelConfig)?)?;
+    let tensors = read_file(directory, files, File::Model)?;
+    let tokenizer = EncoderTokenizer::new(
+        &directory.display().to_string(),
+        read_file(directory, files, File::Tokenizer)?,
+        &manifest.first_token,
+        &manifest.separator_token,
+        manifest.max_tokens.min(config.max_position_embeddings),
+    )?;
+    let weights = EncoderWeights::from_safetensors(config, &tensors)?;
+    Ok(EncoderStudent::new(weights, tokenizer)?)
+}
+
+/// The head must have one row for each label of the task, in its order.
+fn check_encoder(student: &EncoderStudent, task: &TaskDefinition) -> Result<(), BundleError> {
+    if student.labels() == task.labels {
+        Ok(())
+    } else {
+        Err(BundleError::Labels)
+    }
+}
+
 fn read_decoder(
     directory: &Path,
     files: &BTreeMap<String, FileEntry>,
     tuned: TunedKind,
     base: &BaseModel,
 ) -> Result<Decoder, BundleError> {
-    let text = |file: File| -> Result<String, BundleError> {
-        String::from_utf8(read_file(directory, files, file)?).map_err(|error| {
-            BundleError::Malformed {
-                path: directory.join(file.name()),
-                problem: error.to_string(),
-            }
-        })
-    };
+    let text = |file| read_text(directory, files, file);
     Ok(match tuned {
         TunedKind::Adapter => {
             let config = text(File::AdapterConfig)?;

@@ -6,7 +6,7 @@
 //! one family of models from another is data: [`DecoderConfig`].
 
 mod attention;
-mod config;
+pub(crate) mod config;
 mod delta;
 mod error;
 mod family;
@@ -156,6 +156,21 @@ impl Decoder {
     /// The output head, (V, D).
     pub fn head(&self) -> &Weight {
         &self.head
+    }
+
+    /// The output head for a loss over its plain products with hidden states.
+    ///
+    /// # Errors
+    /// Refuses a model that bends its logits (`final_logit_softcapping`): no loss here does.
+    pub fn loss_head(&self) -> Result<&Weight, DecoderError> {
+        match self.config.logit_soft_cap {
+            None => Ok(&self.head),
+            Some(cap) => Err(DecoderError::Unsupported {
+                field: "final_logit_softcapping".to_owned(),
+                value: cap.to_string(),
+                reason: "such a model can answer, but it cannot be trained here",
+            }),
+        }
     }
 
     /// Runs the layers; the final norm is not applied yet.

@@ -18,6 +18,7 @@ pub mod base;
 pub mod bundle;
 pub mod decoder;
 pub mod embedded;
+pub mod encoder;
 pub mod generate;
 pub mod linear;
 pub mod lora;

@@ -12,6 +12,8 @@ mod distillation;
 mod frozen;
 mod gather;
 mod geglu;
+mod gelu;
+mod layer_norm;
 mod linear;
 mod loss;
 mod norm;
@@ -40,6 +42,8 @@ pub use distillation::{
 pub use frozen::{FrozenWeight, Storage, Weight, WeightRef};
 pub use gather::gather;
 pub use geglu::geglu;
+pub use gelu::gelu;
+pub use layer_norm::layer_norm;
 pub use linear::{frozen_linear, linear, low_rank_linear};
 pub use loss::cross_entropy;
 pub use norm::rms_norm;

@@ -18,16 +18,16 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 use sha2::{Digest, Sha256};
 
-pub(crate) use files::read_text;
+pub(crate) use files::{WeightFiles, read_text};
 pub use header::{Entry, Header};
 pub(crate) use random::Draw;
 pub(crate) use read::read_tensors;
 pub(crate) use write::write_tensors;
 
+use crate::decoder::config::own_name;
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::lora::LoraAdapter;
 use crate::ops::elements_of;
-use files::WeightFiles;
 use write::Writer;
 
 /// How numbers are stored, in a file or in memory.
@@ -142,6 +142,7 @@ impl DecoderWeights {
         let config = read_text(&directory.join("config.json"))?;
         let config = DecoderConfig::from_json(&config)?;
         let mut files = WeightFiles::open(directory)?;
+        files.rename(|stored| own_name(&config.model_type, stored));
         let names = check_shapes(&config, files.shapes())?;
         let tensors = files.read(&names)?;
         Ok(Self { config, tensors })
@@ -170,7 +171,7 @@ impl DecoderWeights {
             } else if matrix {
                 draw.normal(count, config.initializer_range)
             } else {
-                vec![1.0; count]
+                vec![config.initial_norm(&name); count]
             };
             let mut tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
             if matrix {

@@ -7,14 +7,14 @@ mod checkpoint;
 mod error;
 mod event;
 mod learning_rate;
-mod optimizer;
+pub(crate) mod optimizer;
 mod parameters;
 #[cfg(test)]
 mod parity_tests;
 mod proof;
 #[cfg(test)]
 mod resume_tests;
-mod schedule;
+pub(crate) mod schedule;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -174,7 +174,8 @@ impl<'a> Trainer<'a> {
         let store = request
             .checkpointing
             .as_ref()
-            .map(|checkpointing| Store::new(checkpointing, request, &base_sha256));
+            .map(|checkpointing| Store::new(checkpointing, request, &base_sha256))
+            .transpose()?;
         let mut trainer = Self {
             decoder: parameters.decoder()?,
             frozen: parameters.frozen_decoder()?,

@@ -15,6 +15,7 @@ pub(super) enum File {
     Adapter,
     ModelConfig,
     Model,
+    Tokenizer,
 }
 
 impl File {
@@ -25,12 +26,14 @@ impl File {
             Self::Adapter => "adapter_model.safetensors",
             Self::ModelConfig => "config.json",
             Self::Model => "model.safetensors",
+            Self::Tokenizer => "tokenizer.json",
         }
     }
 
     fn max_bytes(self) -> u64 {
         match self {
             Self::Linear => 256 << 20,
+            Self::Tokenizer => 96 << 20,
             Self::AdapterConfig | Self::ModelConfig => 1 << 20,
             Self::Adapter => 1 << 30,
             Self::Model => 32 << 30,

@@ -37,7 +37,23 @@ pub struct Manifest {
 #[serde(rename_all = "snake_case")]
 pub enum StudentManifest {
     Linear(LinearSettings),
+    Encoder(EncoderManifest),
     Decoder(DecoderManifest),
+}
+
+/// What an encoder's own files do not say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderManifest {
+    /// Name of the model that training began from, and a hash over its configuration and weights.
+    /// Serving needs neither.
+    pub base: String,
+    pub base_sha256: String,
+    /// The tokens that open and close a row.
+    pub first_token: String,
+    pub separator_token: String,
+    /// Tokens of a row, those two included.
+    pub max_tokens: usize,
 }
 
 /// A decoder's base, renderer and limits.
@@ -75,7 +91,7 @@ pub struct FileEntry {
 #[serde(deny_unknown_fields)]
 pub struct GoldenRow {
     pub fields: Fields,
-    /// Ids of the rendered prompt; absent for a linear student.
+    /// Ids of the prompt; absent for a linear student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
     pub answer: String,

@@ -6,13 +6,15 @@ use distill_chat::{Fields, Task, TaskDefinition};
 use serde_json::Value;
 
 use super::{
-    BundleError, DecoderManifest, FORMAT, FileEntry, GoldenRow, MAX_GOLDEN_ROWS, Manifest,
-    StudentManifest, TunedKind, check_context, check_labels, files::File, manifest, sha256,
+    BundleError, DecoderManifest, EncoderManifest, FORMAT, FileEntry, GoldenRow, MAX_GOLDEN_ROWS,
+    Manifest, StudentManifest, TunedKind, check_context, check_encoder, check_labels, files::File,
+    manifest, sha256,
 };
 use crate::{
     answer::LoadedStudent,
     base::BaseModel,
     decoder::Decoder,
+    encoder::EncoderStudent,
     linear::LinearStudent,
     lora::LoraAdapter,
     template::ChatLimits,
@@ -34,6 +36,12 @@ pub struct BundleContents<'a> {
 #[derive(Debug)]
 pub enum BundleStudent<'a> {
     Linear(&'a LinearStudent),
+    Encoder {
+        student: &'a EncoderStudent,
+        /// The model that training began from, and its hash.
+        base: &'a str,
+        base_sha256: &'a str,
+    },
     Decoder {
         base: &'a BaseModel,
         tuned: Tuned<'a>,
@@ -66,6 +74,14 @@ pub fn write_bundle(
             let loaded = LoadedStudent::linear(contents.name, task, (*student).clone());
             let settings = student.settings().clone();
             (StudentManifest::Linear(settings), files, loaded)
+        }
+        BundleStudent::Encoder {
+            student,
+            base,
+            base_sha256,
+        } => {
+            check_encoder(student, contents.task)?;
+            encoder_parts(contents.name, task, student, base, base_sha256)?
         }
         BundleStudent::Decoder {
             base,
@@ -110,6 +126,31 @@ pub fn set_verdict(directory: &Path, verdict: Value) -> Result<(), BundleError> 
 }
 
 type Parts = (StudentManifest, Vec<(File, Vec<u8>)>, LoadedStudent);
+
+fn encoder_parts(
+    name: &str,
+    task: Task,
+    student: &EncoderStudent,
+    base: &str,
+    base_sha256: &str,
+) -> Result<Parts, BundleError> {
+    let (weights, tokenizer) = (student.weights(), student.tokenizer());
+    let files = vec![
+        (File::ModelConfig, weights.config().to_json().into_bytes()),
+        (File::Model, weights.to_safetensors()?),
+        (File::Tokenizer, tokenizer.source().to_vec()),
+    ];
+    let (first, separator) = tokenizer.controls();
+    let manifest = EncoderManifest {
+        base: base.to_owned(),
+        base_sha256: base_sha256.to_owned(),
+        first_token: first.to_owned(),
+        separator_token: separator.to_owned(),
+        max_tokens: tokenizer.limit(),
+    };
+    let loaded = LoadedStudent::encoder(name, task, student.clone());
+    Ok((StudentManifest::Encoder(manifest), files, loaded))
+}
 
 fn decoder_parts(
     name: &str,

@@ -3,19 +3,21 @@
 //! A field is honoured, or known to be harmless, or refused by name: a model that is read wrongly
 //! gives plausible nonsense.
 
-mod fields;
+pub(crate) mod fields;
 mod layers;
-mod limits;
+pub(crate) mod limits;
 mod read;
 mod rope;
 #[cfg(test)]
 mod tests;
+mod wrapper;
 
 use serde_json::{Map, Value};
 
 use super::{DecoderError, DeltaConfig, LinearShape};
 use crate::ops::{AttentionRule, Heads};
 pub use rope::{RopeConfig, RopeScaling};
+pub(crate) use wrapper::own_name;
 
 /// The activation of the gated feed-forward block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +117,7 @@ impl DecoderConfig {
                 reason: "it is not a JSON object".into(),
             });
         };
+        let fields = wrapper::unwrapped(&fields)?.unwrap_or(fields);
         read::Reader::new(&fields)?.read()
     }
 
@@ -160,6 +163,19 @@ impl DecoderConfig {
             _ => None,
         });
         lengths.min()
+    }
+
+    /// What the elements of a new norm, or of another vector that is no bias, start at.
+    pub(crate) fn initial_norm(&self, name: &str) -> f32 {
+        // The norm within a delta net scales by its weight in every family.
+        let centred = self.zero_centred_norms && !name.contains(".linear_attn.");
+        if centred { 0.0 } else { 1.0 }
+    }
+
+    /// Whether rows of these two lengths are turned alike, so that one's keys serve the other.
+    pub(crate) fn turns_alike(&self, one: usize, other: usize) -> bool {
+        let limit = self.long_rows_after();
+        limit.is_none_or(|limit| (one > limit) == (other > limit))
     }
 
     /// Number of weights.

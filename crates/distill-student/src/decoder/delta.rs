@@ -5,6 +5,9 @@
 //! gated by a projection of its own, closes the block. Names and formulas are those of the text
 //! model of Qwen3.5.
 
+#[cfg(test)]
+mod tests;
+
 use candle_core::{DType, Tensor};
 
 use super::norm::Norm;

@@ -34,7 +34,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, DecoderError> {
 }
 
 /// The open weight files of a directory, their headers read and checked.
-pub(super) struct WeightFiles {
+pub(crate) struct WeightFiles {
     files: Vec<(PathBuf, File)>,
     /// By tensor name: which file, and where in it.
     places: BTreeMap<String, (usize, Entry)>,
@@ -42,7 +42,7 @@ pub(super) struct WeightFiles {
 
 impl WeightFiles {
     /// Opens `model.safetensors`, or the files that `model.safetensors.index.json` names.
-    pub(super) fn open(directory: &Path) -> Result<Self, DecoderError> {
+    pub(crate) fn open(directory: &Path) -> Result<Self, DecoderError> {
         let mut opened = Self {
             files: Vec::new(),
             places: BTreeMap::new(),
@@ -71,15 +71,23 @@ impl WeightFiles {
         Ok(opened)
     }
 
+    /// Gives tensors other names; those without one are left out.
+    pub(crate) fn rename(&mut self, name: impl Fn(&str) -> Option<String>) {
+        let places = std::mem::take(&mut self.places).into_iter();
+        self.places = places
+            .filter_map(|(stored, place)| Some((name(&stored)?, place)))
+            .collect();
+    }
+
     /// Names and shapes.
-    pub(super) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
+    pub(crate) fn shapes(&self) -> impl Iterator<Item = (&str, &[usize])> {
         self.places
             .iter()
             .map(|(name, (_, entry))| (name.as_str(), entry.shape.as_slice()))
     }
 
     /// Reads the named tensors, one after another.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         names: &[String],
     ) -> Result<BTreeMap<String, Tensor>, DecoderError> {

@@ -47,7 +47,7 @@ struct Header {
     stopped_early: bool,
 }
 
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const KEY: &str = "distill";
 
 pub(super) struct Store {
@@ -57,11 +57,15 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn new(to: &Checkpointing, request: &TrainRequest<'_>, base: &str) -> Self {
-        Self {
+    pub(super) fn new(
+        to: &Checkpointing,
+        request: &TrainRequest<'_>,
+        base: &str,
+    ) -> Result<Self, TrainError> {
+        Ok(Self {
             path: to.directory.join("checkpoint.safetensors"),
-            run: run_hash(request, base),
-        }
+            run: run_hash(request, base)?,
+        })
     }
 
     pub(super) fn save(
@@ -200,11 +204,18 @@ impl Store {
     }
 }
 
-fn run_hash(request: &TrainRequest<'_>, base: &str) -> String {
+fn run_hash(request: &TrainRequest<'_>, base: &str) -> Result<String, TrainError> {
     let mut hash = Sha256::new();
     hash.update(base);
     for bits in request.settings.bits() {
         hash.update(bits.to_le_bytes());
+    }
+    // What training goes on from.
+    for (name, tensor) in request.initial.iter().flat_map(|adapter| adapter.tensors()) {
+        hash.update(name);
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        hash.update(&bytes);
     }
     for rows in [request.train, request.validation] {
         hash.update((rows.len() as u64).to_le_bytes());
@@ -212,7 +223,7 @@ fn run_hash(request: &TrainRequest<'_>, base: &str) -> String {
             add_row(&mut hash, row);
         }
     }
-    format!("{:x}", hash.finalize())
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 fn add_row(hash: &mut Sha256, row: &TrainExample) {

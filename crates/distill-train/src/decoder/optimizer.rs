@@ -5,12 +5,22 @@ use rayon::prelude::*;
 
 use super::{Parameters, TrainError, TrainSettings};
 
+/// The tensors that a training moves, in one fixed order.
+pub(crate) trait Moving {
+    /// Elements of each.
+    fn sizes(&self) -> Vec<usize>;
+    /// Whether a tensor is a matrix, which weight decay acts on.
+    fn is_matrix(&self, index: usize) -> bool;
+    fn read(&self, index: usize) -> Result<Vec<f32>, TrainError>;
+    fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError>;
+}
+
 const BETA1: f64 = 0.9;
 const EPSILON: f32 = 1e-8;
 /// Elements per parallel task.
 const TASK: usize = 1 << 14;
 
-pub(super) struct AdamW {
+pub(crate) struct AdamW {
     beta2: f64,
     weight_decay: f64,
     pub(super) steps: usize,
@@ -21,19 +31,26 @@ pub(super) struct AdamW {
 
 impl AdamW {
     pub(super) fn new(settings: &TrainSettings, parameters: &Parameters) -> Self {
-        let zeros = || parameters.sizes().map(|size| vec![0.0; size]).collect();
+        Self::with(settings.beta2, settings.weight_decay, parameters)
+    }
+
+    pub(crate) fn with(beta2: f64, weight_decay: f64, tensors: &impl Moving) -> Self {
+        let zeros = || {
+            let sizes = tensors.sizes().into_iter();
+            sizes.map(|size| vec![0.0; size]).collect()
+        };
         Self {
-            beta2: settings.beta2,
-            weight_decay: settings.weight_decay,
+            beta2,
+            weight_decay,
             steps: 0,
             first: zeros(),
             second: zeros(),
         }
     }
 
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
-        parameters: &Parameters,
+        parameters: &impl Moving,
         gradients: &[Vec<f32>],
         learning_rate: f64,
     ) -> Result<(), TrainError> {
@@ -72,7 +89,7 @@ const NORM_EPSILON: f64 = 1e-6;
 
 /// Scales the gradients down to a global norm of at most `limit` (0: no limit); returns the norm
 /// that they had.
-pub(super) fn clip(gradients: &mut [Vec<f32>], limit: f64) -> f64 {
+pub(crate) fn clip(gradients: &mut [Vec<f32>], limit: f64) -> f64 {
     let squares: Vec<f64> = gradients
         .par_iter()
         .map(|gradient| gradient.iter().map(|g| f64::from(*g) * f64::from(*g)).sum())

@@ -10,6 +10,7 @@ use distill_student::ops::Storage;
 use distill_student::weights::DecoderWeights;
 use rayon::prelude::*;
 
+use super::optimizer::Moving;
 use super::{Method, TrainError, TrainSettings, Trained};
 
 pub(super) struct Parameters {
@@ -35,7 +36,7 @@ impl Parameters {
     ) -> Result<Self, TrainError> {
         let (lora, start) = match (&settings.method, initial) {
             (Method::Lora(config), None) => {
-                let adapter = LoraAdapter::for_weights(base, config.clone(), settings.seed)?;
+                let adapter = LoraAdapter::for_weights(base, settings.base, config.clone(), settings.seed)?;
                 (Some(config.clone()), adapter.tensors().clone())
             }
             (Method::Lora(config), Some(adapter)) => {
@@ -178,20 +179,6 @@ impl Parameters {
         Ok(Decoder::with_plan(&self.base, plan)?)
     }
 
-    pub(super) fn is_matrix(&self, index: usize) -> bool {
-        self.variables[index].1.rank() > 1
-    }
-
-    pub(super) fn read(&self, index: usize) -> Result<Vec<f32>, TrainError> {
-        Ok(self.variables[index].1.flatten_all()?.to_vec1()?)
-    }
-
-    pub(super) fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError> {
-        let variable = &self.variables[index].1;
-        let tensor = Tensor::from_vec(values, variable.shape().clone(), variable.device())?;
-        Ok(variable.set(&tensor)?)
-    }
-
     /// Every value, in the order of the parameters.
     pub(super) fn values(&self) -> Result<Vec<Vec<f32>>, TrainError> {
         (0..self.variables.len()).map(|i| self.read(i)).collect()
@@ -234,5 +221,25 @@ impl Parameters {
             (_, Some(adapter)) => Trained::Lora(adapter),
             (weights, None) => Trained::Full(weights),
         })
+    }
+}
+
+impl Moving for Parameters {
+    fn sizes(&self) -> Vec<usize> {
+        self.sizes().collect()
+    }
+
+    fn is_matrix(&self, index: usize) -> bool {
+        self.variables[index].1.rank() > 1
+    }
+
+    fn read(&self, index: usize) -> Result<Vec<f32>, TrainError> {
+        Ok(self.variables[index].1.flatten_all()?.to_vec1()?)
+    }
+
+    fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError> {
+        let variable = &self.variables[index].1;
+        let tensor = Tensor::from_vec(values, variable.shape().clone(), variable.device())?;
+        Ok(variable.set(&tensor)?)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{ScheduleShape, TrainSettings};
 
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     shape: ScheduleShape,
     peak: f64,
     floor: f64,
@@ -11,7 +11,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(settings: &TrainSettings, steps: usize) -> Self {
+    pub(crate) fn new(settings: &TrainSettings, steps: usize) -> Self {
         Self {
             shape: settings.schedule,
             peak: settings.learning_rate,
@@ -22,7 +22,7 @@ impl Schedule {
     }
 
     /// `step` counts from 0. The first step already moves, and so does the last one.
-    pub(super) fn learning_rate(&self, step: usize) -> f64 {
+    pub(crate) fn learning_rate(&self, step: usize) -> f64 {
         if step < self.warmup {
             return self.peak * (step + 1) as f64 / self.warmup as f64;
         }

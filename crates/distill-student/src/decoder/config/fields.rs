@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::decoder::DecoderError;
 
-pub(super) fn unsupported(
+pub(crate) fn unsupported(
     field: impl Into<String>,
     value: impl Into<Value>,
     reason: &'static str,
@@ -25,27 +25,27 @@ pub(super) fn unsupported(
 
 /// An object of the configuration and where it stands in it.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     map: &'a Map<String, Value>,
     /// What comes before a field's name in a message, such as `rope_scaling.`.
     path: &'a str,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(map: &'a Map<String, Value>, path: &'a str) -> Self {
+    pub(crate) fn new(map: &'a Map<String, Value>, path: &'a str) -> Self {
         Self { map, path }
     }
 
-    pub(super) fn map(self) -> &'a Map<String, Value> {
+    pub(crate) fn map(self) -> &'a Map<String, Value> {
         self.map
     }
 
     /// A field that is there and not null.
-    pub(super) fn present(self, field: &str) -> Option<&'a Value> {
+    pub(crate) fn present(self, field: &str) -> Option<&'a Value> {
         self.map.get(field).filter(|value| !value.is_null())
     }
 
-    pub(super) fn refuse(
+    pub(crate) fn refuse(
         self,
         field: &str,
         value: impl Into<Value>,
@@ -54,19 +54,19 @@ impl<'a> Fields<'a> {
         unsupported(format!("{}{field}", self.path), value, reason)
     }
 
-    pub(super) fn missing(self, field: &str) -> DecoderError {
+    pub(crate) fn missing(self, field: &str) -> DecoderError {
         DecoderError::Config {
             reason: format!("`{}{field}` is missing", self.path),
         }
     }
 
     /// A size from 1 to `largest`.
-    pub(super) fn size(self, field: &str, largest: usize) -> Result<usize, DecoderError> {
+    pub(crate) fn size(self, field: &str, largest: usize) -> Result<usize, DecoderError> {
         self.optional_size(field, largest)?
             .ok_or_else(|| self.missing(field))
     }
 
-    pub(super) fn optional_size(
+    pub(crate) fn optional_size(
         self,
         field: &str,
         largest: usize,
@@ -83,7 +83,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn optional_number(self, field: &str) -> Result<Option<f64>, DecoderError> {
+    pub(crate) fn optional_number(self, field: &str) -> Result<Option<f64>, DecoderError> {
         let Some(value) = self.present(field) else {
             return Ok(None);
         };
@@ -93,16 +93,16 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn number(self, field: &str) -> Result<f64, DecoderError> {
+    pub(crate) fn number(self, field: &str) -> Result<f64, DecoderError> {
         self.optional_number(field)?
             .ok_or_else(|| self.missing(field))
     }
 
-    pub(super) fn number_or(self, field: &str, default: f64) -> Result<f64, DecoderError> {
+    pub(crate) fn number_or(self, field: &str, default: f64) -> Result<f64, DecoderError> {
         Ok(self.optional_number(field)?.unwrap_or(default))
     }
 
-    pub(super) fn switch(self, field: &str, default: bool) -> Result<bool, DecoderError> {
+    pub(crate) fn switch(self, field: &str, default: bool) -> Result<bool, DecoderError> {
         match self.present(field) {
             None => Ok(default),
             Some(Value::Bool(value)) => Ok(*value),
@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn text(self, field: &str) -> Result<Option<&'a str>, DecoderError> {
+    pub(crate) fn text(self, field: &str) -> Result<Option<&'a str>, DecoderError> {
         match self.present(field) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
@@ -119,7 +119,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of positive numbers of a given length.
-    pub(super) fn numbers(self, field: &str, length: usize) -> Result<Vec<f64>, DecoderError> {
+    pub(crate) fn numbers(self, field: &str, length: usize) -> Result<Vec<f64>, DecoderError> {
         let value = self.present(field).ok_or_else(|| self.missing(field))?;
         let list = value.as_array().filter(|list| list.len() == length);
         let numbers: Option<Vec<f64>> = list.and_then(|list| {
@@ -133,7 +133,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    pub(super) fn list(self, field: &str) -> Result<Option<&'a [Value]>, DecoderError> {
+    pub(crate) fn list(self, field: &str) -> Result<Option<&'a [Value]>, DecoderError> {
         match self.present(field) {
             None => Ok(None),
             Some(Value::Array(list)) => Ok(Some(list)),
@@ -141,7 +141,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    pub(super) fn object(
+    pub(crate) fn object(
         self,
         field: &str,
     ) -> Result<Option<&'a Map<String, Value>>, DecoderError> {

@@ -1,0 +1,95 @@
+//! A trained encoder with its tokenizer: texts in, labels out.
+
+use candle_core::D;
+
+use super::{EncodedText, Encoder, EncoderRows, EncoderTokenizer, EncoderWeights};
+use crate::decoder::DecoderError;
+use crate::tokenizer::TokenizerError;
+
+/// Tokens that run together.
+const PASS_TOKENS: usize = 4096;
+
+/// A label and how sure the student is of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EncoderPrediction {
+    /// Index into the labels.
+    pub label: usize,
+    /// Natural log of its probability.
+    pub log_probability: f64,
+}
+
+/// An encoder that answers.
+#[derive(Debug, Clone)]
+pub struct EncoderStudent {
+    weights: EncoderWeights,
+    encoder: Encoder,
+    tokenizer: EncoderTokenizer,
+}
+
+impl EncoderStudent {
+    /// # Errors
+    /// The tokenizer knows more tokens than the model, or a tensor is missing.
+    pub fn new(weights: EncoderWeights, tokenizer: EncoderTokenizer) -> Result<Self, DecoderError> {
+        let (known, taken) = (tokenizer.vocabulary_size(), weights.config().vocab_size);
+        if known > taken {
+            return Err(DecoderError::Format {
+                what: "the tokenizer".to_owned(),
+                reason: format!("it has {known} tokens, the model {taken}"),
+            });
+        }
+        Ok(Self {
+            encoder: Encoder::new(&weights)?,
+            weights,
+            tokenizer,
+        })
+    }
+
+    pub fn labels(&self) -> &[String] {
+        &self.weights.config().labels
+    }
+
+    pub fn weights(&self) -> &EncoderWeights {
+        &self.weights
+    }
+
+    pub fn tokenizer(&self) -> &EncoderTokenizer {
+        &self.tokenizer
+    }
+
+    /// A text as this student reads it.
+    pub fn encode(&self, text: &str) -> Result<EncodedText, TokenizerError> {
+        self.tokenizer.encode(text)
+    }
+
+    /// The most probable label of each text, in their order. Ties go to the label listed first.
+    pub fn predict(&self, texts: &[EncodedText]) -> Result<Vec<EncoderPrediction>, DecoderError> {
+        let mut out = Vec::with_capacity(texts.len());
+        let mut rest = texts;
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fitting = rest.iter().take_while(|text| {
+                tokens += text.tokens.len();
+                tokens <= PASS_TOKENS
+            });
+            let (now, later) = rest.split_at(fitting.count().max(1));
+            rest = later;
+            let logits = self.encoder.logits(&EncoderRows::new(now))?;
+            let scores = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
+            out.extend(scores.to_vec2::<f32>()?.iter().map(|row| best(row)));
+        }
+        Ok(out)
+    }
+}
+
+fn best(scores: &[f32]) -> EncoderPrediction {
+    let mut label = 0;
+    for (index, score) in scores.iter().enumerate() {
+        if *score > scores[label] {
+            label = index;
+        }
+    }
+    EncoderPrediction {
+        label,
+        log_probability: scores.get(label).map_or(0.0, |score| f64::from(*score)),
+    }
+}
