@@ -12,12 +12,16 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{HubError, ModelName, Snapshot, files, name::is_commit};
 
 /// Longest content of a reference: a commit and a line break.
 const MAX_REFERENCE_BYTES: u64 = 64;
+
+/// References written by this process.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// A folder of models.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,7 +96,9 @@ impl Cache {
             source,
         };
         make_folder_of(&path)?;
-        let beside = path.with_added_extension(format!("{}.tmp", std::process::id()));
+        // Nobody else's, be it another process or another task of this one.
+        let count = WRITTEN.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_added_extension(format!("{}-{count}.tmp", std::process::id()));
         fs::write(&beside, commit)
             .and_then(|()| fs::rename(&beside, &path))
             .map_err(failed)
