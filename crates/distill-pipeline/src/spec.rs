@@ -26,9 +26,11 @@ pub use finding::{Code, Finding, Findings};
 pub use read::{At, Key, Section};
 pub use reference::reference;
 pub use resolved::{
-    AcceptSpec, Control, CostSpec, CurateSpec, DataSource, DataSpec, DecoderSpec, EvalsSpec,
-    FaultsSpec, JudgeMode, JudgeSpec, Labels, LatencySpec, LinearSpec, MeasureSpec, ModelSpec,
-    ResolvedSpec, ScorerSpec, SimulateSpec, StudentTarget, Students, TeacherSpec, TrainSpec,
+    AcceptSpec, AdapterKind, BasePrecision, Control, CostSpec, CurateSpec, DataSource, DataSpec,
+    DecoderSpec, DivergenceKind, EncoderSpec, EstimateKind, EvalsSpec, FaultsSpec, JudgeMode,
+    JudgeSpec, Labels, LatencySpec, LinearSpec, MeasureSpec, ModelSpec, ObjectiveKind,
+    ObjectiveSpec, RateKind, ResolvedSpec, RestKind, ScheduleKind, ScorerSpec, SimulateSpec,
+    StudentTarget, Students, TeacherSpec, TrainSpec, TuningSpec,
 };
 pub use tree::MAX_SPEC_BYTES;
 pub use written::Spec;

@@ -17,7 +17,9 @@ use super::{
 };
 
 mod data;
+mod decoder;
 mod evals;
+mod objective;
 mod suite;
 mod task;
 mod teacher;
@@ -91,7 +93,7 @@ impl Resolver<'_> {
         let train = spec
             .train
             .as_ref()
-            .map(|train| self.train(&train.value))
+            .map(|train| self.train(&train.value, kind))
             .unwrap_or_default();
         let curate = spec
             .curate

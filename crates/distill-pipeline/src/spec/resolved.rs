@@ -1,9 +1,15 @@
 //! The spec after every check, with defaults filled in: what the rest of the program works with.
 
+mod decoder;
+mod objective;
+
 use std::fmt;
 
 use distill_chat::TaskDefinition;
 use serde::{Deserialize, Serialize};
+
+pub use decoder::{AdapterKind, BasePrecision, DecoderSpec, RateKind, ScheduleKind, TuningSpec};
+pub use objective::{DivergenceKind, EstimateKind, ObjectiveKind, ObjectiveSpec, RestKind};
 
 /// A checked pipeline. Equal for any two texts that mean the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -309,7 +315,12 @@ impl From<StudentTarget> for String {
 #[serde(deny_unknown_fields)]
 pub struct TrainSpec {
     pub linear: LinearSpec,
+    #[serde(default, skip_serializing_if = "EncoderSpec::is_usual")]
+    pub encoder: EncoderSpec,
     pub decoder: DecoderSpec,
+    /// What decoders learn besides, or instead of, their labels; none for cross-entropy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<ObjectiveSpec>,
     /// Shares of the training rows that are trained on too, rising, each above 0 and below 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub learning_curve: Vec<f64>,
@@ -325,15 +336,13 @@ pub struct LinearSpec {
     pub penalties: Option<Vec<f64>>,
 }
 
+/// Every weight of an encoder is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct DecoderSpec {
-    pub rank: usize,
-    pub alpha: f64,
+pub struct EncoderSpec {
     pub epochs: usize,
     pub learning_rate: f64,
-    pub batch_tokens: usize,
-    pub accumulation: usize,
+    pub batch_rows: usize,
     /// Share of all steps.
     pub warmup: f64,
     pub max_steps: Option<usize>,
@@ -342,19 +351,23 @@ pub struct DecoderSpec {
     pub clip: f64,
 }
 
-impl Default for DecoderSpec {
+impl EncoderSpec {
+    /// Whether the spec left everything out.
+    pub fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Default for EncoderSpec {
     fn default() -> Self {
         Self {
-            rank: 16,
-            alpha: 32.0,
             epochs: 4,
-            learning_rate: 0.002,
-            batch_tokens: 4096,
-            accumulation: 1,
-            warmup: 0.05,
+            learning_rate: 5e-5,
+            batch_rows: 16,
+            warmup: 0.1,
             max_steps: None,
             patience: Some(2),
-            weight_decay: 0.0,
+            weight_decay: 0.01,
             clip: 1.0,
         }
     }

@@ -12,6 +12,7 @@ use super::*;
 mod evals;
 mod findings;
 mod hostile;
+mod objective;
 
 const VOCABULARY: Vocabulary<'static> = Vocabulary {
     vendors: &["openai", "anthropic", "simulated", "simulated-anthropic"],
@@ -141,6 +142,19 @@ fn the_whole_agreed_form_resolves() {
     );
     assert_eq!(spec.evals.controls, Control::ALL);
     assert_eq!(spec.train.decoder.learning_rate.to_string(), "0.004");
+    assert_eq!(
+        (spec.train.encoder.epochs, spec.train.encoder.batch_rows),
+        (3, 32)
+    );
+    let tuning = &spec.train.decoder.tuning;
+    assert_eq!(tuning.variant, AdapterKind::Dora);
+    assert_eq!(tuning.targets, ["q_proj", "v_proj"]);
+    assert_eq!(
+        (tuning.base, tuning.schedule, tuning.rate),
+        (BasePrecision::Nf4, ScheduleKind::Wsd, RateKind::Given)
+    );
+    assert!(tuning.embeddings && !tuning.head && tuning.group_by_length);
+    assert_eq!(tuning.validate_every, Some(50));
     assert_eq!(
         spec.train.linear.penalties.as_deref(),
         Some([1.0, 10.0].as_slice())

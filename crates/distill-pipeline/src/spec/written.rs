@@ -3,6 +3,9 @@
 //! The Markdown reference is made from the comments here. Nothing is checked yet but names and
 //! types; [`resolve`](super::resolve) does the rest.
 
+mod decoder;
+mod objective;
+
 use distill_chat::TaskKind;
 use serde_json::Value;
 
@@ -11,6 +14,9 @@ use super::{
     resolved::{Control, JudgeMode, Labels},
     tree::{Node, NodeValue},
 };
+
+pub use decoder::{DecoderSection, WrittenRate};
+pub use objective::ObjectiveSection;
 
 section! {
     /// A pipeline: what a small model is to learn, from whom, and when it is good enough.
@@ -213,7 +219,7 @@ section! {
 section! {
     /// What is to learn the job.
     StudentSection {
-        /// `linear`, `nano` (the embedded decoder), the directory of a model (`./my-model`), a model of the hub (`org/name`, `org/name@revision`), a list of these, or `auto`: every candidate that fits.
+        /// `linear`, `nano` (the embedded decoder), the directory of a model (`./my-model`; a decoder, or an encoder such as BERT, by its config.json), a model of the hub (`org/name`, `org/name@revision`), a list of these, or `auto`: every candidate that fits.
         required target: WrittenTargets,
     }
 }
@@ -223,8 +229,12 @@ section! {
     TrainSection {
         /// Settings of the linear student. What is left out is chosen on the validation rows.
         optional linear: LinearSection,
+        /// Settings of an encoder (BERT, ModernBERT).
+        optional encoder: EncoderSection,
         /// Settings of the adapters (`LoRA`) of a decoder.
         optional decoder: DecoderSection,
+        /// What a decoder's loss is.
+        optional objective: ObjectiveSection,
         /// Shares of the training rows that every student is trained on too, for a learning curve: `[0.25, 0.5]`. Default none.
         optional learning_curve: Vec<At<f64>>,
     }
@@ -243,27 +253,21 @@ section! {
 }
 
 section! {
-    /// Low-rank adapters (`LoRA`) on every linear layer of a decoder.
-    DecoderSection {
-        /// Rank of the adapters. Default 16.
-        optional rank: u64,
-        /// Scale of the adapters is alpha / rank. Default 32.
-        optional alpha: f64,
+    /// Every weight of an encoder and its classification head.
+    EncoderSection {
         /// Passes over the examples. Default 4.
         optional epochs: u64,
-        /// Highest learning rate. Default 0.002.
+        /// Highest learning rate. Default 0.00005.
         optional learning_rate: f64,
-        /// Tokens of one packed batch. Default 4096.
-        optional batch_tokens: u64,
-        /// Batches for each optimizer step. Default 1.
-        optional accumulation: u64,
-        /// Share of all steps in which the learning rate rises. Default 0.05.
+        /// Rows of each optimizer step. Default 16.
+        optional batch_rows: u64,
+        /// Share of all steps in which the learning rate rises. Default 0.1.
         optional warmup: f64,
         /// Stop after so many steps. Default: none.
         optional max_steps: u64,
-        /// Validations without a better loss before training stops. Default 2.
+        /// Epochs without a better validation loss before training stops. Default 2.
         optional patience: u64,
-        /// Weight decay. Default 0.
+        /// Weight decay. Default 0.01.
         optional weight_decay: f64,
         /// Largest norm of the gradient. Default 1.
         optional clip: f64,

@@ -1,25 +1,36 @@
 //! Checks of `train`.
 
+use distill_chat::TaskKind;
+
 use super::{BELOW_ONE, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, Resolver};
 use crate::spec::{
     finding::Code,
-    resolved::{DecoderSpec, LinearSpec, TrainSpec},
-    written::{DecoderSection, LinearSection, TrainSection},
+    resolved::{EncoderSpec, LinearSpec, TrainSpec},
+    written::{EncoderSection, LinearSection, TrainSection},
 };
 
 impl Resolver<'_> {
-    pub(super) fn train(&mut self, train: &TrainSection) -> TrainSpec {
+    pub(super) fn train(&mut self, train: &TrainSection, kind: Option<TaskKind>) -> TrainSpec {
         TrainSpec {
             linear: train
                 .linear
                 .as_ref()
                 .map(|linear| self.linear(&linear.value))
                 .unwrap_or_default(),
+            encoder: train
+                .encoder
+                .as_ref()
+                .map(|encoder| self.encoder(&encoder.value))
+                .unwrap_or_default(),
             decoder: train
                 .decoder
                 .as_ref()
                 .map(|decoder| self.decoder(&decoder.value))
                 .unwrap_or_default(),
+            objective: train
+                .objective
+                .as_ref()
+                .and_then(|objective| self.objective(objective, kind)),
             learning_curve: self.learning_curve(train),
         }
     }
@@ -96,70 +107,53 @@ impl Resolver<'_> {
         }
     }
 
-    fn decoder(&mut self, decoder: &DecoderSection) -> DecoderSpec {
-        let usual = DecoderSpec::default();
-        let path = |key: &str| format!("train.decoder.{key}");
-        DecoderSpec {
-            rank: self
-                .integer(decoder.rank.as_ref(), &path("rank"), 1, 1024, "16 is usual")
-                .unwrap_or(usual.rank),
-            alpha: self.number(
-                decoder.alpha.as_ref(),
-                &path("alpha"),
-                usual.alpha,
-                &POSITIVE,
-                "twice the rank is usual",
-            ),
+    fn encoder(&mut self, encoder: &EncoderSection) -> EncoderSpec {
+        let usual = EncoderSpec::default();
+        let path = |key: &str| format!("train.encoder.{key}");
+        EncoderSpec {
             epochs: self
-                .count(decoder.epochs.as_ref(), &path("epochs"), "4 is usual")
+                .count(encoder.epochs.as_ref(), &path("epochs"), "4 is usual")
                 .unwrap_or(usual.epochs),
             learning_rate: self.number(
-                decoder.learning_rate.as_ref(),
+                encoder.learning_rate.as_ref(),
                 &path("learning_rate"),
                 usual.learning_rate,
                 &OPEN_SHARE,
-                "0.002 suits the embedded decoder, 0.0002 a larger one",
+                "0.00002 to 0.00005 suit BERT",
             ),
-            batch_tokens: self
+            batch_rows: self
                 .integer(
-                    decoder.batch_tokens.as_ref(),
-                    &path("batch_tokens"),
+                    encoder.batch_rows.as_ref(),
+                    &path("batch_rows"),
                     1,
-                    1 << 24,
-                    "4096 suits the embedded decoder",
+                    1 << 16,
+                    "16 and 32 are usual",
                 )
-                .unwrap_or(usual.batch_tokens),
-            accumulation: self
-                .count(
-                    decoder.accumulation.as_ref(),
-                    &path("accumulation"),
-                    "1 takes a step with each batch",
-                )
-                .unwrap_or(usual.accumulation),
+                .unwrap_or(usual.batch_rows),
             warmup: self.number(
-                decoder.warmup.as_ref(),
+                encoder.warmup.as_ref(),
                 &path("warmup"),
                 usual.warmup,
                 &BELOW_ONE,
-                "0.05 warms up in the first twentieth of the steps",
+                "0.1 warms up in the first tenth of the steps",
             ),
             max_steps: self.count(
-                decoder.max_steps.as_ref(),
+                encoder.max_steps.as_ref(),
                 &path("max_steps"),
                 "leave the key out for no limit",
             ),
             patience: self
-                .count(decoder.patience.as_ref(), &path("patience"), "2 is usual")
+                .count(encoder.patience.as_ref(), &path("patience"), "2 is usual")
                 .or(usual.patience),
             weight_decay: self.number(
-                decoder.weight_decay.as_ref(),
+                encoder.weight_decay.as_ref(),
                 &path("weight_decay"),
                 usual.weight_decay,
                 &NOT_NEGATIVE,
-                "0 is usual for adapters",
+                "0.01 is usual",
             ),
             clip: self.number(
-                decoder.clip.as_ref(),
+                encoder.clip.as_ref(),
                 &path("clip"),
                 usual.clip,
                 &POSITIVE,

@@ -314,3 +314,59 @@ fn columns_count_characters_and_not_bytes() {
     spec::missing 1:23 `task.prompt` is missing
     ");
 }
+
+#[test]
+fn settings_of_a_decoder_that_cannot_be_are_named() {
+    let written = |keys: &str| format!("{QUICKSTART}train: {{decoder: {{{keys}}}}}\n");
+    for (keys, said) in [
+        (
+            "variant: adalora",
+            "`train.decoder.variant` cannot be `adalora`",
+        ),
+        ("base: int8", "`train.decoder.base` cannot be `int8`"),
+        (
+            "schedule: step",
+            "`train.decoder.schedule` cannot be `step`",
+        ),
+        (
+            "learning_rate: fast",
+            "`train.decoder.learning_rate` cannot be `fast`",
+        ),
+        ("learning_rate: [1]", "a number, `width` or `auto`"),
+        ("learning_rate: 2", "`train.decoder.learning_rate`"),
+        ("targets: []", "`train.decoder.targets` is an empty list"),
+        ("dropout: 1", "`train.decoder.dropout`"),
+        ("decay: 0.1", "belongs to the schedule `wsd`"),
+        ("validate_every: 0", "`train.decoder.validate_every`"),
+        (
+            "final_learning_rate: 1.5",
+            "`train.decoder.final_learning_rate`",
+        ),
+    ] {
+        let text = check(&written(keys));
+        assert!(text.contains(said), "{keys}: {text}");
+    }
+    for keys in [
+        "learning_rate: auto",
+        "learning_rate: width",
+        "schedule: wsd, decay: 0.1",
+    ] {
+        assert!(
+            load("p.yaml", &written(keys), &VOCABULARY).is_ok(),
+            "{keys}"
+        );
+    }
+}
+
+#[test]
+fn finer_settings_at_rest_leave_the_key_as_it_was() {
+    let json = |text: &str| {
+        let spec = load("p.yaml", text, &VOCABULARY).unwrap();
+        serde_json::to_value(&spec.train.decoder).unwrap()
+    };
+    assert!(json(QUICKSTART).get("tuning").is_none());
+    let tuned = json(&format!(
+        "{QUICKSTART}train: {{decoder: {{variant: rslora}}}}\n"
+    ));
+    assert_eq!(tuned["tuning"]["variant"], "rslora");
+}
