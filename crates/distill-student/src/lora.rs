@@ -16,6 +16,7 @@ pub use config::{LoraConfig, LoraVariant, Targets};
 pub use dropout::Dropout;
 
 use crate::decoder::{DecoderConfig, DecoderError};
+use crate::ops::{FrozenWeight, Storage};
 use crate::weights::{DecoderWeights, Draw, Precision, read_tensors, read_text, write_tensors};
 
 /// The update of one projection: `scale * up @ down` is added to its weight.
@@ -67,12 +68,15 @@ impl LoraAdapter {
     }
 
     /// Draws a new adapter that changes nothing yet: as [`Self::init`], with the row lengths of
-    /// `DoRA` and trained embeddings and head taken from the weights.
+    /// `DoRA` and trained embeddings and head taken from the weights. `storage` is how the base will
+    /// be held ([`DecoderPlan::storage`](crate::decoder::DecoderPlan)): rows held in four bits have
+    /// other lengths.
     ///
     /// # Errors
     /// When the configuration targets nothing that the model has.
     pub fn for_weights(
         weights: &DecoderWeights,
+        storage: Option<Storage>,
         config: LoraConfig,
         seed: u64,
     ) -> Result<Self, DecoderError> {
@@ -81,7 +85,13 @@ impl LoraAdapter {
             let modules: Vec<String> = adapter.module_names().map(str::to_owned).collect();
             for module in modules {
                 let weight = weights.get(&format!("{module}.weight"))?;
-                let lengths = magnitude::row_lengths(weight)?;
+                let lengths = match storage {
+                    None => magnitude::row_lengths(weight)?,
+                    Some(storage) => {
+                        let held = FrozenWeight::new(weight, storage)?;
+                        magnitude::row_lengths(&held.dequantised()?)?
+                    }
+                };
                 let name = format!("{PREFIX}{module}{MAGNITUDE}");
                 adapter.tensors.insert(name, lengths);
             }

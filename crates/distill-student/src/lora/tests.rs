@@ -26,7 +26,7 @@ fn weights(tied: bool) -> DecoderWeights {
 
 /// An adapter that changes something: every tensor moved away from its start.
 fn moved(weights: &DecoderWeights, config: LoraConfig) -> LoraAdapter {
-    let adapter = LoraAdapter::for_weights(weights, config.clone(), 7).unwrap();
+    let adapter = LoraAdapter::for_weights(weights, None, config.clone(), 7).unwrap();
     let mut draw = Draw::new(9);
     let tensors = adapter
         .tensors()
@@ -123,7 +123,7 @@ fn a_new_adapter_of_any_kind_changes_nothing() {
     let weights = weights(true);
     let base = logits(&Decoder::new(&weights).unwrap());
     for config in every_kind() {
-        let adapter = LoraAdapter::for_weights(&weights, config.clone(), 7).unwrap();
+        let adapter = LoraAdapter::for_weights(&weights, None, config.clone(), 7).unwrap();
         let adapted = Decoder::with_adapter(&weights, &adapter).unwrap();
         let difference = largest(&(logits(&adapted) - &base).unwrap());
         assert!(difference < 1e-5, "{config:?}: {difference}");

@@ -36,7 +36,8 @@ impl Parameters {
     ) -> Result<Self, TrainError> {
         let (lora, start) = match (&settings.method, initial) {
             (Method::Lora(config), None) => {
-                let adapter = LoraAdapter::for_weights(base, settings.base, config.clone(), settings.seed)?;
+                let adapter =
+                    LoraAdapter::for_weights(base, settings.base, config.clone(), settings.seed)?;
                 (Some(config.clone()), adapter.tensors().clone())
             }
             (Method::Lora(config), Some(adapter)) => {

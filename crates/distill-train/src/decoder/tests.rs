@@ -2,6 +2,9 @@
 
 use distill_student::decoder::{DecoderConfig, PackedTokens};
 
+use distill_student::lora::{LoraConfig, LoraVariant};
+use distill_student::ops::Storage;
+
 use super::*;
 
 pub(super) fn config() -> DecoderConfig {
@@ -273,4 +276,164 @@ fn examples_and_settings_that_cannot_train_are_named() {
     assert!(message(&[row(65, 1)], &good).contains("the model takes 64"));
     let nothing = TrainSettings { epochs: 0, ..good };
     assert!(message(&rows(2), &nothing).contains("`epochs` is 0"));
+}
+
+fn proofs(events: &[TrainEvent]) -> Vec<Proof> {
+    let proofs = events.iter().filter_map(|event| match event {
+        TrainEvent::Proved(proof) => Some(proof.clone()),
+        _ => None,
+    });
+    proofs.collect()
+}
+
+fn proving(method: Method) -> TrainSettings {
+    TrainSettings {
+        proofs: Proofs {
+            stop_tokens: vec![38, 39],
+            overfit_rows: 8,
+            overfit_steps: 30,
+        },
+        ..settings(method)
+    }
+}
+
+#[test]
+fn what_holds_before_a_run_is_shown_and_changes_nothing() {
+    for method in [lora(), Method::Full] {
+        let (plain, _) = train(&settings(method.clone()), &rows(12), &[]);
+        let (proved, events) = train(&proving(method.clone()), &rows(12), &[]);
+        assert!(bytes(&proved) == bytes(&plain), "{method:?}");
+        let proofs = proofs(&events);
+        let first = &rows(12)[0];
+        assert_eq!(
+            proofs[0],
+            Proof::Mask {
+                tokens: first.tokens.clone(),
+                loss_from: first.loss_from
+            }
+        );
+        assert_eq!(proofs[1], Proof::StopTokens { rows: 12 });
+        let adapter = method != Method::Full;
+        let starts = |proof: &Proof| matches!(proof, Proof::StartsAtBase { difference, .. } if *difference < 1e-4);
+        assert_eq!(proofs.iter().any(starts), adapter);
+        let learnt = |proof: &Proof| match proof {
+            Proof::Overfit {
+                rows: 8,
+                first_loss,
+                last_loss,
+                ..
+            } => last_loss < first_loss,
+            _ => false,
+        };
+        assert!(proofs.iter().any(learnt), "{proofs:?}");
+        let counted = if adapter { (28, 20) } else { (20, 0) };
+        let census = Proof::Census {
+            trained: counted.0,
+            frozen: counted.1,
+        };
+        assert_eq!(proofs.last(), Some(&census));
+    }
+}
+
+#[test]
+fn each_failed_proof_has_its_own_message() {
+    let weights = weights();
+    let message = |settings: &TrainSettings, train: &[TrainExample]| {
+        let request = TrainRequest {
+            weights: &weights,
+            settings,
+            train,
+            validation: &[],
+            initial: None,
+            checkpointing: None,
+            cancelled: &|| false,
+        };
+        train_decoder(&request, &mut |_| {})
+            .unwrap_err()
+            .to_string()
+    };
+    let mut unstopped = rows(5);
+    unstopped[3].tokens.push(7);
+    let said = message(&proving(lora()), &unstopped);
+    assert!(
+        said.contains("example 3 ends in token 7") && said.contains("stop"),
+        "{said}"
+    );
+    let slow = TrainSettings {
+        learning_rate: 1e-9,
+        ..proving(lora())
+    };
+    let said = message(&slow, &rows(12));
+    assert!(
+        said.contains("8 rows cannot be learnt by heart") && said.contains("30 steps"),
+        "{said}"
+    );
+}
+
+/// Grouping by length only says which rows share a batch: a window of all rows has one gradient.
+#[test]
+fn rows_grouped_by_length_give_the_gradient_of_rows_as_they_come() {
+    let all = rows(9);
+    let whole = window_gradients(std::slice::from_ref(&all), lora());
+    let settings = TrainSettings {
+        group_by_length: true,
+        batch_tokens: 20,
+        accumulation: 100,
+        ..settings(lora())
+    };
+    let batches = Batches::new(&all, &settings);
+    assert!(batches.ends_epoch(1));
+    let window: Vec<Vec<TrainExample>> = batches
+        .window(&all, 0)
+        .into_iter()
+        .map(|batch| batch.into_iter().cloned().collect())
+        .collect();
+    assert!(window.len() > 2);
+    assert_close(&window_gradients(&window, lora()), &whole);
+}
+
+#[test]
+fn an_adapter_of_another_kind_is_not_gone_on_from() {
+    let weights = weights();
+    let adapter = LoraAdapter::init(weights.config(), LoraConfig::default(), 1).unwrap();
+    for (method, said) in [
+        (lora(), "another configuration"),
+        (Method::Full, "merge it into the weights first"),
+    ] {
+        let request = TrainRequest {
+            weights: &weights,
+            settings: &settings(method),
+            train: &rows(4),
+            validation: &[],
+            initial: Some(&adapter),
+            checkpointing: None,
+            cancelled: &|| false,
+        };
+        let error = train_decoder(&request, &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+/// The base is held in four bits: the adapter learns on what the four bits say, and starts there.
+#[test]
+fn an_adapter_learns_on_a_base_of_fewer_bits() {
+    for (base, variant) in [
+        (Storage::Nf4, LoraVariant::Lora),
+        (Storage::Nf4, LoraVariant::Dora),
+        (Storage::Bf16, LoraVariant::Lora),
+    ] {
+        let settings = TrainSettings {
+            base: Some(base),
+            epochs: 30,
+            ..proving(Method::Lora(LoraConfig {
+                rank: 4,
+                alpha: 8.0,
+                variant,
+                ..LoraConfig::default()
+            }))
+        };
+        let (_, events) = train(&settings, &rows(12), &[]);
+        let losses = losses(&events);
+        assert!(losses.last().unwrap() < &(losses[0] * 0.5), "{losses:?}");
+    }
 }
