@@ -23,7 +23,7 @@ use sampling::{Chooser, Scratch};
 pub use labels::{LabelTrie, score_continuations, score_labels};
 pub use sampling::{Draws, Sampling};
 
-use crate::decoder::{Decoder, DecoderError, check_row};
+use crate::decoder::{Decoder, DecoderConfig, DecoderError, check_row};
 use crate::ops::{Choice, elements_of};
 
 /// Prompt tokens that join one pass.
@@ -104,7 +104,7 @@ pub fn generate_each(
     }
     let mut beginnings = Beginnings::new(decoder, prompts)?;
     let mut waiting: VecDeque<usize> = (0..prompts.len()).collect();
-    let mut live: Vec<Row> = Vec::new();
+    let mut live: Vec<Row<'_>> = Vec::new();
     let mut answers: Vec<Option<Generation>> = vec![None; prompts.len()];
     let mut scratch = Scratch::default();
     loop {
@@ -179,8 +179,9 @@ impl<'a> Beginnings<'a> {
         for prompt in prompts {
             copies.entry(prompt.as_slice()).or_default().given += 1;
         }
+        let (prefix, row_length) = shared_prefix(decoder, prompts, 0);
         Ok(Self {
-            shared: Arc::new(prefill(decoder, shared_prefix(prompts), &[])?),
+            shared: Arc::new(prefill(decoder, prefix, &[], row_length)?),
             copies,
         })
     }
@@ -192,13 +193,18 @@ impl<'a> Beginnings<'a> {
         prompts: &'a [Vec<u32>],
         index: usize,
         settings: &GenerateSettings,
-    ) -> Result<Row, DecoderError> {
+    ) -> Result<Row<'a>, DecoderError> {
         let prompt = prompts[index].as_slice();
         let tail = &prompt[self.shared.length()..];
         let copies = self.copies.entry(prompt).or_default();
         let (own, last) = tail.split_at(tail.len() - 1);
         if copies.joined == 0 && copies.given > 1 && own.len() >= SHARED_LEAST {
-            copies.cache = Some(Arc::new(prefill(decoder, own, &[&self.shared])?));
+            copies.cache = Some(Arc::new(prefill(
+                decoder,
+                own,
+                &[&self.shared],
+                prompt.len(),
+            )?));
         }
         let mut before = vec![Arc::clone(&self.shared)];
         before.extend(copies.cache.clone());
@@ -210,6 +216,8 @@ impl<'a> Beginnings<'a> {
         }
         Ok(Row {
             index,
+            prompt,
+            turned_as: prompt.len(),
             before,
             cache: RowCache::new(decoder.config()),
             chooser,
@@ -223,9 +231,12 @@ impl<'a> Beginnings<'a> {
 }
 
 /// A row under way.
-struct Row {
+struct Row<'a> {
     /// Its place among the prompts.
     index: usize,
+    prompt: &'a [u32],
+    /// The length of row that its caches were made for.
+    turned_as: usize,
     /// What was run before and is shared with other rows.
     before: Vec<Arc<RowCache>>,
     cache: RowCache,
@@ -238,11 +249,24 @@ struct Row {
     ended: Option<Finish>,
 }
 
-impl Row {
+impl Row<'_> {
     /// Positions that are taken.
     fn length(&self) -> usize {
         let before: usize = self.before.iter().map(|cache| cache.length()).sum();
         before + self.cache.length()
+    }
+
+    /// Begins anew, with what it has chosen so far, where the row has grown so long that the model
+    /// turns it otherwise.
+    fn turn(&mut self, config: &DecoderConfig) {
+        let length = self.length() + self.pending.len();
+        if config.turns_alike(self.turned_as, length) {
+            return;
+        }
+        self.turned_as = length;
+        self.before = Vec::new();
+        self.cache = RowCache::new(config);
+        self.pending = [self.prompt, &self.tokens].concat();
     }
 
     /// Takes the next token; `room` says whether the model takes another position.
@@ -276,7 +300,7 @@ impl Row {
 /// Runs every row's pending tokens in one pass and gives each its next token.
 fn advance(
     decoder: &Decoder,
-    live: &mut [Row],
+    live: &mut [Row<'_>],
     settings: &GenerateSettings,
     scratch: &mut Scratch,
 ) -> Result<(), DecoderError> {
@@ -284,6 +308,7 @@ fn advance(
     let mut packed = 0;
     let mut branches = Vec::with_capacity(live.len());
     for row in live.iter_mut() {
+        row.turn(decoder.config());
         packed += row.pending.len();
         ends.push((packed - 1) as u32);
         branches.push(Branch {
@@ -291,6 +316,7 @@ fn advance(
             before: row.before.iter().map(AsRef::as_ref).collect(),
             parents: Vec::new(),
             cache: &mut row.cache,
+            row_length: 0,
         });
     }
     let x = run(decoder, branches)?;
@@ -309,8 +335,24 @@ fn advance(
     Ok(())
 }
 
-/// The leading tokens that every prompt has and that leave each a token to run.
-fn shared_prefix(prompts: &[Vec<u32>]) -> &[u32] {
+/// The leading tokens that every prompt has and that leave each a token to run; with them the
+/// length of the shortest row, a prompt and `more`. There are none where some of the rows turn
+/// otherwise than others.
+fn shared_prefix<'a>(
+    decoder: &Decoder,
+    prompts: &'a [Vec<u32>],
+    more: usize,
+) -> (&'a [u32], usize) {
+    let lengths = || prompts.iter().map(|prompt| prompt.len() + more);
+    let (shortest, longest) = (lengths().min().unwrap_or(0), lengths().max().unwrap_or(0));
+    if decoder.config().turns_alike(shortest, longest) {
+        (common_prefix(prompts), shortest)
+    } else {
+        (&[], shortest)
+    }
+}
+
+fn common_prefix(prompts: &[Vec<u32>]) -> &[u32] {
     let [first, others @ ..] = prompts else {
         return &[];
     };
@@ -333,6 +375,7 @@ fn prefill(
     decoder: &Decoder,
     tokens: &[u32],
     before: &[&RowCache],
+    row_length: usize,
 ) -> Result<RowCache, DecoderError> {
     let mut cache = RowCache::new(decoder.config());
     if !tokens.is_empty() {
@@ -341,6 +384,7 @@ fn prefill(
             before: before.to_vec(),
             parents: Vec::new(),
             cache: &mut cache,
+            row_length,
         };
         run(decoder, vec![branch])?;
     }

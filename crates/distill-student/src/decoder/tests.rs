@@ -2,6 +2,9 @@
 
 use candle_core::Tensor;
 
+mod gradients;
+mod parity;
+
 use super::*;
 use crate::lora::LoraConfig;
 

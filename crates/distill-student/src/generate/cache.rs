@@ -3,8 +3,8 @@
 use crate::decoder::{DecoderConfig, DeltaConfig, MixerConfig};
 use crate::ops::Piece;
 
-/// Rows of keys beyond a window before they are dropped together: dropping moves the rest.
-const WINDOW_SLACK: usize = 64;
+/// Least rows of keys beyond a window before they are dropped together: dropping moves the rest.
+const WINDOW_SLACK: usize = 8;
 
 /// What a run of tokens has left behind in every layer. What came before it is in other caches.
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ impl KeyValue {
         let held = self.keys.len() / key_row;
         // The next query sees itself and one less than the window before it.
         let needed = window.saturating_sub(1);
-        if held > needed + WINDOW_SLACK {
+        if held > needed + WINDOW_SLACK.max(needed / 4) {
             let dropped = (held - needed) * key_row;
             self.keys.drain(..dropped);
             self.values.drain(..dropped);

@@ -165,7 +165,10 @@ fn score_nodes(
     if labels.nodes.len() == 1 {
         return Ok(scores);
     }
-    let shared = prefill(decoder, shared_prefix(prompts), &[])?;
+    // The last token of a continuation is not run.
+    let rows = labels.longest().saturating_sub(1);
+    let (prefix, row_length) = shared_prefix(decoder, prompts, rows);
+    let shared = prefill(decoder, prefix, &[], row_length)?;
     let mut rest = 0..prompts.len();
     while let Some(first) = rest.next() {
         let tokens = |prompt: usize| prompts[prompt].len() - shared.length() + labels.run_tokens();
@@ -214,6 +217,7 @@ fn score_together(
                 (labels.edge_tokens(edge), parents)
             }
         };
+        let row_length = shared.length() + tails[prompt].len() + labels.longest() - 1;
         packed += tokens.len();
         if index == root {
             asked.push((prompt, packed as u32 - 1, 0));
@@ -223,6 +227,7 @@ fn score_together(
             before: vec![shared],
             parents,
             cache,
+            row_length,
         });
     }
     let x = run(decoder, branches)?;

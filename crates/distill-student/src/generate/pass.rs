@@ -15,6 +15,9 @@ pub(super) struct Branch<'a> {
     pub(super) parents: Vec<usize>,
     /// Its own cache, which takes the new tokens.
     pub(super) cache: &'a mut RowCache,
+    /// How long the row will be that these tokens begin, or any length below their end: some
+    /// models turn long rows otherwise from their first token on.
+    pub(super) row_length: usize,
 }
 
 impl Branch<'_> {
@@ -39,7 +42,8 @@ pub(super) fn run(decoder: &Decoder, branches: Vec<Branch<'_>>) -> Result<Tensor
         tokens.extend_from_slice(&branch.tokens);
         let end = start + branch.tokens.len();
         positions.extend((start..end).map(|position| position as u32));
-        lengths.extend(std::iter::repeat_n(end as u32, branch.tokens.len()));
+        let length = end.max(branch.row_length) as u32;
+        lengths.extend(std::iter::repeat_n(length, branch.tokens.len()));
     }
     let mut over = Over {
         heads: decoder.config().heads(),

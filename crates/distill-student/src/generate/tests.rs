@@ -108,7 +108,7 @@ fn a_shared_beginning_changes_no_answer() {
         .into_iter()
         .map(|prompt| (0..30).chain(prompt).collect())
         .collect();
-    assert_eq!(shared_prefix(&prompts).len(), 30);
+    assert_eq!(common_prefix(&prompts).len(), 30);
     let settings = GenerateSettings {
         max_new_tokens: 5,
         max_rows: 3,
@@ -116,7 +116,7 @@ fn a_shared_beginning_changes_no_answer() {
     };
     check(&prompts, &settings);
     let same = vec![prompts[4].clone(); 3];
-    assert_eq!(shared_prefix(&same).len(), prompts[4].len() - 1);
+    assert_eq!(common_prefix(&same).len(), prompts[4].len() - 1);
     check(&same, &settings);
 }
 
@@ -329,4 +329,32 @@ fn labels_that_the_model_cannot_take_are_refused() {
     assert!(score(0, &[5]).is_err());
     let none = score_labels(&decoder, &[vec![1]], &LabelTrie::new([])).unwrap();
     assert_eq!(none, [Vec::<f64>::new()]);
+}
+
+#[test]
+fn a_windowed_layer_keeps_its_window() {
+    let config = include_str!("../../tests/fixtures/decoders/mistral/config.json");
+    let config = DecoderConfig::from_json(config).unwrap();
+    let weights = DecoderWeights::random(config, 3).unwrap();
+    let decoder = Decoder::new(&weights).unwrap();
+    let bytes = |tokens: u32| {
+        let row: Vec<u32> = (0..tokens).map(|i| i % 50).collect();
+        let cache = prefill(&decoder, &row, &[], row.len()).unwrap();
+        assert_eq!(cache.length(), row.len());
+        cache.bytes()
+    };
+    assert_eq!(bytes(90), bytes(60));
+    // Token by token it keeps no more than the window and what is dropped together.
+    let mut cache = RowCache::new(decoder.config());
+    for token in 0..90 {
+        let branch = Branch {
+            tokens: vec![token % 50],
+            before: Vec::new(),
+            parents: Vec::new(),
+            cache: &mut cache,
+            row_length: 0,
+        };
+        run(&decoder, vec![branch]).unwrap();
+        assert!(cache.bytes() <= bytes(13), "{token}: {}", cache.bytes());
+    }
 }

@@ -278,6 +278,57 @@ fn attend_blocks(
     (out, log_sums)
 }
 
+/// Queries of a block that look at the same keys and values, as rows of one product: the queries
+/// of one head, or, of a single token, the heads that share a key/value head.
+struct Bundle {
+    /// Where the first row starts in the block.
+    start: usize,
+    rows: usize,
+    row_stride: usize,
+    /// The head of the first row.
+    head: usize,
+    /// Heads from one row to the next.
+    head_step: usize,
+}
+
+impl Bundle {
+    fn of(heads: Heads, tokens: usize, index: usize) -> Self {
+        let e = heads.width;
+        if tokens == 1 {
+            let head = index * heads.group();
+            Self {
+                start: head * e,
+                rows: heads.group(),
+                row_stride: e,
+                head,
+                head_step: 1,
+            }
+        } else {
+            Self {
+                start: index * e,
+                rows: tokens,
+                row_stride: heads.query_row(),
+                head: index,
+                head_step: 0,
+            }
+        }
+    }
+
+    fn count(heads: Heads, tokens: usize) -> usize {
+        if tokens == 1 {
+            heads.key_value
+        } else {
+            heads.query
+        }
+    }
+
+    /// The token and the head of a row.
+    fn place(&self, row: usize) -> (usize, usize) {
+        let token = if self.head_step == 0 { row } else { 0 };
+        (token, self.head + row * self.head_step)
+    }
+}
+
 fn attend_block(
     rule: &AttentionRule,
     block: &Block<'_>,
@@ -286,14 +337,16 @@ fn attend_block(
     log_sums: &mut [f32],
 ) {
     let heads = rule.heads;
-    let (query_row, key_row, e) = (heads.query_row(), heads.key_row(), heads.width);
-    let m = block.rows.len() / query_row;
-    let keys = rule.seen_by_any(block.first..block.first + m, block.keys);
+    let (key_row, e) = (heads.key_row(), heads.width);
+    let tokens = block.rows.len() / heads.query_row();
+    let keys = rule.seen_by_any(block.first..block.first + tokens, block.keys);
     let n = keys.len();
-    scores.resize(m * n, 0.0);
-    for h in 0..heads.query {
-        let group = h / heads.group() * e;
-        let q = View::strided(&block.rows[h * e..], m, e, query_row);
+    for index in 0..Bundle::count(heads, tokens) {
+        let bundle = Bundle::of(heads, tokens, index);
+        let (m, stride) = (bundle.rows, bundle.row_stride);
+        scores.resize(m * n, 0.0);
+        let group = bundle.head / heads.group() * e;
+        let q = View::strided(&block.rows[bundle.start..], m, e, stride);
         for span in spans(&block.pieces, &keys) {
             let from = span.from * key_row + group;
             let part = View::strided(&span.piece.keys[from..], span.length, e, key_row);
@@ -304,33 +357,38 @@ fn attend_block(
             product_into(to, false, q, part.transposed(), rule.scale, Threads::One);
         }
         for (r, row) in scores.chunks_exact_mut(n).enumerate() {
-            let seen = rule.seen(block.first + r, block.keys);
+            let (token, head) = bundle.place(r);
+            let seen = rule.seen(block.first + token, block.keys);
             let seen = seen.start - keys.start..seen.end - keys.start;
             row[..seen.start].fill(0.0);
             row[seen.end..].fill(0.0);
-            let seen = &mut row[seen];
-            let (largest, sum) = vectorised(|| {
-                if let Some(cap) = rule.soft_cap {
-                    bend(seen, cap);
-                }
-                let largest = max(seen);
-                let sum = exp_shifted(seen, largest);
-                scale(seen, 1.0 / sum);
-                (largest, sum)
-            });
-            log_sums[r * heads.query + h] = largest + sum.ln();
+            log_sums[token * heads.query + head] = weigh(&mut row[seen], rule.soft_cap);
         }
         for span in spans(&block.pieces, &keys) {
             let from = span.from * key_row + group;
             let weights = View::strided(&scores[span.at..], m, span.length, n);
             let values = View::strided(&span.piece.values[from..], span.length, e, key_row);
             let to = ViewMut {
-                data: &mut out[h * e..],
-                row_stride: query_row,
+                data: &mut out[bundle.start..],
+                row_stride: stride,
             };
             product_into(to, span.at > 0, weights, values, 1.0, Threads::One);
         }
     }
+}
+
+/// Turns scores into weights; returns the log of the sum of their exponentials.
+fn weigh(scores: &mut [f32], soft_cap: Option<f32>) -> f32 {
+    let (largest, sum) = vectorised(|| {
+        if let Some(cap) = soft_cap {
+            bend(scores, cap);
+        }
+        let largest = max(scores);
+        let sum = exp_shifted(scores, largest);
+        scale(scores, 1.0 / sum);
+        (largest, sum)
+    });
+    largest + sum.ln()
 }
 
 /// Bends scores to lie within ± `cap`.

@@ -96,7 +96,7 @@ pub fn with_top_tokens(
         let hidden = places.hidden(&teacher.decoder)?;
         let mut tops = top_tokens(
             &hidden,
-            teacher.decoder.head(),
+            teacher.decoder.loss_head()?,
             settings.count,
             settings.temperature,
             settings.shared_vocabulary,
