@@ -73,8 +73,9 @@ fn a_merge_on_the_way_to_a_file_equals_the_merge_in_memory() {
     let lora = LoraConfig {
         rank: 2,
         alpha: 4.0,
+        ..LoraConfig::default()
     };
-    let adapter = LoraAdapter::init(weights.config(), lora, 1).unwrap();
+    let adapter = LoraAdapter::init(weights.config(), lora.clone(), 1).unwrap();
     let moved = adapter
         .tensors()
         .iter()
