@@ -1,10 +1,13 @@
 //! Matrices that are never trained, held in as few bytes as asked for.
 
 pub(crate) mod nf4;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
+use serde::{Deserialize, Serialize};
 
 use super::gather::gather;
 pub(crate) use super::product::Direction;
@@ -13,7 +16,8 @@ use super::storage::{elements_of, halves_of};
 use nf4::Nf4;
 
 /// How a frozen matrix is held in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Storage {
     /// 4 bytes an element; products in f32.
     F32,
@@ -52,8 +56,18 @@ impl FrozenWeight {
             Storage::F32 => Values::Dense(weight.to_dtype(DType::F32)?.contiguous()?),
             Storage::Bf16 => Values::Dense(weight.to_dtype(DType::BF16)?.contiguous()?),
             Storage::Nf4 => {
-                let values = weight.to_dtype(DType::F32)?.flatten_all()?;
-                let quantised = Nf4::quantise(&values.to_vec1::<f32>()?);
+                let values = weight
+                    .to_dtype(DType::F32)?
+                    .flatten_all()?
+                    .to_vec1::<f32>()?;
+                if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                    let row = at / columns;
+                    bail!(
+                        "four bits cannot hold {} in row {row} of a weight",
+                        values[at]
+                    );
+                }
+                let quantised = Nf4::quantise(&values);
                 Values::Nf4(Arc::new(quantised), weight.device().clone())
             }
         };
@@ -92,7 +106,7 @@ impl FrozenWeight {
         }
     }
 
-    /// The values that products see, as an f32 tensor (O, I).
+    /// The values as an f32 tensor (O, I). Those of NF4 are rounded to bf16 in products.
     pub fn dequantised(&self) -> Result<Tensor> {
         match &self.values {
             Values::Dense(tensor) => tensor.to_dtype(DType::F32),

@@ -11,8 +11,20 @@ use super::product::{Direction, Threads, View, ViewMut, product_into};
 use super::rows::{add_assign, exp_shifted, max, scale, vectorised};
 use super::storage::{elements, output};
 
-/// Logits held at a time: 8 MB of them.
-const CHUNK_ELEMENTS: usize = 1 << 21;
+/// Rows whose logits are held at a time: fewer would read a large head too often for what they
+/// compute with it.
+const CHUNK_ROWS: usize = 256;
+/// Bounds of the logits held at a time, which win over the number of rows: 8 and 64 MB of them.
+const CHUNK_ELEMENTS: (usize, usize) = (1 << 21, 1 << 24);
+
+/// Rows of a chunk.
+fn chunk_rows(vocabulary: usize) -> usize {
+    let (least, most) = CHUNK_ELEMENTS;
+    let vocabulary = vocabulary.max(1);
+    CHUNK_ROWS
+        .clamp(least / vocabulary, most / vocabulary)
+        .max(1)
+}
 
 /// Returns `weight * Σ -log softmax(hidden @ headᵀ)[target]`, a scalar: `weight` is one over the
 /// number of unmasked tokens of the whole optimizer step. No rows give 0.
@@ -145,7 +157,7 @@ impl Losses {
             bail!("target {target} is outside a vocabulary of {vocabulary}");
         }
         let rows = self.targets.len();
-        let chunk = (CHUNK_ELEMENTS / vocabulary.max(1)).clamp(1, rows.max(1));
+        let chunk = chunk_rows(vocabulary).min(rows.max(1));
         let mut logits = vec![0.0; chunk * vocabulary];
         let head_elements = match head {
             Head::Trained { tracked: true, .. } => vocabulary * width,

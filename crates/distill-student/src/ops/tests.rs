@@ -20,13 +20,17 @@ pub(super) fn variable(shape: &[usize], seed: u64) -> Var {
 }
 
 pub(super) fn assert_close(got: &Tensor, expected: &Tensor, what: &str) {
+    assert_within(TOLERANCE, got, expected, what);
+}
+
+fn assert_within(tolerance: f32, got: &Tensor, expected: &Tensor, what: &str) {
     assert_eq!(got.dims(), expected.dims(), "{what}");
     let got: Vec<f32> = got.flatten_all().unwrap().to_vec1().unwrap();
     let expected: Vec<f32> = expected.flatten_all().unwrap().to_vec1().unwrap();
     let largest = expected.iter().fold(0.1f32, |a, b| a.max(b.abs()));
     for (i, (a, b)) in got.iter().zip(&expected).enumerate() {
         assert!(
-            (a - b).abs() <= TOLERANCE * largest,
+            (a - b).abs() <= tolerance * largest,
             "{what}[{i}]: {a} instead of {b}"
         );
     }
@@ -38,8 +42,17 @@ pub(super) fn check(
     fused: impl Fn() -> Result<Tensor>,
     composed: impl Fn() -> Result<Tensor>,
 ) {
+    check_within(TOLERANCE, variables, fused, composed);
+}
+
+fn check_within(
+    tolerance: f32,
+    variables: &[&Var],
+    fused: impl Fn() -> Result<Tensor>,
+    composed: impl Fn() -> Result<Tensor>,
+) {
     let (got, expected) = (fused().unwrap(), composed().unwrap());
-    assert_close(&got, &expected, "value");
+    assert_within(tolerance, &got, &expected, "value");
     let weights = variable(expected.dims(), 99).as_detached_tensor();
     let gradients = |out: &Tensor| {
         let loss = (out * &weights).unwrap().sum_all().unwrap();
@@ -49,7 +62,7 @@ pub(super) fn check(
     for (i, variable) in variables.iter().enumerate() {
         let expected = expected.get(variable).expect("the reference gives it");
         let got = got.get(variable).expect("a variable without a gradient");
-        assert_close(got, expected, &format!("gradient {i}"));
+        assert_within(tolerance, got, expected, &format!("gradient {i}"));
     }
 }
 
@@ -168,6 +181,54 @@ fn a_frozen_weight_gets_no_gradient() {
     let gradients = loss.backward().unwrap();
     assert!(gradients.get(&frozen).is_none());
     assert!(gradients.get(&x).is_some());
+}
+
+/// Storages, and how far their products may be from f32 ones with the same values: bf16 keeps
+/// eight bits of the rows and the gradients that meet a matrix.
+const STORAGES: [(Storage, f32); 3] = [
+    (Storage::F32, TOLERANCE),
+    (Storage::Bf16, 6e-3),
+    (Storage::Nf4, 6e-3),
+];
+
+#[test]
+fn products_with_frozen_matrices_match_those_with_their_values() {
+    let w = variable(&[48, 72], 10).as_detached_tensor();
+    for (storage, tolerance) in STORAGES {
+        let frozen = FrozenWeight::new(&w, storage).unwrap();
+        let values = frozen.dequantised().unwrap();
+        for rows in [2, 19] {
+            let x = variable(&[rows, 72], 9);
+            let (a, b) = (variable(&[3, 72], 11), variable(&[48, 3], 12));
+            let plain = || x.matmul(&values.t()?);
+            check_within(tolerance, &[&x], || frozen_linear(&x, &frozen), plain);
+            check_within(
+                tolerance,
+                &[&x, &a, &b],
+                || low_rank_linear(&x, &frozen, &a, &b, 0.5),
+                || plain()? + (x.matmul(&a.t()?)?.matmul(&b.t()?)? * 0.5)?,
+            );
+        }
+    }
+}
+
+#[test]
+fn cross_entropy_takes_a_frozen_head() {
+    for (storage, tolerance) in STORAGES {
+        for (rows, vocabulary) in [(1, 70), (45, 300)] {
+            let hidden = variable(&[rows, 64], 14);
+            let head = variable(&[vocabulary, 64], 15).as_detached_tensor();
+            let head = FrozenWeight::new(&head, storage).unwrap();
+            let values = head.dequantised().unwrap();
+            let targets: Vec<u32> = (0..rows).map(|i| (i * 31 % vocabulary) as u32).collect();
+            check_within(
+                tolerance,
+                &[&hidden],
+                || cross_entropy(&hidden, &head, &targets, 0.25),
+                || loss::composed(&hidden, &values, &targets, 0.25),
+            );
+        }
+    }
 }
 
 #[test]

@@ -98,10 +98,10 @@ pub(crate) struct Product<'a> {
     pub(crate) instructions: Instructions,
 }
 
-/// Inner elements of a block: a panel of as many bf16 pairs fills half of a first cache of 48 KB.
-const DEPTH: usize = 512;
-/// Rows of the left operand in a block.
-const BLOCK_ROWS: usize = 504;
+/// Most inner elements of a block: the deeper, the fewer passes over the result.
+const DEPTH: usize = 768;
+/// Most rows of the left operand in a block: each block packs the matrix again.
+const BLOCK_ROWS: usize = 1024;
 
 impl Product<'_> {
     /// The product in a fresh row-major buffer, (T, N).
@@ -163,9 +163,9 @@ impl Product<'_> {
     unsafe fn write_blocked(&self, out: Out) {
         let kernel = self.instructions.kernel();
         let (inner, width) = self.matrix.sizes(self.direction);
-        let blocks = blocks(inner);
-        for start in (0..self.left.rows).step_by(BLOCK_ROWS) {
-            let rows = BLOCK_ROWS.min(self.left.rows - start);
+        // No inner elements are one block of none, which writes zeros.
+        let blocks = even_runs(inner, DEPTH, 32);
+        for (start, rows) in even_runs(self.left.rows, BLOCK_ROWS, 1) {
             let tiles = Tiles::new(rows, kernel.rows);
             for (index, &(first, depth)) in blocks.iter().enumerate() {
                 let block = Block {
@@ -203,15 +203,15 @@ impl Out {
     }
 }
 
-/// Cuts the inner size into even runs of at most [`DEPTH`]: (start, length). An inner size of 0
-/// is one run of length 0, which writes zeros.
-fn blocks(inner: usize) -> Vec<(usize, usize)> {
-    let count = inner.div_ceil(DEPTH).max(1);
-    let length = inner.div_ceil(count).next_multiple_of(32);
+/// Cuts a size into runs of nearly the same length, at most `most`, all but the last a multiple of
+/// `multiple`: (start, length). A size of 0 is one run of length 0.
+fn even_runs(size: usize, most: usize, multiple: usize) -> Vec<(usize, usize)> {
+    let count = size.div_ceil(most).max(1);
+    let length = size.div_ceil(count).next_multiple_of(multiple);
     (0..count)
         .map(|index| {
-            let start = (index * length).min(inner);
-            (start, length.min(inner - start))
+            let start = (index * length).min(size);
+            (start, length.min(size - start))
         })
         .collect()
 }
