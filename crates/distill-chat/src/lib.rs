@@ -23,7 +23,7 @@ mod task;
 
 pub use answer::Answer;
 pub use equality::same_json;
-pub use message::{ChatRequest, Completion, FinishReason, Message, Role, Usage};
+pub use message::{ChatRequest, Completion, FinishReason, Message, Role, TokenLogprob, Usage};
 pub use model::{BoxFuture, ChatError, ChatModel, ErrorKind};
 pub use schema::{ObjectSchema, SchemaError, SchemaViolation};
 pub use scripted::ScriptedModel;

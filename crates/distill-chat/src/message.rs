@@ -71,6 +71,9 @@ pub struct ChatRequest {
     /// A JSON schema that the reply must satisfy, for vendors that can hold a model to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<serde_json::Value>,
+    /// Asks for the log-probability of each token of the reply, with so many of the likeliest beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<u32>,
 }
 
 impl ChatRequest {
@@ -83,6 +86,7 @@ impl ChatRequest {
             stop: Vec::new(),
             seed: None,
             response_schema: None,
+            top_logprobs: None,
         }
     }
 }
@@ -124,4 +128,17 @@ pub struct Completion {
     /// Natural-log probability of the whole reply, where the model tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logprob: Option<f64>,
+    /// Of each token of the reply in order, where they were asked for and the model tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_logprobs: Option<Vec<TokenLogprob>>,
+}
+
+/// A token of a reply with its natural-log probability.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    pub token: String,
+    pub logprob: f64,
+    /// The likeliest tokens at this place, itself among them or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub top: Vec<(String, f64)>,
 }

@@ -51,6 +51,7 @@ impl ScriptedModel {
                 usage: Usage::default(),
                 model: self.identity.clone(),
                 logprob: None,
+                token_logprobs: None,
             }),
             Some(Err(kind)) => Err(ChatError::new(
                 kind,

@@ -10,6 +10,7 @@ use distill_student::{
     base::{BaseModel, BaseResolver as _},
     decoder::DecoderError,
     embedded,
+    encoder::{EncoderConfig, EncoderTokenizer, EncoderWeights},
     template::{ChatEncoder, ChatLimits},
 };
 use serde::{Deserialize, Serialize};
@@ -109,6 +110,22 @@ impl BaseReference {
         }
     }
 
+    /// Where its files are; none for the embedded model and for what was not fetched yet.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded { .. } => None,
+            Self::Directory(path) => Some(path),
+            Self::Hub { folder, .. } => folder.as_deref(),
+        }
+    }
+
+    /// Whether it is an encoder, as its configuration says.
+    pub fn is_encoder(&self) -> bool {
+        let config = self.folder().map(|folder| folder.join("config.json"));
+        let text = config.and_then(|path| std::fs::read_to_string(path).ok());
+        text.is_some_and(|text| EncoderConfig::is_encoder(&text))
+    }
+
     /// How a bundle names it.
     pub fn name(&self) -> String {
         match self {
@@ -137,8 +154,13 @@ impl BaseReference {
     pub fn load(&self) -> Result<BaseModel, StepFailure> {
         let loaded = match self {
             Self::Hub { name, folder: None } => {
-                return Err(StepFailure::bad_input(format!("the model `{name}` was not fetched"))
-                    .hint(format!("`distill models fetch {name}` gets it; `distill run` does so by itself")));
+                return Err(
+                    StepFailure::bad_input(format!("the model `{name}` was not fetched")).hint(
+                        format!(
+                            "`distill models fetch {name}` gets it; `distill run` does so by itself"
+                        ),
+                    ),
+                );
             }
             Self::Hub {
                 name,
@@ -151,6 +173,42 @@ impl BaseReference {
                 .caused_by(error)
                 .hint("fetch the model's files again; config.json, model.safetensors, tokenizer.json and tokenizer_config.json must be whole")
         })
+    }
+}
+
+impl BaseReference {
+    /// Loads an encoder with a head for these labels, and its tokenizer.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when a file is missing or does not fit the others.
+    pub fn load_encoder(
+        &self,
+        labels: &[String],
+        seed: u64,
+    ) -> Result<(EncoderWeights, EncoderTokenizer), StepFailure> {
+        let failure = || {
+            StepFailure::bad_input(format!("the base model `{}` cannot be loaded", self.name()))
+                .hint("fetch the model's files again; config.json, model.safetensors and tokenizer.json must be whole")
+        };
+        let folder = self.folder().ok_or_else(failure)?;
+        let weights = EncoderWeights::from_dir(folder, labels, seed)
+            .map_err(|error| failure().caused_by(error))?;
+        let limit = weights.config().max_position_embeddings;
+        let tokenizer = EncoderTokenizer::from_directory(folder, limit)
+            .map_err(|error| failure().caused_by(error))?;
+        Ok((weights, tokenizer))
+    }
+
+    /// Looks whether it can be loaded.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that names what is wrong with which file.
+    pub fn check(&self) -> Result<(), StepFailure> {
+        if self.is_encoder() {
+            let labels = ["one".to_owned(), "other".to_owned()];
+            return self.load_encoder(&labels, 0).map(drop);
+        }
+        self.load().map(drop)
     }
 }
 

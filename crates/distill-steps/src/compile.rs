@@ -130,10 +130,10 @@ pub fn compile(
         folder,
         train: ingest(&train_source, &spec.data.gold, spec.data.limit),
         test: ingest(&test_source, &spec.evals.gold, spec.evals.limit),
-        teacher: spec
-            .teacher
-            .as_ref()
-            .map(|teacher| teacher_of(&spec.name, teacher)),
+        teacher: spec.teacher.as_ref().map(|teacher| Teacher {
+            top_logprobs: spec.train.objective.as_ref().and_then(api_logprobs),
+            ..teacher_of(&spec.name, teacher)
+        }),
         train_path: train_source.path,
         test_path: test_source.path,
         fetched: crate::models::cache(environment),
@@ -217,6 +217,16 @@ fn complete_task(spec: &ResolvedSpec, train: &Resolved) -> Result<TaskDefinition
     Ok(task)
 }
 
+/// How many of the likeliest tokens the labels' vendor is asked for.
+fn api_logprobs(objective: &spec::ObjectiveSpec) -> Option<u32> {
+    match objective {
+        spec::ObjectiveSpec::TopK {
+            teacher: None, top, ..
+        } => u32::try_from(*top).ok(),
+        _ => None,
+    }
+}
+
 fn teacher_of(pipeline: &str, teacher: &TeacherSpec) -> Teacher {
     Teacher {
         chain: teacher.models.iter().map(model_reference).collect(),
@@ -226,6 +236,7 @@ fn teacher_of(pipeline: &str, teacher: &TeacherSpec) -> Teacher {
         max_tokens: teacher.max_tokens,
         pipeline: pipeline.to_owned(),
         simulator: teacher.simulate.as_ref().map(simulator_of),
+        top_logprobs: None,
     }
 }
 

@@ -214,9 +214,14 @@ pub fn curate(
         match verdict {
             Ok(answer) => {
                 kept.push(asked);
+                let given = answers.as_ref().and_then(|all| all.get(row.id.as_str()));
                 examples.push(Example {
                     id: row.id.clone(),
                     fields: row.fields.clone(),
+                    // Of equal rows one answer was kept: what was said belongs to that answer alone.
+                    token_logprobs: given
+                        .filter(|given| given.answer.as_ref() == Some(&answer))
+                        .and_then(|given| given.token_logprobs.clone()),
                     answer,
                 });
             }

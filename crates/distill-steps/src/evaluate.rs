@@ -242,6 +242,7 @@ mod tests {
                 id: id.to_string(),
                 fields: Fields::new(),
                 answer: (*answer).to_owned(),
+                token_logprobs: None,
             })
             .collect();
         let row = Row {

@@ -1,6 +1,9 @@
 //! What `check` and `plan` say of a pipeline without spending anything.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use distill_chat::{Task, TaskKind};
 use distill_eval::stats;
@@ -17,6 +20,7 @@ use crate::{
     judge::{Judge, JudgedArm, read_verdicts},
     rows::Row,
     teacher::{Environment, gold_entries},
+    train::memory::foreseen,
     write_report::ASSUMED_DISCORDANCE,
 };
 
@@ -81,6 +85,7 @@ impl Compiled {
                 }
             }
         }
+        advice.extend(self.memory_of_trainings());
         for name in self.missing_models() {
             advice.push(format!("the model `{name}` is not on this machine: `distill run` fetches it first, nothing is downloaded here"));
         }
@@ -93,6 +98,16 @@ impl Compiled {
             required_rows,
             advice,
         })
+    }
+
+    /// What each training takes of the memory, each line once.
+    fn memory_of_trainings(&self) -> BTreeSet<String> {
+        let steps = self.graph.steps();
+        let trainings = steps.filter_map(|step| match &step.action {
+            Action::Train(train) => Some(train),
+            _ => None,
+        });
+        trainings.filter_map(foreseen).collect()
     }
 
     /// Reads what people answered and judged, as far as the pipeline names files of it: a mistake in
@@ -153,14 +168,14 @@ impl Compiled {
             match &step.action {
                 Action::Label(ask) | Action::Smoke(ask) => ask.teacher.check(environment)?,
                 Action::Judge(step) => step.judge.check_models(environment)?,
-                Action::Train(train) => bases.extend(train.base()),
+                Action::Train(train) => bases.extend(train.bases()),
                 Action::Evaluate(evaluate) => bases.extend(&evaluate.base),
                 _ => {}
             }
         }
         bases.dedup();
         for base in bases.into_iter().filter(|base| base.missing().is_none()) {
-            base.load()?;
+            base.check()?;
         }
         Ok(())
     }
@@ -168,7 +183,7 @@ impl Compiled {
     /// The models of the hub that are not on this machine yet.
     pub fn missing_models(&self) -> Vec<String> {
         let bases = self.graph.steps().flat_map(|step| match &step.action {
-            Action::Train(train) => train.base().into_iter().collect::<Vec<_>>(),
+            Action::Train(train) => train.bases().collect::<Vec<_>>(),
             Action::Evaluate(evaluate) => evaluate.base.iter().collect(),
             _ => Vec::new(),
         });

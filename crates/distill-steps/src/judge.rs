@@ -377,6 +377,7 @@ impl Judge {
             max_tokens: MAX_TOKENS,
             pipeline: self.pipeline.clone(),
             simulator: self.simulator.clone(),
+            top_logprobs: None,
         }
     }
 

@@ -168,6 +168,7 @@ fn answer_row(task: &Task, id: &str, result: Result<Answered, AskError>) -> Answ
                 reply: None,
                 model: None,
                 reason: Some(error.to_string()),
+                token_logprobs: None,
             };
         }
     };
@@ -195,6 +196,7 @@ fn answer_row(task: &Task, id: &str, result: Result<Answered, AskError>) -> Answ
         reply: Some(completion.text),
         model: Some(completion.model),
         reason,
+        token_logprobs: completion.token_logprobs,
     }
 }
 

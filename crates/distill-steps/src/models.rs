@@ -15,7 +15,7 @@ use crate::{
 
 mod listing;
 
-pub use listing::{Listing, ModelFacts, Unread, list};
+pub use listing::{BATCH_TOKENS, Listing, ModelFacts, SERVED_TOKENS, Unread, list};
 
 /// Where fetched models lie; `None` where the environment names no folder.
 pub fn cache(environment: &Environment) -> Option<Cache> {

@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use distill_chat::Fields;
+use distill_chat::{Fields, TokenLogprob};
 use distill_eval::SampleRecord;
 use distill_pipeline::graph::ArtifactKind;
 use distill_runner::StepFailure;
@@ -78,6 +78,9 @@ pub struct AnswerRow {
     pub model: Option<String>,
     /// Why there is no answer.
     pub reason: Option<String>,
+    /// Of the raw reply's tokens, where they were asked for and told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_logprobs: Option<Vec<TokenLogprob>>,
 }
 
 /// A curated training example.
@@ -86,6 +89,9 @@ pub struct Example {
     pub id: String,
     pub fields: Fields,
     pub answer: String,
+    /// What the teacher said of each token of its reply, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_logprobs: Option<Vec<TokenLogprob>>,
 }
 
 /// What one arm said to one test row.

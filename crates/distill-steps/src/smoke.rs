@@ -100,6 +100,7 @@ mod tests {
                 reply: Some("Sure! The answer is".into()),
                 model: None,
                 reason: Some("the reply is not one of the 11 labels".into()),
+                token_logprobs: None,
             })
             .collect()
     }

@@ -68,6 +68,7 @@ mod tests {
                 id: index.to_string(),
                 fields: distill_chat::Fields::new(),
                 answer: String::new(),
+                token_logprobs: None,
             })
             .collect()
     }

@@ -75,17 +75,25 @@ pub struct Teacher {
     /// Name of the pipeline: the budget counts all that one pipeline spends on one job.
     pub pipeline: String,
     pub simulator: Option<SimulatorSettings>,
+    /// Asks for so many of the likeliest tokens at each place of a reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_logprobs: Option<u32>,
 }
 
 impl Teacher {
     /// What shapes the answers: prices, budget, concurrency, latency and faults do not.
     pub fn answer_settings(&self) -> serde_json::Value {
-        json!({
+        let mut settings = json!({
             "chain": self.models(),
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "simulator": self.simulator.as_ref().map(simulated_answers),
-        })
+        });
+        // Left out while it is not asked for: keys stay as they were.
+        if let Some(count) = self.top_logprobs {
+            settings["top_logprobs"] = count.into();
+        }
+        settings
     }
 
     pub fn models(&self) -> Vec<String> {
@@ -106,6 +114,7 @@ impl Teacher {
         Ok(ChatRequest {
             max_tokens: Some(self.max_tokens),
             temperature: Some(self.temperature),
+            top_logprobs: self.top_logprobs,
             response_schema: (definition.kind == TaskKind::Extract)
                 .then(|| definition.schema.clone())
                 .flatten(),

@@ -1,11 +1,13 @@
 //! `train`: examples to a student's directory.
 
+mod objective;
+
 use std::{path::Path, time::Instant};
 
 use distill_chat::{Task, TaskDefinition};
 use distill_pipeline::{
     record::Level,
-    spec::{DecoderSpec, LinearSpec},
+    spec::{DecoderSpec, EncoderSpec, LinearSpec, RateKind},
 };
 use distill_runner::{StepContext, StepFailure};
 use distill_student::{
@@ -15,13 +17,16 @@ use distill_student::{
     weights::DecoderWeights,
 };
 use distill_train::{
-    Checkpointing, Method, Proof, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
-    TrainSettings, Trained,
+    Checkpointing, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest, Trained,
+    learning_rate_range_test,
     linear::{LinearConfig, train_linear},
     train_decoder,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+use objective::Lesson;
+pub use objective::ObjectiveRecipe;
 
 use crate::{
     base::{BaseReference, decoder_failure, encoder, limits},
@@ -29,12 +34,15 @@ use crate::{
     student,
 };
 
+mod encoder;
+pub(crate) mod memory;
+mod settings;
+mod shown;
+
+use encoder::EncoderRun;
+
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 10;
-/// Every weight moves at once in full training, so it takes smaller steps than `LoRA` (Biderman et al.
-/// 2024, arXiv:2405.09673, on larger models). The share is a choice, not the result of a search.
-const FULL_LEARNING_RATE_SHARE: f64 = 0.25;
-
 /// One training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Train {
@@ -51,12 +59,19 @@ pub struct Train {
 #[serde(rename_all = "snake_case")]
 pub enum Recipe {
     Linear(LinearSpec),
+    Encoder {
+        base: BaseReference,
+        settings: EncoderSpec,
+    },
     Decoder {
         base: BaseReference,
         initial: Initial,
         /// Every weight is trained instead of an adapter.
         full: bool,
         settings: DecoderSpec,
+        /// None for cross-entropy of the labels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        objective: Option<ObjectiveRecipe>,
     },
 }
 
@@ -93,12 +108,20 @@ impl Train {
     pub fn settings(&self) -> Value {
         let recipe = match &self.recipe {
             Recipe::Linear(settings) => json!({ "linear": settings }),
+            Recipe::Encoder { settings, .. } => json!({ "encoder": settings }),
             Recipe::Decoder {
                 initial,
                 full,
                 settings,
+                objective,
                 ..
-            } => json!({ "decoder": settings, "initial": initial, "full": full }),
+            } => {
+                let mut recipe = json!({ "decoder": settings, "initial": initial, "full": full });
+                if let Some(objective) = objective {
+                    recipe["objective"] = objective.settings();
+                }
+                recipe
+            }
         };
         json!({ "task": self.task, "recipe": recipe })
     }
@@ -106,8 +129,22 @@ impl Train {
     pub fn base(&self) -> Option<&BaseReference> {
         match &self.recipe {
             Recipe::Linear(_) => None,
-            Recipe::Decoder { base, .. } => Some(base),
+            Recipe::Encoder { base, .. } | Recipe::Decoder { base, .. } => Some(base),
         }
+    }
+
+    /// What a decoder learns besides its labels.
+    pub fn objective(&self) -> Option<&ObjectiveRecipe> {
+        match &self.recipe {
+            Recipe::Linear(_) | Recipe::Encoder { .. } => None,
+            Recipe::Decoder { objective, .. } => objective.as_ref(),
+        }
+    }
+
+    /// Every model that is loaded: the base, and a local teacher.
+    pub fn bases(&self) -> impl Iterator<Item = &BaseReference> {
+        let teacher = self.objective().and_then(|at| at.teacher.as_ref());
+        self.base().into_iter().chain(teacher)
     }
 
     pub fn base_identity(&self) -> Option<String> {
@@ -137,11 +174,26 @@ impl Train {
             Recipe::Linear(settings) => {
                 self.linear(&task, settings, examples, validation, folders)?
             }
+            Recipe::Encoder { base, settings } => {
+                let encoder = EncoderRun {
+                    train: self,
+                    task: &task,
+                    base,
+                    settings,
+                };
+                let run = || encoder.run(examples, validation, folders, context);
+                if self.side_by_side {
+                    one_thread()?.install(run)?
+                } else {
+                    run()?
+                }
+            }
             Recipe::Decoder {
                 base,
                 initial,
                 full,
                 settings,
+                objective,
             } => {
                 let decoder = DecoderRun {
                     train: self,
@@ -150,6 +202,7 @@ impl Train {
                     initial: *initial,
                     full: *full,
                     settings,
+                    objective: objective.as_ref(),
                 };
                 let run = || decoder.run(examples, validation, folders, context);
                 if self.side_by_side {
@@ -221,6 +274,7 @@ struct DecoderRun<'a> {
     initial: Initial,
     full: bool,
     settings: &'a DecoderSpec,
+    objective: Option<&'a ObjectiveRecipe>,
 }
 
 impl DecoderRun<'_> {
@@ -242,7 +296,50 @@ impl DecoderRun<'_> {
         let encoder = encoder(&base, self.train.task.kind)?;
         let (train_rows, dropped) = encode(self.task, &encoder, examples)?;
         let (validation_rows, _) = encode(self.task, &encoder, validation)?;
-        let settings = self.train_settings();
+        let mut settings = settings::settings(
+            self.settings,
+            self.full,
+            self.train.seed,
+            start.config(),
+            encoder.stop_ids(),
+        );
+        let mut notes = Vec::new();
+        let train_rows = match self.objective {
+            None => train_rows,
+            Some(objective) => {
+                let lesson = Lesson {
+                    task: self.task,
+                    encoder: &encoder,
+                    base: &base,
+                    examples,
+                    rows: train_rows,
+                    batch_tokens: self.settings.batch_tokens,
+                };
+                let prepared = objective.prepare(lesson, context)?;
+                settings.objective = prepared.objective;
+                notes.extend(prepared.notes);
+                prepared.rows
+            }
+        };
+        if let Some(told) = memory::check(&start, &settings, &train_rows)? {
+            context.note(Level::Info, told);
+        }
+        if self.settings.tuning.rate == RateKind::Auto {
+            let request = TrainRequest {
+                weights: &start,
+                settings: &settings,
+                train: &train_rows,
+                validation: &[],
+                initial: None,
+                checkpointing: None,
+                cancelled: &|| context.is_cancelled(),
+            };
+            let found = learning_rate_range_test(&request).map_err(train_failure)?;
+            settings.learning_rate = found.chosen;
+            let told = shown::rate_found(&found);
+            context.note(Level::Info, told.clone());
+            notes.push(told);
+        }
         let request = TrainRequest {
             weights: &start,
             settings: &settings,
@@ -264,11 +361,10 @@ impl DecoderRun<'_> {
             {
                 trainable = Some(*trainable_parameters as u64);
             }
-            tell(context, &event);
+            shown::tell(context, &event, &encoder);
         })
         .map_err(train_failure)?;
         self.write(&base, &start, &outcome, examples, folders)?;
-        let mut notes = Vec::new();
         if dropped > 0 {
             notes.push(format!(
                 "{dropped} examples did not fit the context and were left out"
@@ -299,41 +395,7 @@ impl DecoderRun<'_> {
             Initial::Pretrained => "",
             Initial::Random => " from random weights",
         };
-        if self.full {
-            format!("all weights{start}")
-        } else {
-            format!(
-                "LoRA rank {}, alpha {}{start}",
-                self.settings.rank, self.settings.alpha
-            )
-        }
-    }
-
-    fn train_settings(&self) -> TrainSettings {
-        let spec = self.settings;
-        TrainSettings {
-            method: if self.full {
-                Method::Full
-            } else {
-                Method::lora(spec.rank, spec.alpha)
-            },
-            epochs: spec.epochs,
-            max_steps: spec.max_steps,
-            learning_rate: spec.learning_rate
-                * if self.full {
-                    FULL_LEARNING_RATE_SHARE
-                } else {
-                    1.0
-                },
-            warmup: spec.warmup,
-            weight_decay: spec.weight_decay,
-            clip: spec.clip,
-            batch_tokens: spec.batch_tokens,
-            accumulation: spec.accumulation,
-            patience: spec.patience,
-            seed: self.train.seed,
-            ..TrainSettings::default()
-        }
+        format!("{}{start}", settings::method(self.settings, self.full))
     }
 
     fn write(
@@ -448,75 +510,6 @@ fn stops(rows: &[TrainExample], encoder: &ChatEncoder) -> bool {
         row.tokens
             .last()
             .is_some_and(|token| encoder.stop_ids().contains(token))
-    })
-}
-
-fn tell(context: &StepContext, event: &TrainEvent) {
-    match event {
-        TrainEvent::Started {
-            resumed_at: Some(step),
-            ..
-        } => context.note(
-            Level::Info,
-            format!("goes on from the checkpoint of step {step}"),
-        ),
-        TrainEvent::Step {
-            step,
-            steps,
-            loss,
-            learning_rate,
-            gradient_norm,
-            tokens,
-            seconds,
-        } => {
-            let position = Some(*step as u64);
-            context.progress(*step as u64, Some(*steps as u64), "steps");
-            context.metric("loss", *loss, position);
-            context.metric("learning_rate", *learning_rate, position);
-            context.metric("gradient_norm", *gradient_norm, position);
-            if *seconds > 0.0 {
-                context.metric("tokens_per_second", *tokens as f64 / seconds, position);
-            }
-        }
-        TrainEvent::Validated { step, loss, .. } => {
-            context.metric("validation_loss", *loss, Some(*step as u64));
-        }
-        TrainEvent::StoppedEarly { step, best_step } => context.note(
-            Level::Info,
-            format!("stopped at step {step}: nothing better since step {best_step}"),
-        ),
-        TrainEvent::Proved(proof) => {
-            if let Some(shown) = proved(proof) {
-                context.note(Level::Info, shown);
-            }
-        }
-        TrainEvent::Started { .. } | TrainEvent::Checkpointed { .. } => {}
-    }
-}
-
-/// A line for what was shown before the run; the mask is shown by whoever has the tokenizer.
-fn proved(proof: &Proof) -> Option<String> {
-    Some(match proof {
-        Proof::Mask { .. } => return None,
-        Proof::StopTokens { rows } => {
-            format!("proof: each of {rows} replies ends in a stop token, which is trained")
-        }
-        Proof::StartsAtBase { tokens, difference } => format!(
-            "proof: before the first step the student answers as its base does (largest difference \
-             in a logit {difference:.1e} over {tokens} tokens)"
-        ),
-        Proof::Census { trained, frozen } => format!(
-            "proof: {trained} tensors train and got a gradient, {frozen} are frozen and got none"
-        ),
-        Proof::Overfit {
-            rows,
-            steps,
-            first_loss,
-            last_loss,
-        } => format!(
-            "proof: {rows} rows can be learnt by heart: loss {first_loss:.3} to {last_loss:.3} in \
-             {steps} steps, then put back"
-        ),
     })
 }
 

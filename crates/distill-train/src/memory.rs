@@ -112,6 +112,79 @@ pub fn estimate_for(
     estimate(weights.config(), weights.precision(), settings, batch)
 }
 
+/// A change to the settings that takes less memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Saving {
+    /// Layers are run again instead of being kept.
+    GradientCheckpointing,
+    /// A batch of so many tokens.
+    BatchTokens(usize),
+    /// Frozen matrices in four bits.
+    FourBits,
+}
+
+impl Saving {
+    fn apply(self, settings: &mut TrainSettings, batch: &mut LargestBatch) {
+        match self {
+            Self::GradientCheckpointing => settings.gradient_checkpointing = true,
+            Self::BatchTokens(tokens) => {
+                settings.batch_tokens = tokens;
+                batch.tokens = batch.tokens.min(tokens);
+                batch.targets = batch.targets.min(tokens);
+            }
+            Self::FourBits => settings.base = Some(Storage::Nf4),
+        }
+    }
+}
+
+/// Sets of changes with which a run takes no more than `most` bytes beside its weights, each with
+/// what it would then take beside them: single changes, else all together, else none.
+pub fn savings(
+    weights: &DecoderWeights,
+    settings: &TrainSettings,
+    rows: &[TrainExample],
+    most: u64,
+) -> Result<Vec<(Vec<Saving>, u64)>, TrainError> {
+    let beside = |changes: &[Saving]| -> Result<u64, TrainError> {
+        let mut settings = settings.clone();
+        let mut batch = LargestBatch::of(rows, settings.batch_tokens);
+        for change in changes {
+            change.apply(&mut settings, &mut batch);
+        }
+        let parts = estimate(weights.config(), weights.precision(), &settings, batch)?;
+        Ok(parts.total() - parts.weights)
+    };
+    let longest = rows.iter().map(|row| row.tokens.len()).max().unwrap_or(1);
+    let mut smaller = settings.batch_tokens / 2;
+    while smaller > longest && beside(&[Saving::BatchTokens(smaller)])? > most {
+        smaller /= 2;
+    }
+    let mut single = Vec::new();
+    if !settings.gradient_checkpointing {
+        single.push(Saving::GradientCheckpointing);
+    }
+    if smaller.max(longest) < settings.batch_tokens {
+        single.push(Saving::BatchTokens(smaller.max(longest)));
+    }
+    if matches!(settings.method, Method::Lora(_)) && settings.base == Some(Storage::F32) {
+        single.push(Saving::FourBits);
+    }
+    let mut found = Vec::new();
+    for change in &single {
+        let bytes = beside(&[*change])?;
+        if bytes <= most {
+            found.push((vec![*change], bytes));
+        }
+    }
+    if found.is_empty() && single.len() > 1 {
+        let bytes = beside(&single)?;
+        if bytes <= most {
+            found.push((single, bytes));
+        }
+    }
+    Ok(found)
+}
+
 /// Bytes of the projections once more, where they are held otherwise than stored.
 fn copied(config: &DecoderConfig, stored: Precision, base: Option<Storage>) -> u64 {
     let matrices: u64 = (0..config.num_hidden_layers)
@@ -155,4 +228,92 @@ fn loss(config: &DecoderConfig, batch: LargestBatch) -> u64 {
     // The chosen rows, their norm, and a gradient of each.
     let hidden = 4 * batch.targets * config.hidden_size;
     4 * (hidden as u64 + LOGITS.max(2 * config.vocab_size as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use distill_student::lora::LoraConfig;
+
+    use super::*;
+
+    fn config() -> DecoderConfig {
+        DecoderConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 512, "hidden_size": 64,
+                "intermediate_size": 128, "num_hidden_layers": 8, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "max_position_embeddings": 2048, "hidden_act": "silu",
+                "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true}"#,
+        )
+        .unwrap()
+    }
+
+    const BATCH: LargestBatch = LargestBatch {
+        tokens: 1000,
+        targets: 300,
+    };
+
+    fn of(change: impl Fn(&mut TrainSettings)) -> Estimate {
+        let mut settings = TrainSettings::default();
+        change(&mut settings);
+        estimate(&config(), Precision::Bf16, &settings, BATCH).unwrap()
+    }
+
+    #[test]
+    fn activations_grow_with_tokens_and_shrink_with_checkpointing() {
+        let kept = of(|_| {}).activations;
+        let twice = LargestBatch {
+            tokens: 2 * BATCH.tokens,
+            ..BATCH
+        };
+        let settings = TrainSettings::default();
+        let more = estimate(&config(), Precision::Bf16, &settings, twice).unwrap();
+        assert_eq!(more.activations, 2 * kept);
+        assert!(of(|settings| settings.gradient_checkpointing = true).activations * 3 < kept);
+    }
+
+    #[test]
+    fn an_adapter_trains_a_share_and_full_training_everything() {
+        let adapter = LoraAdapter::init(&config(), LoraConfig::default(), 1).unwrap();
+        let tensors = adapter.tensors().values();
+        let count: usize = tensors.map(|tensor| tensor.elem_count()).sum();
+        assert_eq!(of(|_| {}).trained, count as u64 * TRAINED);
+        let all = config().parameter_count() as u64;
+        assert_eq!(of(|s| s.method = Method::Full).trained, all * TRAINED);
+        assert_eq!(of(|_| {}).weights, 2 * all);
+    }
+
+    #[test]
+    fn a_base_held_as_it_is_stored_costs_nothing_more() {
+        assert_eq!(of(|_| {}).copies, 0);
+        assert_eq!(of(|s| s.base = Some(Storage::Bf16)).copies, 0);
+        let wide = of(|s| s.base = Some(Storage::F32)).copies;
+        // Two norms a layer and the last one stay as they are.
+        let norms = (2 * 8 + 1) * 64;
+        assert_eq!(wide, 4 * (config().parameter_count() - norms) as u64);
+        assert!(of(|s| s.base = Some(Storage::Nf4)).copies * 4 < wide);
+    }
+
+    #[test]
+    fn savings_fit_what_is_free() {
+        let weights = DecoderWeights::random(config(), 1).unwrap();
+        let row = |length: usize| TrainExample::new(vec![1; length], 1);
+        let rows: Vec<TrainExample> = (0..40).map(|_| row(100)).collect();
+        let settings = TrainSettings {
+            batch_tokens: 4000,
+            ..TrainSettings::default()
+        };
+        let parts = estimate_for(&weights, &settings, &rows).unwrap();
+        let beside = parts.total() - parts.weights;
+        let found = savings(&weights, &settings, &rows, beside * 2 / 3).unwrap();
+        assert!(!found.is_empty());
+        for (changes, bytes) in &found {
+            assert_eq!(changes.len(), 1);
+            assert!(*bytes <= beside * 2 / 3);
+        }
+        let smaller = |change: &Saving| match change {
+            Saving::BatchTokens(tokens) => (100..4000).contains(tokens),
+            _ => false,
+        };
+        assert!(found.iter().any(|(changes, _)| smaller(&changes[0])));
+        assert!(savings(&weights, &settings, &rows, 1).unwrap().is_empty());
+    }
 }

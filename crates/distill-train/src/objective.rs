@@ -5,6 +5,7 @@
 //! | cross-entropy | the reply's tokens | |
 //! | soft labels | a teacher's probabilities of the labels, [`soft_labels`] | Hinton et al. 2015 |
 //! | top tokens | a teacher's likeliest tokens at each target, [`with_top_tokens`] | Hinton et al. 2015; `MiniLLM`, Gu et al. 2023; GKD, Agarwal et al. 2023 |
+//! | top tokens of an API | its `top_logprobs`, [`with_spoken`] | |
 //! | on policy | a teacher's probabilities along what the student itself answers, [`OnPolicy`] | GKD; Lu and Thinking Machines 2025, "On-Policy Distillation" |
 //! | rationales | replies with and without reasoning, each row by its weight, [`TrainExample::weight`] | Hsieh et al. 2023, "Distilling Step-by-Step" |
 //!
@@ -16,6 +17,7 @@
 mod example;
 mod labels;
 mod on_policy;
+mod spoken;
 mod teacher;
 #[cfg(test)]
 mod tests;
@@ -29,6 +31,7 @@ use distill_student::ops::{Distillation, Divergence, Rest, Target, cross_entropy
 pub use example::TrainExample;
 pub use labels::{LabelProbability, label_sequences, soft_labels};
 pub use on_policy::{Estimate, OnPolicy, step_seed};
+pub use spoken::{SpokenError, SpokenToken, with_spoken};
 pub use teacher::{Teacher, TopTokenSettings, with_top_tokens};
 
 use crate::decoder::TrainError;
@@ -93,7 +96,7 @@ impl Objective {
                 let targets = places.targets(rows);
                 Ok(distillation(
                     &hidden,
-                    decoder.head(),
+                    decoder.loss_head()?,
                     &targets,
                     settings,
                     weight,
@@ -215,7 +218,7 @@ pub fn packed_loss(
     {
         return Ok(cross_entropy(
             &hidden,
-            decoder.head(),
+            decoder.loss_head()?,
             &places.tokens,
             weight,
         )?);
@@ -227,7 +230,7 @@ pub fn packed_loss(
     let settings = by_tokens(decoder);
     Ok(distillation(
         &hidden,
-        decoder.head(),
+        decoder.loss_head()?,
         &targets,
         &settings,
         weight,

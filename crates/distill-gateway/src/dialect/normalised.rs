@@ -1,6 +1,6 @@
 //! Labelling requests and their replies, by way of the normalised ones.
 
-use distill_chat::{ChatRequest, Completion, FinishReason, Role};
+use distill_chat::{ChatRequest, Completion, FinishReason, Role, TokenLogprob};
 use distill_wire::{
     Block, Dialect, Finish, Malformed, OutputFormat, Request, Turn, TurnRole, Unsupported, Writing,
 };
@@ -56,6 +56,9 @@ pub(super) fn parse(dialect: Dialect, body: &[u8]) -> Result<Reply, Malformed> {
             usage: reply.usage,
             model: reply.model.ok_or(Malformed::Missing("model"))?,
             logprob: None,
+            token_logprobs: reply
+                .logprobs
+                .map(|tokens| tokens.into_iter().map(told).collect()),
         },
         response_id: reply.id,
     })
@@ -127,6 +130,19 @@ fn normalised(dialect: Dialect, request: &ChatRequest) -> Request {
                 schema: schema.clone(),
                 strict: None,
             }),
+        logprobs: request.top_logprobs.map(u64::from),
         ..Request::default()
+    }
+}
+
+fn told(token: distill_wire::TokenLogprob) -> TokenLogprob {
+    TokenLogprob {
+        token: token.token,
+        logprob: token.logprob,
+        top: token
+            .top
+            .into_iter()
+            .map(|other| (other.token, other.logprob))
+            .collect(),
     }
 }

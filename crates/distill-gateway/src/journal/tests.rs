@@ -58,6 +58,7 @@ fn answer(number: usize, usd: i64) -> NewAnswer {
                 usage: Usage::default(),
                 model: "frontier-1".into(),
                 logprob: None,
+                token_logprobs: None,
             },
             target: "simulated/frontier".into(),
             usd: Some(Usd::from_pico(usd)),

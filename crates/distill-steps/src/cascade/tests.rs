@@ -54,6 +54,7 @@ fn examples(count: usize, wrong: impl Fn(usize) -> bool) -> Vec<Example> {
             .unwrap()
             .clone(),
             answer: "a".into(),
+            token_logprobs: None,
         })
         .collect()
 }

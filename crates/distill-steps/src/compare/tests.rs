@@ -128,6 +128,7 @@ pub(crate) fn answered(
                 answer: Some(answer),
                 model: Some("frontier-2026".to_owned()),
                 reason: None,
+                token_logprobs: None,
             }
         })
         .collect();

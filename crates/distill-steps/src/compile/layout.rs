@@ -21,7 +21,7 @@ use crate::{
     ingest::Ingest,
     rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, ROWS, SOURCE_FILE, STUDENT},
     teacher::Teacher,
-    train::{Initial, Recipe, Train},
+    train::{Initial, ObjectiveRecipe, Recipe, Train},
 };
 
 mod calibration;
@@ -64,10 +64,7 @@ impl Layout<'_> {
     pub(super) fn arms(&self) -> Vec<Arm> {
         let mut arms = vec![Arm::Constant];
         let targets = self.targets();
-        if targets
-            .iter()
-            .any(|target| *target != StudentTarget::Linear)
-        {
+        if targets.iter().any(|target| self.is_decoder(target)) {
             for control in &self.spec.evals.controls {
                 arms.push(match control {
                     Control::Untuned => Arm::Untuned,
@@ -115,7 +112,7 @@ impl Layout<'_> {
         let students = self
             .targets()
             .iter()
-            .filter(|target| target.is_decoder())
+            .filter(|target| self.is_decoder(target))
             .count();
         students + if students > 0 { controls.count() } else { 0 }
     }
@@ -123,14 +120,56 @@ impl Layout<'_> {
     /// The decoder that controls are made of: the first one among the targets.
     fn base(&self) -> Result<BaseReference, StepFailure> {
         let targets = self.targets();
-        let target = targets
-            .iter()
-            .find(|target| **target != StudentTarget::Linear);
+        let target = targets.iter().find(|target| self.is_decoder(target));
         self.base_of(target.unwrap_or(&StudentTarget::Nano))
+    }
+
+    /// Whether a target is a decoder: what is neither linear nor, by its configuration, an encoder.
+    fn is_decoder(&self, target: &StudentTarget) -> bool {
+        target.is_decoder() && !self.base_of(target).is_ok_and(|base| base.is_encoder())
+    }
+
+    /// How the student of a target is trained.
+    fn recipe(&self, target: &StudentTarget) -> Result<Recipe, StepFailure> {
+        if *target == StudentTarget::Linear {
+            return Ok(Recipe::Linear(self.spec.train.linear.clone()));
+        }
+        let base = self.base_of(target)?;
+        if !base.is_encoder() {
+            return Ok(Recipe::Decoder {
+                base,
+                initial: Initial::Pretrained,
+                full: false,
+                settings: self.spec.train.decoder.clone(),
+                objective: self.objective()?,
+            });
+        }
+        if self.task.kind != TaskKind::Classify {
+            let name = target.name();
+            return Err(StepFailure::bad_input(format!(
+                "`{name}` is an encoder, which can only choose among labels"
+            ))
+            .hint("take a decoder, or a task of the kind `classify`"));
+        }
+        Ok(Recipe::Encoder {
+            base,
+            settings: self.spec.train.encoder.clone(),
+        })
     }
 
     fn base_of(&self, target: &StudentTarget) -> Result<BaseReference, StepFailure> {
         BaseReference::of_target(target, self.folder, self.fetched.as_ref())
+    }
+
+    /// The objective of every decoder, with its local teacher found.
+    fn objective(&self) -> Result<Option<ObjectiveRecipe>, StepFailure> {
+        let Some(spec) = &self.spec.train.objective else {
+            return Ok(None);
+        };
+        Ok(Some(ObjectiveRecipe {
+            teacher: spec.teacher().map(|at| self.base_of(at)).transpose()?,
+            spec: spec.clone(),
+        }))
     }
 
     pub(super) fn nodes(&self, arms: &[Arm]) -> Result<Vec<StepNode<Action>>, StepFailure> {
@@ -271,6 +310,7 @@ impl Layout<'_> {
                 initial,
                 full,
                 settings: self.spec.train.decoder.clone(),
+                objective: self.objective()?,
             })
         };
         let recipe = match arm {
@@ -286,15 +326,7 @@ impl Layout<'_> {
                     .targets()
                     .into_iter()
                     .find(|target| target.name() == name);
-                match target.expect("an arm's student is one of the targets") {
-                    StudentTarget::Linear => Recipe::Linear(self.spec.train.linear.clone()),
-                    target => Recipe::Decoder {
-                        base: self.base_of(&target)?,
-                        initial: Initial::Pretrained,
-                        full: false,
-                        settings: self.spec.train.decoder.clone(),
-                    },
-                }
+                self.recipe(&target.expect("an arm's student is one of the targets"))?
             }
         };
         Ok(Some(Train {
@@ -324,6 +356,10 @@ impl Layout<'_> {
         };
         let resources = Self::training_resources(&train);
         let files = train.base().map(BaseReference::files).unwrap_or_default();
+        let teacher = train
+            .objective()
+            .map(ObjectiveRecipe::files)
+            .unwrap_or_default();
         let split = if *arm == Arm::Control(ControlKind::LinearGold) {
             "split:gold"
         } else {
@@ -331,7 +367,7 @@ impl Layout<'_> {
         };
         let node = StepNode::new(format!("train:{}", step_name(arm)), Action::Train(train));
         Ok(Some(
-            with_files(node, files)
+            with_files(with_files(node, "base", files), "teacher", teacher)
                 .input("train", EXAMPLES, split, "train")
                 .input("validation", EXAMPLES, split, "validation")
                 .output("student", STUDENT)
@@ -373,6 +409,7 @@ impl Layout<'_> {
                 format!("evaluate:{}", step_name(arm)),
                 Action::Evaluate(evaluate),
             ),
+            "base",
             files,
         )
         .input("rows", ROWS, "ingest:test", "rows")
@@ -394,13 +431,13 @@ impl Layout<'_> {
 }
 
 /// A base folder's files as inputs, so that their content is in the key.
-fn with_files(mut node: StepNode<Action>, files: Vec<PathBuf>) -> StepNode<Action> {
+fn with_files(mut node: StepNode<Action>, whose: &str, files: Vec<PathBuf>) -> StepNode<Action> {
     for path in files {
         let name = path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
-        node = node.file(format!("base-{name}"), SOURCE_FILE, path);
+        node = node.file(format!("{whose}-{name}"), SOURCE_FILE, path);
     }
     node
 }

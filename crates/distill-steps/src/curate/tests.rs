@@ -116,6 +116,7 @@ fn a_row_without_a_usable_answer_is_counted_by_its_reason() {
         reply: None,
         model: None,
         reason: None,
+        token_logprobs: None,
     };
     let answers = [
         answer("1", AnswerStatus::Answered, Some("b")),
@@ -368,6 +369,7 @@ fn an_example_that_repeats_one_set_apart_is_taken_out() {
             .unwrap()
             .clone(),
         answer: "a".into(),
+        token_logprobs: None,
     };
     let apart = [example("c", "where is the parcel that I ordered last week")];
     let rest = vec![

@@ -9,6 +9,7 @@ fn examples(count: usize) -> Vec<Example> {
             id: index.to_string(),
             fields: Map::new(),
             answer: ["a", "b"][index % 2].to_owned(),
+            token_logprobs: None,
         })
         .collect()
 }

@@ -59,6 +59,7 @@ fn planted(share: f64, seed: u64) -> (LabelNoise, Vec<Example>, Vec<Row>) {
                 id: index.to_string(),
                 fields: fields(text),
                 answer: answer.clone(),
+                token_logprobs: None,
             }
         })
         .collect();
@@ -154,6 +155,7 @@ fn banking77() {
                 id: index.to_string(),
                 fields: json!({ "text": record[0] }).as_object().unwrap().clone(),
                 answer: record[1].to_owned(),
+                token_logprobs: None,
             }
         })
         .collect();

@@ -380,6 +380,7 @@ fn student(folder: &Path) -> std::path::PathBuf {
                 id: index.to_string(),
                 fields: row.fields.clone(),
                 answer: task().labels[index % 2].clone(),
+                token_logprobs: None,
             }
         })
         .collect();

@@ -1,11 +1,24 @@
 //! The list of models: what their configuration says, in figures.
 
 use distill_hub::{ModelRow, Registry, RegistryError};
-use distill_student::decoder::DecoderConfig;
+use distill_student::{
+    decoder::{DecoderConfig, MixerConfig},
+    ops::Storage,
+    weights::Precision,
+};
+use distill_train::{
+    Method, TrainSettings,
+    memory::{LargestBatch, estimate},
+};
 use serde::Serialize;
 
 use super::cache;
 use crate::teacher::Environment;
+
+/// Tokens of the batch that the memory for training is told for.
+pub const BATCH_TOKENS: usize = 1024;
+/// Tokens of the row that the memory for serving is told for.
+pub const SERVED_TOKENS: usize = 2048;
 
 /// One model of the list.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +50,13 @@ pub struct ModelFacts {
     pub context: usize,
     /// Bytes of the weights, two for each as the file stores them.
     pub weight_bytes: usize,
+    /// Estimated peak of training `LoRA` of rank 16 on all projections over bf16 weights, in batches
+    /// of [`BATCH_TOKENS`].
+    pub lora_bytes: Option<u64>,
+    /// The same over 4-bit projections.
+    pub qlora_bytes: Option<u64>,
+    /// The weights, and keys and values of one row of [`SERVED_TOKENS`].
+    pub serve_bytes: u64,
 }
 
 /// Why a configuration could not be read, innermost cause last.
@@ -83,5 +103,88 @@ fn facts(config: &str) -> Result<ModelFacts, Unread> {
         vocabulary: config.vocab_size,
         context: config.max_position_embeddings,
         weight_bytes: parameters.saturating_mul(2),
+        lora_bytes: training(&config, None),
+        qlora_bytes: training(&config, Some(Storage::Nf4)),
+        serve_bytes: 2 * parameters as u64 + cache_bytes(&config, SERVED_TOKENS),
     })
+}
+
+fn training(config: &DecoderConfig, base: Option<Storage>) -> Option<u64> {
+    let settings = TrainSettings {
+        method: Method::lora(16, 32.0),
+        base,
+        ..TrainSettings::default()
+    };
+    let batch = LargestBatch {
+        tokens: BATCH_TOKENS,
+        targets: BATCH_TOKENS,
+    };
+    let estimate = estimate(config, Precision::Bf16, &settings, batch).ok()?;
+    Some(estimate.total())
+}
+
+/// Keys and values of a row, four bytes a number; a layer with a window keeps that many tokens.
+fn cache_bytes(config: &DecoderConfig, tokens: usize) -> u64 {
+    let row = 2 * config.num_key_value_heads * config.head_dim * size_of::<f32>();
+    let bytes = |mixer: &MixerConfig| match mixer {
+        MixerConfig::Attention(attention) => {
+            attention.window.map_or(tokens, |window| window.min(tokens)) * row
+        }
+        MixerConfig::DeltaNet(net) => {
+            let heads = net.heads;
+            heads.value * heads.key_width * heads.value_width * size_of::<f32>()
+        }
+    };
+    let layers = config.layers.iter();
+    layers.map(|layer| bytes(&layer.mixer) as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn listed() -> Vec<Listing> {
+        list(None, &(Arc::new(|_: &str| None) as Environment)).unwrap()
+    }
+
+    fn facts_of(name: &str) -> ModelFacts {
+        let listing = listed()
+            .into_iter()
+            .find(|listing| listing.row.name == name);
+        listing.unwrap().facts.unwrap()
+    }
+
+    #[test]
+    fn every_listed_model_can_be_read() {
+        for listing in listed() {
+            assert_eq!(listing.unread, None, "{}", listing.row.name);
+        }
+    }
+
+    #[test]
+    fn figures_follow_from_the_configuration() {
+        // As the models' pages and reports give them.
+        let million = |name: &str| facts_of(name).parameters / 1_000_000;
+        assert_eq!(million("qwen3-0.6b"), 596);
+        assert_eq!(million("smollm2-135m"), 134);
+        assert_eq!(million("qwen2.5-0.5b"), 494);
+        assert_eq!(million("llama-3.2-1b"), 1235);
+        assert_eq!(million("llama-3.1-8b"), 8030);
+        assert_eq!(million("phi-4-mini-instruct"), 3836);
+        let facts = facts_of("qwen3-0.6b");
+        assert_eq!(facts.weight_bytes, 2 * facts.parameters);
+        // 28 layers with 8 heads of 128 for keys and for values.
+        let cache = 2048 * 28 * 2 * 8 * 128 * 4;
+        assert_eq!(facts.serve_bytes, facts.weight_bytes as u64 + cache);
+    }
+
+    #[test]
+    fn memory_grows_with_the_model_and_not_below_its_weights() {
+        let (small, large) = (facts_of("qwen3-0.6b"), facts_of("qwen3-8b"));
+        assert!(small.lora_bytes.unwrap() > small.weight_bytes as u64);
+        assert!(large.lora_bytes > small.lora_bytes);
+        assert!(large.qlora_bytes > small.qlora_bytes);
+    }
 }

@@ -36,6 +36,7 @@ fn settings(rows: usize) -> NoiseFloor {
                 max_tokens: 16,
                 pipeline: "p".into(),
                 simulator: None,
+                top_logprobs: None,
             },
         },
         rows,
@@ -62,6 +63,7 @@ fn answer(id: usize, text: Option<&str>) -> AnswerRow {
         reply: text.map(str::to_owned),
         model: None,
         reason: None,
+        token_logprobs: None,
     }
 }
 

@@ -280,6 +280,7 @@ impl Suite {
             temperature: self.spec.temperature,
             max_tokens: self.spec.max_tokens,
             pipeline: self.spec.name.clone(),
+            top_logprobs: None,
         })
     }
 

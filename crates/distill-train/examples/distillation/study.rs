@@ -14,7 +14,6 @@ use distill_train::{
 
 use crate::task::{REPLY, STOP, VOCABULARY, rows};
 
-const FEW: usize = 64;
 const PLENTY: usize = 4000;
 const HELD_OUT: usize = 500;
 const BATCH_TOKENS: usize = 512;
@@ -58,6 +57,7 @@ pub(crate) struct Score {
 }
 
 pub(crate) struct Study {
+    few: usize,
     errors: f64,
     learning_rate: f64,
     steps: usize,
@@ -65,8 +65,9 @@ pub(crate) struct Study {
 }
 
 impl Study {
-    pub(crate) fn new(errors: f64, learning_rate: f64, steps: usize) -> Self {
+    pub(crate) fn new(few: usize, errors: f64, learning_rate: f64, steps: usize) -> Self {
         Self {
+            few,
             errors,
             learning_rate,
             steps,
@@ -76,10 +77,10 @@ impl Study {
 
     pub(crate) fn described(&self) -> String {
         format!(
-            "student: 2 layers of width 64 from random weights, {FEW} rows, {} steps of up to \
+            "student: 2 layers of width 64 from random weights, {} rows, {} steps of up to \
              {BATCH_TOKENS} tokens at {}; teacher: 2 layers of width 128, {PLENTY} rows; scored on \
              {HELD_OUT} held-out prompts",
-            self.steps, self.learning_rate
+            self.few, self.steps, self.learning_rate
         )
     }
 
@@ -100,7 +101,7 @@ impl Study {
 
     /// Trains a student.
     pub(crate) fn student(&self, arm: Arm, seed: u64) -> Result<Score, TrainError> {
-        let few = rows(FEW, self.errors, 2000 + seed);
+        let few = rows(self.few, self.errors, 2000 + seed);
         let (objective, few) = self.objective(arm, few)?;
         let settings = TrainSettings {
             method: Method::Full,

@@ -10,6 +10,7 @@ use crate::{
     compile::step_name,
     curve::{Curve, CurveFigures},
     rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, ROWS, SOURCE_FILE},
+    train::ObjectiveRecipe,
 };
 
 /// Shares that the linear student is trained on when the spec names none: it takes seconds, and
@@ -43,11 +44,15 @@ impl Layout<'_> {
         let name = step_name(arm);
         let resources = Self::training_resources(&train);
         let files = train.base().map(BaseReference::files).unwrap_or_default();
+        let teacher = train
+            .objective()
+            .map(ObjectiveRecipe::files)
+            .unwrap_or_default();
         let curve = StepNode::new(
             format!("curve:{name}"),
             Action::Curve(Curve { train, shares }),
         );
-        let curve = with_files(curve, files)
+        let curve = with_files(with_files(curve, "base", files), "teacher", teacher)
             .input("train", EXAMPLES, "split", "train")
             .input("validation", EXAMPLES, "split", "validation")
             .input("rows", ROWS, "ingest:test", "rows")

@@ -1,0 +1,247 @@
+//! Whether this machine has the memory that a training will take, told before it begins: whoever
+//! runs out of memory is killed without a word.
+
+use std::path::{Path, PathBuf};
+
+use distill_runner::StepFailure;
+use distill_student::{
+    decoder::DecoderConfig,
+    weights::{DecoderWeights, Precision},
+};
+use distill_train::{
+    TrainExample, TrainSettings,
+    memory::{LargestBatch, Saving, estimate, estimate_for, savings},
+};
+
+use super::{Recipe, Train, settings};
+
+/// What takes a smaller share than this of the free memory is not worth a line.
+const WORTH_TELLING: f64 = 0.25;
+
+/// What a training will take at most, where its base is on this machine and not the embedded one.
+pub(crate) fn foreseen(train: &Train) -> Option<String> {
+    let Recipe::Decoder {
+        base,
+        full,
+        settings: spec,
+        ..
+    } = &train.recipe
+    else {
+        return None;
+    };
+    let folder = base.folder()?;
+    let config = std::fs::read_to_string(folder.join("config.json")).ok()?;
+    let config = DecoderConfig::from_json(&config).ok()?;
+    let stored = stored(folder, config.parameter_count())?;
+    let settings = settings::settings(spec, *full, train.seed, &config, &[]);
+    let batch = LargestBatch {
+        tokens: spec.batch_tokens,
+        targets: spec.batch_tokens,
+    };
+    let bytes = estimate(&config, stored, &settings, batch).ok()?.total();
+    let told = format!(
+        "training `{}` takes up to about {} of memory",
+        base.name(),
+        gigabytes(bytes)
+    );
+    Some(match available() {
+        Some(free) if bytes > free => format!(
+            "{told}, more than the {} that are free: set `gradient_checkpointing: true` or a \
+             smaller `batch_tokens` under `train.decoder`",
+            gigabytes(free)
+        ),
+        _ => told,
+    })
+}
+
+/// How a checkpoint stores its numbers, by the size of its files.
+fn stored(folder: &Path, parameters: usize) -> Option<Precision> {
+    let files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    let weights = files.filter(|file| {
+        let path = file.path();
+        path.extension().is_some_and(|end| end == "safetensors")
+    });
+    // Files of the cache are links: their targets have the sizes.
+    let sizes = weights.filter_map(|file| Some(std::fs::metadata(file.path()).ok()?.len()));
+    let bytes: u64 = sizes.sum();
+    (bytes > 0).then_some(if bytes > 3 * parameters as u64 {
+        Precision::F32
+    } else {
+        Precision::Bf16
+    })
+}
+
+/// Refuses a training that will not fit, with what would make it fit; else tells what it takes,
+/// where that is worth a line.
+pub(super) fn check(
+    weights: &DecoderWeights,
+    settings: &TrainSettings,
+    rows: &[TrainExample],
+) -> Result<Option<String>, StepFailure> {
+    let unknown =
+        |error| StepFailure::bad_input("the adapter does not fit the model").caused_by(error);
+    let parts = estimate_for(weights, settings, rows).map_err(unknown)?;
+    let told = format!(
+        "training takes about {} of memory",
+        gigabytes(parts.total())
+    );
+    let Some(free) = available() else {
+        return Ok(None);
+    };
+    // The weights are loaded already.
+    let beside = parts.total() - parts.weights;
+    if beside <= free {
+        let worth_telling = beside as f64 > free as f64 * WORTH_TELLING;
+        return Ok(worth_telling.then(|| format!("{told}, {} are free", gigabytes(free))));
+    }
+    let found = savings(weights, settings, rows, free).map_err(unknown)?;
+    let loaded = gigabytes(parts.weights);
+    Err(StepFailure::bad_input(format!(
+        "{told}, {loaded} of it for the weights that are loaded; {} are free and {} more are \
+         needed",
+        gigabytes(free),
+        gigabytes(beside),
+    ))
+    .hint(hint(&found)))
+}
+
+fn hint(found: &[(Vec<Saving>, u64)]) -> String {
+    let choices: Vec<String> = found
+        .iter()
+        .map(|(changes, bytes)| {
+            let names: Vec<String> = changes.iter().map(|change| name(*change)).collect();
+            format!("{} ({})", names.join(" with "), gigabytes(*bytes))
+        })
+        .collect();
+    if choices.is_empty() {
+        return "take a smaller model, or a machine with more memory".to_owned();
+    }
+    format!("under `train.decoder`, set {}", choices.join(", or "))
+}
+
+fn name(saving: Saving) -> String {
+    match saving {
+        Saving::GradientCheckpointing => "`gradient_checkpointing: true`".to_owned(),
+        Saving::BatchTokens(tokens) => format!("`batch_tokens: {tokens}`"),
+        Saving::FourBits => "`base: nf4`".to_owned(),
+    }
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+/// Memory that this process holds, in bytes. None where the system does not tell.
+pub(super) fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let held = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = held.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// Memory that this process may still take, in bytes: what the machine has free, or less where a
+/// control group sets a limit. None where the system does not tell.
+fn available() -> Option<u64> {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let machine = machine_free(&read(Path::new("/proc/meminfo"))?)?;
+    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let limits = group_folders(&groups).into_iter().filter_map(|folder| {
+        let number = |file: &str| read(&folder.join(file))?.trim().parse::<u64>().ok();
+        let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes"))?;
+        let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
+        // Pages of files count as used and are given back when asked for.
+        let files = read(&folder.join("memory.stat")).map_or(0, |text| file_pages(&text));
+        Some(limit.saturating_sub(used.saturating_sub(files)))
+    });
+    Some(limits.fold(machine, u64::min))
+}
+
+/// From the text of `/proc/meminfo`.
+fn machine_free(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+/// The folders of this process' control groups and of those that hold them, from the text of
+/// `/proc/self/cgroup`.
+fn group_folders(text: &str) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        let root = if controllers.is_empty() {
+            Path::new("/sys/fs/cgroup")
+        } else if controllers.split(',').any(|name| name == "memory") {
+            Path::new("/sys/fs/cgroup/memory")
+        } else {
+            continue;
+        };
+        let own = root.join(path.trim_start_matches('/'));
+        folders.extend(
+            own.ancestors()
+                .take_while(|at| at.starts_with(root))
+                .map(Path::to_owned),
+        );
+    }
+    folders
+}
+
+/// Bytes of cached files that can be dropped, from the text of `memory.stat`.
+fn file_pages(text: &str) -> u64 {
+    let value = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
+    value("inactive_file ").unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_is_read_from_the_system_s_own_words() {
+        let text = "MemTotal:       24000000 kB\nMemFree: 1 kB\nMemAvailable:   2000 kB\n";
+        assert_eq!(machine_free(text), Some(2_048_000));
+        assert_eq!(machine_free("MemTotal: 1 kB\n"), None);
+        assert_eq!(
+            file_pages("anon 5\ninactive_file 4096\nactive_file 9\n"),
+            4096
+        );
+    }
+
+    #[test]
+    fn limits_of_outer_groups_count_too() {
+        let folders = group_folders("0::/system.slice/job.scope\n");
+        let expected = [
+            "/sys/fs/cgroup/system.slice/job.scope",
+            "/sys/fs/cgroup/system.slice",
+            "/sys/fs/cgroup",
+        ];
+        assert_eq!(folders, expected.map(PathBuf::from));
+        let older = group_folders("5:cpu,cpuacct:/a\n4:memory:/docker/x\n");
+        assert_eq!(older[0], Path::new("/sys/fs/cgroup/memory/docker/x"));
+        assert_eq!(older.len(), 3);
+    }
+
+    #[test]
+    fn a_training_that_does_not_fit_says_what_would() {
+        let found = [
+            (vec![Saving::GradientCheckpointing], 3_000_000_000),
+            (vec![Saving::BatchTokens(512)], 2_500_000_000),
+        ];
+        assert_eq!(
+            hint(&found),
+            "under `train.decoder`, set `gradient_checkpointing: true` (3.0 GB), or \
+             `batch_tokens: 512` (2.5 GB)"
+        );
+        assert!(hint(&[]).contains("smaller model"));
+    }
+}

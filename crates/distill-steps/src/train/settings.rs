@@ -1,0 +1,187 @@
+//! A decoder's settings, from the spec to the trainer.
+
+use distill_pipeline::spec::{
+    AdapterKind, BasePrecision, DecoderSpec, RateKind, ScheduleKind, TuningSpec,
+};
+use distill_student::{
+    decoder::DecoderConfig,
+    lora::{LoraConfig, LoraVariant, Targets},
+    ops::Storage,
+};
+use distill_train::{Method, Proofs, ScheduleShape, TrainSettings, default_learning_rate};
+
+/// Every weight moves at once in full training, so it takes smaller steps than `LoRA` (Biderman et al.
+/// 2024, arXiv:2405.09673, on larger models). The share is a choice, not the result of a search.
+const FULL_LEARNING_RATE_SHARE: f64 = 0.25;
+/// Rows that are learnt by heart before a run, and the steps that this may take.
+const OVERFIT: (usize, usize) = (8, 30);
+
+/// The trainer's settings. A rate that is still to be looked for begins at the model's usual one.
+pub(super) fn settings(
+    spec: &DecoderSpec,
+    full: bool,
+    seed: u64,
+    model: &DecoderConfig,
+    stop_tokens: &[u32],
+) -> TrainSettings {
+    let tuning = &spec.tuning;
+    let method = if full {
+        Method::Full
+    } else {
+        Method::Lora(adapter(spec))
+    };
+    let share = if full { FULL_LEARNING_RATE_SHARE } else { 1.0 };
+    TrainSettings {
+        learning_rate: match tuning.rate {
+            RateKind::Given => spec.learning_rate * share,
+            RateKind::Width | RateKind::Auto => default_learning_rate(model, &method),
+        },
+        // All weights are trained in f32, whatever an adapter's base is held in.
+        base: if full { None } else { storage(tuning) },
+        method,
+        gradient_checkpointing: tuning.gradient_checkpointing,
+        epochs: spec.epochs,
+        max_steps: spec.max_steps,
+        schedule: match tuning.schedule {
+            ScheduleKind::Cosine => ScheduleShape::Cosine,
+            ScheduleKind::Linear => ScheduleShape::Linear,
+            ScheduleKind::Constant => ScheduleShape::Constant,
+            ScheduleKind::Wsd => ScheduleShape::WarmupStableDecay {
+                decay: tuning.decay,
+            },
+        },
+        warmup: spec.warmup,
+        final_learning_rate: tuning.final_learning_rate,
+        weight_decay: spec.weight_decay,
+        clip: spec.clip,
+        batch_tokens: spec.batch_tokens,
+        group_by_length: tuning.group_by_length,
+        accumulation: spec.accumulation,
+        validate_every: tuning.validate_every,
+        patience: spec.patience,
+        proofs: Proofs {
+            stop_tokens: stop_tokens.to_vec(),
+            overfit_rows: OVERFIT.0,
+            overfit_steps: OVERFIT.1,
+        },
+        seed,
+        ..TrainSettings::default()
+    }
+}
+
+fn adapter(spec: &DecoderSpec) -> LoraConfig {
+    let tuning = &spec.tuning;
+    LoraConfig {
+        rank: spec.rank,
+        alpha: spec.alpha,
+        variant: match tuning.variant {
+            AdapterKind::Lora => LoraVariant::Lora,
+            AdapterKind::Rslora => LoraVariant::RsLora,
+            AdapterKind::Dora => LoraVariant::Dora,
+            AdapterKind::Rsdora => LoraVariant::RsDora,
+        },
+        targets: if tuning.targets.is_empty() {
+            Targets::AllLinear
+        } else {
+            Targets::Names(tuning.targets.clone())
+        },
+        train_embeddings: tuning.embeddings,
+        train_head: tuning.head,
+        dropout: tuning.dropout,
+        ..LoraConfig::default()
+    }
+}
+
+fn storage(tuning: &TuningSpec) -> Option<Storage> {
+    match tuning.base {
+        BasePrecision::Auto => None,
+        BasePrecision::F32 => Some(Storage::F32),
+        BasePrecision::Bf16 => Some(Storage::Bf16),
+        BasePrecision::Nf4 => Some(Storage::Nf4),
+    }
+}
+
+/// What is trained, in words.
+pub(super) fn method(spec: &DecoderSpec, full: bool) -> String {
+    if full {
+        return "all weights".to_owned();
+    }
+    let tuning = &spec.tuning;
+    let kind = match tuning.variant {
+        AdapterKind::Lora => "LoRA",
+        AdapterKind::Rslora => "rsLoRA",
+        AdapterKind::Dora => "DoRA",
+        AdapterKind::Rsdora => "rank-stabilised DoRA",
+    };
+    let base = match tuning.base {
+        BasePrecision::Nf4 => " on a base in NF4",
+        BasePrecision::Auto | BasePrecision::F32 | BasePrecision::Bf16 => "",
+    };
+    format!("{kind} rank {}, alpha {}{base}", spec.rank, spec.alpha)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model() -> DecoderConfig {
+        DecoderConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 40, "hidden_size": 2000,
+                "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+                "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true}"#,
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_spec_at_rest_is_plain_lora_at_its_own_rate() {
+        let settings = settings(&DecoderSpec::default(), false, 3, &model(), &[7]);
+        assert_eq!(settings.method, Method::lora(16, 32.0));
+        assert!((settings.learning_rate - 0.002).abs() < 1e-12);
+        assert_eq!(settings.base, None);
+        assert_eq!(settings.proofs.stop_tokens, [7]);
+    }
+
+    #[test]
+    fn every_finer_setting_reaches_the_trainer() {
+        let spec = DecoderSpec {
+            tuning: TuningSpec {
+                variant: AdapterKind::Rsdora,
+                targets: vec!["q_proj".to_owned()],
+                dropout: 0.1,
+                embeddings: true,
+                head: true,
+                base: BasePrecision::Nf4,
+                rate: RateKind::Width,
+                schedule: ScheduleKind::Wsd,
+                decay: 0.3,
+                final_learning_rate: 0.2,
+                group_by_length: true,
+                gradient_checkpointing: true,
+                validate_every: Some(5),
+            },
+            ..DecoderSpec::default()
+        };
+        let got = settings(&spec, false, 3, &model(), &[]);
+        let expected = LoraConfig {
+            variant: LoraVariant::RsDora,
+            targets: Targets::Names(vec!["q_proj".to_owned()]),
+            dropout: 0.1,
+            train_embeddings: true,
+            train_head: true,
+            ..LoraConfig::default()
+        };
+        assert_eq!(got.method, Method::Lora(expected));
+        assert!((got.learning_rate - 5e-4).abs() < 1e-12);
+        assert_eq!(got.base, Some(Storage::Nf4));
+        let decay = ScheduleShape::WarmupStableDecay { decay: 0.3 };
+        assert_eq!(got.schedule, decay);
+        assert!((got.final_learning_rate - 0.2).abs() < 1e-12);
+        assert!(got.group_by_length && got.gradient_checkpointing);
+        assert_eq!(got.validate_every, Some(5));
+        let full = settings(&spec, true, 3, &model(), &[]);
+        assert_eq!((full.method, full.base), (Method::Full, None));
+        assert_eq!(method(&spec, false), "rank-stabilised DoRA rank 16, alpha 32 on a base in NF4");
+    }
+}

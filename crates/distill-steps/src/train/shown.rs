@@ -1,0 +1,125 @@
+//! What a training shows while it runs: metrics, notes, and what was proved before it.
+
+use distill_pipeline::record::Level;
+use distill_runner::StepContext;
+use distill_student::template::ChatEncoder;
+use distill_train::{Proof, RangeTest, TrainEvent};
+
+use super::memory;
+
+/// Tells what a decoder's training tells; `encoder` spells its tokens.
+pub(super) fn tell(context: &StepContext, event: &TrainEvent, encoder: &ChatEncoder) {
+    match event {
+        TrainEvent::Proved(proof) => context.note(Level::Info, proved(proof, encoder)),
+        event => tell_progress(context, event),
+    }
+}
+
+/// Tells how far a training is, and its figures.
+pub(super) fn tell_progress(context: &StepContext, event: &TrainEvent) {
+    match event {
+        TrainEvent::Started {
+            resumed_at: Some(step),
+            ..
+        } => context.note(
+            Level::Info,
+            format!("goes on from the checkpoint of step {step}"),
+        ),
+        TrainEvent::Step {
+            step,
+            steps,
+            loss,
+            learning_rate,
+            gradient_norm,
+            tokens,
+            seconds,
+        } => {
+            let position = Some(*step as u64);
+            context.progress(*step as u64, Some(*steps as u64), "steps");
+            context.metric("loss", *loss, position);
+            context.metric("learning_rate", *learning_rate, position);
+            context.metric("gradient_norm", *gradient_norm, position);
+            if *seconds > 0.0 {
+                context.metric("tokens_per_second", *tokens as f64 / seconds, position);
+            }
+            if let Some(bytes) = memory::resident() {
+                context.metric("memory_bytes", bytes as f64, position);
+            }
+        }
+        TrainEvent::Validated { step, loss, .. } => {
+            context.metric("validation_loss", *loss, Some(*step as u64));
+        }
+        TrainEvent::StoppedEarly { step, best_step } => context.note(
+            Level::Info,
+            format!("stopped at step {step}: nothing better since step {best_step}"),
+        ),
+        TrainEvent::Started { .. } | TrainEvent::Checkpointed { .. } | TrainEvent::Proved(_) => {}
+    }
+}
+
+/// What a range test chose, with the losses at both ends of the rates tried.
+pub(super) fn rate_found(found: &RangeTest) -> String {
+    let at = |tried: Option<&(f64, f64)>| {
+        tried.map_or_else(String::new, |(rate, loss)| {
+            format!("loss {loss:.3} at {rate:.1e}")
+        })
+    };
+    format!(
+        "learning rate {:.2e}, by a range test of {} steps ({}, {})",
+        found.chosen,
+        found.tried.len(),
+        at(found.tried.first()),
+        at(found.tried.last()),
+    )
+}
+
+/// A line for what was shown before the run.
+fn proved(proof: &Proof, encoder: &ChatEncoder) -> String {
+    match proof {
+        Proof::Mask { tokens, loss_from } => {
+            let (prompt, reply) = tokens.split_at((*loss_from).min(tokens.len()));
+            let words = |tokens: &[u32]| {
+                let text = encoder.tokenizer().decode(tokens).unwrap_or_default();
+                text.replace('\n', "\\n")
+            };
+            format!(
+                "proof: the loss of the first row falls on the last {} of {} tokens: {}»{}«",
+                reply.len(),
+                tokens.len(),
+                tail(&words(prompt)),
+                words(reply),
+            )
+        }
+        Proof::StopTokens { rows } => {
+            format!("proof: each of {rows} replies ends in a stop token, which is trained")
+        }
+        Proof::StartsAtBase { tokens, difference } => format!(
+            "proof: before the first step the student answers as its base does (largest difference \
+             in a logit {difference:.1e} over {tokens} tokens)"
+        ),
+        Proof::Census { trained, frozen } => format!(
+            "proof: {trained} tensors train and got a gradient, {frozen} are frozen and got none"
+        ),
+        Proof::Overfit {
+            rows,
+            steps,
+            first_loss,
+            last_loss,
+        } => format!(
+            "proof: {rows} rows can be learnt by heart: loss {first_loss:.3} to {last_loss:.3} in \
+             {steps} steps, then put back"
+        ),
+    }
+}
+
+/// Characters of a prompt that are shown before the reply.
+const TAIL: usize = 40;
+
+fn tail(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= TAIL {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(count - TAIL).collect();
+    format!("…{end}")
+}
