@@ -54,13 +54,23 @@ struct TrainArguments {
     /// Run blocks again in the backward pass instead of keeping them
     #[arg(long)]
     gradient_checkpointing: bool,
-    #[arg(long, default_value_t = 1e-3, value_name = "RATE", help = "Learning rate, constant")]
+    #[arg(
+        long,
+        default_value_t = 1e-3,
+        value_name = "RATE",
+        help = "Learning rate, constant"
+    )]
     learning_rate: f64,
     /// Measure in this process, on as many threads as `RAYON_NUM_THREADS` says
     #[arg(long)]
     here: bool,
     /// A model's folder instead of a case; implies --here
-    #[arg(long, value_name = "DIR", requires = "examples", conflicts_with = "case")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "examples",
+        conflicts_with = "case"
+    )]
     model: Option<PathBuf>,
     #[arg(
         long,
@@ -102,7 +112,10 @@ fn print_load(arguments: &LoadArguments, format: Format) -> Result<(), Failure> 
         let name = arguments.model.display();
         Failure::bad_input(format!("cannot load the model `{name}`")).caused_by(error)
     })?;
-    let (wall, cpu) = (started.elapsed().as_secs_f64(), process::cpu_seconds() - cpu);
+    let (wall, cpu) = (
+        started.elapsed().as_secs_f64(),
+        process::cpu_seconds() - cpu,
+    );
     let after = process::memory();
     let peak = after.map(|memory| memory.peak);
     match format {
@@ -121,7 +134,10 @@ fn print_load(arguments: &LoadArguments, format: Format) -> Result<(), Failure> 
         Format::Text => {
             println!("weights        {}", megabytes(Some(weights.bytes() as u64)));
             println!("peak memory    {}", megabytes(peak));
-            println!("memory after   {}", megabytes(after.map(|memory| memory.now)));
+            println!(
+                "memory after   {}",
+                megabytes(after.map(|memory| memory.now))
+            );
             println!("time           {wall:.2} s, {cpu:.2} CPU-s");
         }
     }
@@ -160,7 +176,14 @@ fn print_table(arguments: &TrainArguments, format: Format) -> Result<(), Failure
         );
         println!(
             "{:<12} {:<5} {:>12} {:>15} {:>14} {:>14} {:>10} {:>10}",
-            "case", "held", "CPU-s a step", "tokens a CPU-s", "s at 2 threads", "tokens/s there", "peak", "estimated"
+            "case",
+            "held",
+            "CPU-s a step",
+            "tokens a CPU-s",
+            "s at 2 threads",
+            "tokens/s there",
+            "peak",
+            "estimated"
         );
     }
     let mut rows = Vec::new();

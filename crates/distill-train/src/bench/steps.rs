@@ -9,8 +9,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::decoder::{
-    Method, Proof, ScheduleShape, TrainError, TrainEvent, TrainExample, TrainRequest, TrainSettings,
-    train_decoder,
+    Method, Proof, ScheduleShape, TrainError, TrainEvent, TrainExample, TrainRequest,
+    TrainSettings, train_decoder,
 };
 use crate::memory::{Estimate, estimate_for};
 

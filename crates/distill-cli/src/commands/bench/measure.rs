@@ -63,7 +63,9 @@ impl Measurement {
 
     /// Tokens of one step.
     pub(super) fn tokens(&self) -> f64 {
-        self.steps.first().map_or(f64::NAN, |step| step.tokens as f64)
+        self.steps
+            .first()
+            .map_or(f64::NAN, |step| step.tokens as f64)
     }
 }
 
@@ -86,9 +88,7 @@ pub(super) fn measure(arguments: &TrainArguments) -> Result<Measurement, Failure
     };
     let stopped = |error| Failure::failed("the bench stopped").caused_by(error);
     let estimate = bench.estimate().map_err(stopped)?;
-    let figures = bench
-        .run(&process::cpu_seconds)
-        .map_err(stopped)?;
+    let figures = bench.run(&process::cpu_seconds).map_err(stopped)?;
     Ok(Measurement {
         parameters: weights.config().parameter_count(),
         threads: distill_train::bench::threads(),
