@@ -32,6 +32,8 @@ use marks::Rendering;
 
 /// Steps a template may take: some hundred per message are usual.
 const FUEL: u64 = 2_000_000;
+/// Macros within one another.
+const MAX_CALLS: usize = 100;
 /// Longest rendering.
 const MAX_RENDERED_BYTES: usize = 16 << 20;
 /// Longest template source.
@@ -99,6 +101,7 @@ impl ChatTemplate {
         environment.set_undefined_behavior(UndefinedBehavior::Lenient);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(MAX_CALLS);
         methods::install(&mut environment);
         let guarded = guard::guarded(source).map_err(TemplateError::Compile)?;
         environment

@@ -7,6 +7,7 @@
     reason = "a panic is how a test fails; a test that cannot run says so"
 )]
 
+use distill_chat::Message;
 use distill_student::template::{ChatTemplate, Conversation};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -86,4 +87,36 @@ fn real_templates_render_as_transformers_does() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+#[test]
+fn a_template_that_grows_its_values_is_stopped() {
+    let doubling = "x ~ x".to_owned() + &" ~ x".repeat(30);
+    for source in [
+        // By assignment, in a loop and without one.
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}".to_owned(),
+        "{% set x = 'ab' %}".to_owned() + &"{% set x = x ~ x %}".repeat(60),
+        // By capture, by arguments of a macro that calls itself, by nesting.
+        "{% set x = 'ab' %}".to_owned() + &"{% set x %}{{ x }}{{ x }}{% endset %}".repeat(60),
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('ab') }}".to_owned(),
+        "{% set n = namespace(x=1) %}{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}".to_owned(),
+        "{% set n = namespace(x=1) %}{% for i in range(99999) %}{% set n.x = [n.x] %}{% endfor %}{{ n.x }}".to_owned(),
+        // By filters and methods.
+        "{% set x = 'a' %}".to_owned() + &"{% set x = x | replace('', x ~ x) %}".repeat(40),
+        "{% set x = '\"' %}{{ x".to_owned() + &" | tojson".repeat(64) + " }}",
+        "{{ range(99999) | list | tojson(indent=99999) }}".to_owned(),
+        "{{ range(99999) | join('x' | indent(9999, true)) }}".to_owned(),
+        "{% set n = namespace(x='abc') %}{% for i in range(20) %}{% set n.x = n.x.split('') | join(n.x) %}{% endfor %}".to_owned(),
+        // By time: large values made again and again and thrown away.
+        format!("{{% set n = namespace(x='abcdefgh') %}}{{% for i in range(19) %}}{{% set n.x = n.x ~ n.x %}}{{% endfor %}}{{% set x = n.x %}}{{% for i in range(99999) %}}{{% if {doubling} == 1 %}}{{% endif %}}{{% endfor %}}"),
+        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}".to_owned(),
+        "{% for a in range(99999) %}{% for b in range(99999) %}".to_owned() + &"x".repeat(200_000) + "{% endfor %}{% endfor %}",
+    ] {
+        let refused = match ChatTemplate::new(&source, None, None) {
+            Ok(template) => template.render(&[Message::user("hello")], true).map(|_| ()),
+            Err(error) => Err(error),
+        };
+        let error = refused.expect_err(&source).to_string();
+        assert!(error.contains("template"), "{error}");
+    }
 }

@@ -87,6 +87,11 @@ impl LabelTrie {
         self.paths.iter().map(Vec::len).max().unwrap_or(0)
     }
 
+    fn shortest(&self) -> usize {
+        let lengths = self.paths.iter().map(Vec::len);
+        lengths.filter(|length| *length > 0).min().unwrap_or(0)
+    }
+
     fn edge_tokens(&self, edge: &Edge) -> Vec<u32> {
         edge.nodes
             .iter()
@@ -135,9 +140,9 @@ pub fn score_labels(
     prompts: &[Vec<u32>],
     labels: &LabelTrie,
 ) -> Result<Vec<Vec<f64>>, DecoderError> {
-    let scores = score_nodes(decoder, prompts, labels)?;
-    let total = |of: &[f32], path: &[usize]| path.iter().map(|node| f64::from(of[*node])).sum();
-    let of_prompt = |of: &Vec<f32>| labels.paths.iter().map(|path| total(of, path)).collect();
+    let scores = score_paths(decoder, prompts, labels)?;
+    let total = |of: &Vec<f32>| of.iter().map(|score| f64::from(*score)).sum();
+    let of_prompt = |of: &Vec<Vec<f32>>| of.iter().map(total).collect();
     Ok(scores.iter().map(of_prompt).collect())
 }
 
@@ -148,10 +153,46 @@ pub fn score_continuations(
     continuations: &[Vec<u32>],
 ) -> Result<Vec<Vec<f32>>, DecoderError> {
     let labels = LabelTrie::new(continuations.iter().map(Vec::as_slice));
-    let scores = score_nodes(decoder, &[prompt.to_vec()], &labels)?;
-    let of = &scores[0];
-    let own = |path: &Vec<usize>| path.iter().map(|node| of[*node]).collect();
-    Ok(labels.paths.iter().map(own).collect())
+    let mut scores = score_paths(decoder, &[prompt.to_vec()], &labels)?;
+    Ok(scores.swap_remove(0))
+}
+
+/// For each prompt and each continuation, the log-probability of every token.
+fn score_paths(
+    decoder: &Decoder,
+    prompts: &[Vec<u32>],
+    labels: &LabelTrie,
+) -> Result<Vec<Vec<Vec<f32>>>, DecoderError> {
+    check(decoder, prompts, labels)?;
+    let alike = prompts.iter().all(|prompt| {
+        let (shortest, longest) = (labels.shortest(), labels.longest());
+        let run = |label: usize| prompt.len() + label.saturating_sub(1);
+        decoder.config().turns_alike(run(shortest), run(longest))
+    });
+    if alike {
+        let scores = score_nodes(decoder, prompts, labels)?;
+        let own = |of: &Vec<f32>| {
+            let paths = labels.paths.iter();
+            paths
+                .map(|path| path.iter().map(|node| of[*node]).collect())
+                .collect()
+        };
+        return Ok(scores.iter().map(own).collect());
+    }
+    // Rows with some of the continuations turn otherwise than with others: nothing is shared.
+    let mut scores = vec![Vec::with_capacity(labels.len()); prompts.len()];
+    for path in &labels.paths {
+        let tokens: Vec<u32> = path.iter().map(|node| labels.nodes[*node].token).collect();
+        let alone = LabelTrie::new([tokens.as_slice()]);
+        for (scores, own) in scores
+            .iter_mut()
+            .zip(score_nodes(decoder, prompts, &alone)?)
+        {
+            // The first node is the root.
+            scores.push(own[1..].to_vec());
+        }
+    }
+    Ok(scores)
 }
 
 /// For each prompt, the log-probability of every node after its parent.
@@ -160,7 +201,6 @@ fn score_nodes(
     prompts: &[Vec<u32>],
     labels: &LabelTrie,
 ) -> Result<Vec<Vec<f32>>, DecoderError> {
-    check(decoder, prompts, labels)?;
     let mut scores = vec![vec![0.0; labels.nodes.len()]; prompts.len()];
     if labels.nodes.len() == 1 {
         return Ok(scores);

@@ -440,7 +440,7 @@ mod tests {
             ),
             (
                 "{%- for x in y if x -%}\n{# {% if #}",
-                "{%- for x in y if x %}{% if not __tick(15) %}{% endif -%}\n{# {% if #}",
+                "{%- for x in y if x %}{% if not __tick(12) %}{% endif -%}\n{# {% if #}",
             ),
             (
                 "{% macro f(a, b=[1, 2]) %}{% endmacro %}",
