@@ -22,6 +22,10 @@ pub(super) struct Attention {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each layer, and all are of one kind"
+)]
 enum Input {
     Apart {
         q: Projection,

@@ -121,8 +121,8 @@ impl DecoderConfig {
         read::Reader::new(&fields)?.read()
     }
 
-    /// The `config.json` that it was read from, its fields in order and without those that are
-    /// null. The same configuration gives the same bytes, and [`Self::from_json`] reads them back.
+    /// The `config.json` that it was read from, its fields in order. The same configuration gives
+    /// the same bytes, and [`Self::from_json`] reads them back.
     pub fn to_json(&self) -> String {
         let mut fields: Vec<_> = self.source.iter().collect();
         fields.sort_by_key(|(name, _)| name.as_str());

@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
             return Ok(None);
         };
         match value.as_f64() {
-            Some(number) if number > 0.0 && number <= 1e30 && number >= 1e-30 => Ok(Some(number)),
+            Some(number) if (1e-30..=1e30).contains(&number) => Ok(Some(number)),
             _ => Err(self.refuse(field, value.clone(), "it is not a positive number")),
         }
     }

@@ -1,6 +1,6 @@
 //! Which layers turn, which look through a window, and with which rotation.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::Fields;
 use super::limits;
@@ -9,6 +9,8 @@ use super::{AttentionConfig, LayerConfig, MixerConfig};
 use crate::decoder::family::{Family, LayerPattern};
 use crate::decoder::{DecoderError, DeltaConfig};
 use crate::ops::DeltaHeads;
+
+type Object = Map<String, Value>;
 
 /// The layers of a model and the rotations that they point to.
 pub(super) struct Stack {
@@ -260,9 +262,7 @@ impl Layers<'_> {
     }
 
     /// The object of either form, and its name.
-    fn rope_object(
-        &self,
-    ) -> Result<(Option<&serde_json::Map<String, Value>>, &'static str), DecoderError> {
+    fn rope_object(&self) -> Result<(Option<&Object>, &'static str), DecoderError> {
         let (new, old) = ("rope_parameters", "rope_scaling");
         match (self.fields.object(new)?, self.fields.object(old)?) {
             (Some(parameters), Some(scaling)) if parameters != scaling => {

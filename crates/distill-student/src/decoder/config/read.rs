@@ -62,6 +62,7 @@ const NEUTRAL: &[(&str, &str)] = &[
     ("partial_rotary_factor", "1.0"),
     ("rope_interleaved", "false"),
     ("use_bidirectional_attention", "false"),
+    ("use_mrope", "false"),
     ("use_sliding_window", "false"),
 ];
 
@@ -119,8 +120,6 @@ impl<'a> Reader<'a> {
                 (bias, bias)
             }
         };
-        let mut source = fields.map().clone();
-        source.retain(|_, value| !value.is_null());
         Ok(DecoderConfig {
             model_type: family.model_type.to_owned(),
             vocab_size: fields.size("vocab_size", limits::VOCABULARY)?,
@@ -155,7 +154,7 @@ impl<'a> Reader<'a> {
             logit_multiplier: 1.0 / fields.number_or("logits_scaling", 1.0)?,
             logit_soft_cap: fields.optional_number("final_logit_softcapping")?,
             initializer_range: fields.number_or("initializer_range", 0.02)?,
-            source,
+            source: fields.map().clone(),
         })
     }
 

@@ -168,7 +168,7 @@ impl RopeSetting<'_> {
     ) -> Result<RopeConfig, DecoderError> {
         let nothing = Map::new();
         let fields = Fields::new(object.unwrap_or(&nothing), path);
-        let kind = self.kind(fields)?;
+        let kind = Self::kind(fields)?;
         let known: &[&str] = match kind {
             "default" => &[],
             "linear" => &["factor"],
@@ -237,7 +237,7 @@ impl RopeSetting<'_> {
     }
 
     /// The kind in the newer or the older field, which must agree.
-    fn kind<'a>(&self, fields: Fields<'a>) -> Result<&'a str, DecoderError> {
+    fn kind(fields: Fields<'_>) -> Result<&str, DecoderError> {
         let (new, old) = (fields.text("rope_type")?, fields.text("type")?);
         if let (Some(new), Some(old)) = (new, old)
             && new != old
