@@ -82,7 +82,8 @@ fn a_name_that_nothing_answers_to_is_told_what_would() {
     );
     assert_eq!(
         bases.resolve("no/such/model").unwrap_err().to_string(),
-        "base model `no/such/model` is not a directory with Hugging Face files"
+        "base model `no/such/model` is neither a directory with Hugging Face files nor among the \
+         models that were fetched"
     );
 }
 
