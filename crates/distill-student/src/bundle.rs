@@ -148,7 +148,7 @@ impl Bundle {
             StudentManifest::Decoder(decoder) => {
                 let base = bases.resolve(&decoder.base)?;
                 decoder.check_base(&base)?;
-                let model = read_decoder(directory, &manifest.files, decoder.tuned, &base)?;
+                let model = read_decoder(directory, &manifest.files, decoder, &base)?;
                 let encoder = decoder.encoder(&base)?;
                 check_context(model.config(), encoder.limits())?;
                 LoadedStudent::decoder(&identity, task, model, encoder)
@@ -240,15 +240,16 @@ fn check_encoder(student: &EncoderStudent, task: &TaskDefinition) -> Result<(), 
 fn read_decoder(
     directory: &Path,
     files: &BTreeMap<String, FileEntry>,
-    tuned: TunedKind,
+    manifest: &DecoderManifest,
     base: &BaseModel,
 ) -> Result<Decoder, BundleError> {
     let text = |file| read_text(directory, files, file);
-    Ok(match tuned {
+    Ok(match manifest.tuned {
         TunedKind::Adapter => {
             let config = text(File::AdapterConfig)?;
             let tensors = read_file(directory, files, File::Adapter)?;
             let adapter = LoraAdapter::from_parts(&config, &tensors)?;
+            let adapter = adapter.with_base_storage(manifest.base_storage);
             Decoder::with_adapter(&base.weights, &adapter)?
         }
         TunedKind::Full => {

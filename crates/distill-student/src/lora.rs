@@ -37,6 +37,8 @@ pub struct LoraAdapter {
     config: LoraConfig,
     /// By PEFT's tensor names.
     tensors: BTreeMap<String, Tensor>,
+    /// How the base was held while this was trained; none: as its files are.
+    base_storage: Option<Storage>,
 }
 
 /// What PEFT puts before a module's own name.
@@ -155,7 +157,11 @@ impl LoraAdapter {
                 reason: format!("{:?} names none of its projections", config.targets),
             });
         }
-        Ok(Self { config, tensors })
+        Ok(Self {
+            config,
+            tensors,
+            base_storage: None,
+        })
     }
 
     /// Takes tensors by their PEFT names.
@@ -167,7 +173,11 @@ impl LoraAdapter {
         tensors: BTreeMap<String, Tensor>,
     ) -> Result<Self, DecoderError> {
         config.check()?;
-        let adapter = Self { config, tensors };
+        let adapter = Self {
+            config,
+            tensors,
+            base_storage: None,
+        };
         let refused = |reason: String| Err(DecoderError::Adapter { reason });
         let mut asked: Vec<String> = Vec::new();
         for module in adapter.module_names() {
@@ -197,6 +207,19 @@ impl LoraAdapter {
             return refused(format!("its configuration has no place for `{other}`"));
         }
         Ok(adapter)
+    }
+
+    /// The same adapter for a base that is held in another way: what it was trained on is what it
+    /// answers on.
+    #[must_use]
+    pub fn with_base_storage(mut self, storage: Option<Storage>) -> Self {
+        self.base_storage = storage;
+        self
+    }
+
+    /// How the base is held under this adapter; none: as its files are. PEFT's files do not say it.
+    pub fn base_storage(&self) -> Option<Storage> {
+        self.base_storage
     }
 
     pub fn config(&self) -> &LoraConfig {
@@ -258,7 +281,10 @@ impl LoraAdapter {
         let Some(update) = self.low_rank(module)? else {
             return Ok(weight);
         };
-        let weight = weight.to_dtype(DType::F32)?;
+        let weight = match self.base_storage {
+            None => weight.to_dtype(DType::F32)?,
+            Some(storage) => FrozenWeight::new(&weight, storage)?.dequantised()?,
+        };
         let change = (update.up.matmul(&update.down)? * update.scale)?; // (O, R) @ (R, I) → (O, I)
         let merged = (weight + change)?;
         let merged = match &update.magnitude {

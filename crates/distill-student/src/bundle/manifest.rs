@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BundleError, files, sha256};
-use crate::{linear::LinearSettings, template::ChatLimits};
+use crate::{linear::LinearSettings, ops::Storage, template::ChatLimits};
 
 /// Version of the directory's layout.
 pub const FORMAT: u32 = 1;
@@ -69,6 +69,9 @@ pub struct DecoderManifest {
     pub chat_template: String,
     pub limits: ChatLimits,
     pub tuned: TunedKind,
+    /// How an adapter's base is held; none: as its files are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_storage: Option<Storage>,
 }
 
 /// What training changed.

@@ -184,6 +184,10 @@ fn decoder_parts(
         chat_template: base.template.source().to_owned(),
         limits,
         tuned: kind,
+        base_storage: match tuned {
+            Tuned::Adapter(adapter) => adapter.base_storage(),
+            Tuned::Full(_) => None,
+        },
     };
     let encoder = manifest.encoder(base)?;
     check_context(decoder.config(), limits)?;

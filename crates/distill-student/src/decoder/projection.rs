@@ -22,7 +22,8 @@ pub struct FrozenMatrices(RefCell<BTreeMap<String, FrozenWeight>>);
 pub struct DecoderPlan<'a> {
     /// What is added to its projections.
     pub adapter: Option<&'a LoraAdapter>,
-    /// How frozen matrices are held; none: as the weights are (bf16 or f32).
+    /// How frozen matrices are held; none: as the adapter was trained on them, or as the weights
+    /// are (bf16 or f32).
     pub storage: Option<Storage>,
     /// Values of the weights or of the adapter change while the decoder is in use: training.
     /// Otherwise what follows from them is worked out once.
@@ -134,17 +135,24 @@ impl Projection {
 pub(super) struct Projections<'a> {
     weights: &'a DecoderWeights,
     plan: DecoderPlan<'a>,
+    /// Where no other decoder shares them: tied embeddings and head are one matrix even so.
+    own: FrozenMatrices,
 }
 
 impl<'a> Projections<'a> {
     pub(super) fn new(
         weights: &'a DecoderWeights,
-        plan: DecoderPlan<'a>,
+        mut plan: DecoderPlan<'a>,
     ) -> Result<Self, DecoderError> {
         if let Some(adapter) = plan.adapter {
             adapter.check(weights.config())?;
+            plan.storage = plan.storage.or(adapter.base_storage());
         }
-        Ok(Self { weights, plan })
+        Ok(Self {
+            weights,
+            plan,
+            own: FrozenMatrices::default(),
+        })
     }
 
     pub(super) fn weights(&self) -> &'a DecoderWeights {
@@ -239,15 +247,13 @@ impl<'a> Projections<'a> {
 
     fn frozen(&self, name: &str, storage: Option<Storage>) -> Result<FrozenWeight, DecoderError> {
         let weight = self.weights.get(name)?;
-        let shared = self.plan.shared.map(|shared| &shared.0);
-        if let Some(found) = shared.and_then(|shared| shared.borrow().get(name).cloned()) {
-            return Ok(found);
+        let held = &self.plan.shared.unwrap_or(&self.own).0;
+        if let Some(found) = held.borrow().get(name) {
+            return Ok(found.clone());
         }
         let storage = storage.unwrap_or_else(|| stored(weight));
         let frozen = FrozenWeight::new(weight, storage)?;
-        if let Some(shared) = shared {
-            shared.borrow_mut().insert(name.to_owned(), frozen.clone());
-        }
+        held.borrow_mut().insert(name.to_owned(), frozen.clone());
         Ok(frozen)
     }
 }

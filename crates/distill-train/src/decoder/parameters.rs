@@ -218,8 +218,9 @@ impl Parameters {
     }
 
     pub(super) fn into_trained(self) -> Result<Trained, TrainError> {
+        let storage = self.storage;
         Ok(match self.build(Var::as_detached_tensor)? {
-            (_, Some(adapter)) => Trained::Lora(adapter),
+            (_, Some(adapter)) => Trained::Lora(adapter.with_base_storage(storage)),
             (weights, None) => Trained::Full(weights),
         })
     }
