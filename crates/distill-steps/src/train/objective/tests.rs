@@ -41,8 +41,8 @@ fn examples(count: usize) -> Vec<Example> {
         .map(|index| Example {
             id: index.to_string(),
             fields: json!({
-                "text": ["my money back please", "where is my parcel"][index % 2],
-                "why": if index < 2 { "they say so" } else { "" },
+                "text": (["my money back please", "where is my parcel"][index % 2]),
+                "why": (if index < 2 { "they say so" } else { "" }),
             })
             .as_object()
             .unwrap()
