@@ -182,6 +182,9 @@ mod tests {
         assert_eq!(got.validate_every, Some(5));
         let full = settings(&spec, true, 3, &model(), &[]);
         assert_eq!((full.method, full.base), (Method::Full, None));
-        assert_eq!(method(&spec, false), "rank-stabilised DoRA rank 16, alpha 32 on a base in NF4");
+        assert_eq!(
+            method(&spec, false),
+            "rank-stabilised DoRA rank 16, alpha 32 on a base in NF4"
+        );
     }
 }
