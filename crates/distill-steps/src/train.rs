@@ -17,8 +17,8 @@ use distill_student::{
     weights::DecoderWeights,
 };
 use distill_train::{
-    Checkpointing, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest, Trained,
-    learning_rate_range_test,
+    Checkpointing, RangeTest, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
+    TrainSettings, Trained, learning_rate_range_test,
     linear::{LinearConfig, train_linear},
     train_decoder,
 };
@@ -57,6 +57,10 @@ pub struct Train {
 /// Which class is trained, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each training, and never many at once"
+)]
 pub enum Recipe {
     Linear(LinearSpec),
     Encoder {
@@ -325,20 +329,9 @@ impl DecoderRun<'_> {
             context.note(Level::Info, told);
         }
         if self.settings.tuning.rate == RateKind::Auto {
-            let request = TrainRequest {
-                weights: &start,
-                settings: &settings,
-                train: &train_rows,
-                validation: &[],
-                initial: None,
-                checkpointing: None,
-                cancelled: &|| context.is_cancelled(),
-            };
-            let found = learning_rate_range_test(&request).map_err(train_failure)?;
+            let found = find_rate(&start, &settings, &train_rows, context)?;
             settings.learning_rate = found.chosen;
-            let told = shown::rate_found(&found);
-            context.note(Level::Info, told.clone());
-            notes.push(told);
+            notes.push(shown::rate_found(&found));
         }
         let request = TrainRequest {
             weights: &start,
@@ -429,6 +422,27 @@ impl DecoderRun<'_> {
             &shown(examples),
         )
     }
+}
+
+/// Looks for a learning rate, and tells what it found.
+fn find_rate(
+    weights: &DecoderWeights,
+    settings: &TrainSettings,
+    train: &[TrainExample],
+    context: &StepContext,
+) -> Result<RangeTest, StepFailure> {
+    let request = TrainRequest {
+        weights,
+        settings,
+        train,
+        validation: &[],
+        initial: None,
+        checkpointing: None,
+        cancelled: &|| context.is_cancelled(),
+    };
+    let found = learning_rate_range_test(&request).map_err(train_failure)?;
+    context.note(Level::Info, shown::rate_found(&found));
+    Ok(found)
 }
 
 /// A pool that keeps a training to the core it was given.

@@ -175,7 +175,7 @@ fn what_follows_from_a_dora_adapter_is_the_same_worked_out_once_or_in_each_pass(
     }
 }
 
-/// Gradients of a DoRA projection against the formula in candle's own operations.
+/// Gradients of a `DoRA` projection against the formula in candle's own operations.
 #[test]
 fn gradients_of_every_kind_are_those_of_the_composed_formula() {
     let weights = weights(true);

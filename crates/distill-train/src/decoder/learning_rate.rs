@@ -15,7 +15,7 @@ const EXPONENT: f64 = 0.781;
 const QWEN_EXPONENT: f64 = 0.0775;
 
 /// A peak learning rate to begin with, by family, width and method: the fit over Llama and Qwen
-/// models behind "LoRA Without Regret" (Schulman et al. 2025, thinkingmachines.ai/blog/lora),
+/// models behind "`LoRA` Without Regret" (Schulman et al. 2025, thinkingmachines.ai/blog/lora),
 /// published in the Tinker cookbook's `hyperparam_utils`, made for Adam and scale 32 / rank. Other
 /// families are taken as Llama.
 pub fn default_learning_rate(model: &DecoderConfig, method: &Method) -> f64 {
