@@ -8,6 +8,7 @@ mod bad_input;
 mod cache;
 mod commands;
 mod deploy;
+mod encoder;
 mod eval;
 mod evidence;
 mod faults;
