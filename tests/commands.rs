@@ -4,10 +4,10 @@ use std::{fs, process::Stdio};
 
 use crate::fixture::{Job, PIPELINE, csv};
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "init", "check", "plan", "run", "runs", "report", "eval", "explain", "data", "models",
     "prices", "simulate", "pretrain", "bench", "deploy", "rollback", "serve", "proxy", "keys",
-    "spend", "usage",
+    "spend", "usage", "reference",
 ];
 
 #[test]
@@ -38,6 +38,19 @@ fn every_command_has_help_with_an_example() {
     assert_eq!(listed, COMMANDS.len(), "a command without a test:\n{all}");
     job.check(&["no-such-command"]).code(2);
     job.check(&[]).code(2);
+}
+
+#[test]
+fn the_keys_of_a_pipeline_can_be_looked_up() {
+    let job = Job::new(PIPELINE);
+    let said = |arguments: &[&str]| {
+        let output = job.check(arguments).success();
+        String::from_utf8(output.get_output().stdout.clone()).unwrap()
+    };
+    assert!(said(&["reference"]).contains("## `accept`"));
+    let decoder = said(&["reference", "train.decoder"]);
+    assert!(decoder.contains("| `learning_rate` |") && !decoder.contains("## `accept`"));
+    job.check(&["reference", "train.decodr"]).code(2);
 }
 
 #[test]

@@ -16,7 +16,7 @@ const MAX_REDIRECTS: usize = 10;
 /// Attempts of one request, the first included; a transfer that got on begins to count anew.
 const MAX_ATTEMPTS: u32 = 5;
 /// Longest wait that a server may ask for.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 /// Largest description of a repository.
 const MAX_JSON_BYTES: usize = 64 << 20;
 

@@ -1,6 +1,9 @@
 //! Base models by reference: what a step's key says of them, and how they are loaded.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use distill_chat::TaskKind;
 use distill_hub::{Cache, ModelName};
@@ -15,6 +18,8 @@ use distill_student::{
 };
 use serde::{Deserialize, Serialize};
 
+/// Most of a configuration that is looked at to tell a decoder from an encoder.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Tokens that a label or an object may have.
 const MAX_REPLY_TOKENS: usize = 128;
 /// Tokens that free text may have.
@@ -122,7 +127,12 @@ impl BaseReference {
     /// Whether it is an encoder, as its configuration says.
     pub fn is_encoder(&self) -> bool {
         let config = self.folder().map(|folder| folder.join("config.json"));
-        let text = config.and_then(|path| std::fs::read_to_string(path).ok());
+        let text = config.and_then(|path| {
+            let mut text = String::new();
+            let file = std::fs::File::open(path).ok()?;
+            file.take(MAX_CONFIG_BYTES).read_to_string(&mut text).ok()?;
+            Some(text)
+        });
         text.is_some_and(|text| EncoderConfig::is_encoder(&text))
     }
 
@@ -199,16 +209,16 @@ impl BaseReference {
         Ok((weights, tokenizer))
     }
 
-    /// Looks whether it can be loaded.
+    /// Looks whether it can be loaded, and whether its chat template renders.
     ///
     /// # Errors
     /// A [`StepFailure`] that names what is wrong with which file.
-    pub fn check(&self) -> Result<(), StepFailure> {
+    pub fn check(&self, kind: TaskKind) -> Result<(), StepFailure> {
         if self.is_encoder() {
             let labels = ["one".to_owned(), "other".to_owned()];
             return self.load_encoder(&labels, 0).map(drop);
         }
-        self.load().map(drop)
+        encoder(&self.load()?, kind).map(drop)
     }
 }
 

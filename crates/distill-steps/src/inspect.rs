@@ -174,8 +174,13 @@ impl Compiled {
             }
         }
         bases.dedup();
+        for step in self.graph.steps() {
+            if let Action::Train(train) = &step.action {
+                train.check_targets()?;
+            }
+        }
         for base in bases.into_iter().filter(|base| base.missing().is_none()) {
-            base.check()?;
+            base.check(self.task.kind)?;
         }
         Ok(())
     }

@@ -40,19 +40,25 @@ pub fn install(environment: &Environment) {
 /// The models of the hub that a pipeline names and that are not on this machine. `path` is the
 /// pipeline file's.
 pub fn wanted(spec: &ResolvedSpec, path: &Path, environment: &Environment) -> Vec<ModelName> {
-    let Students::Named(targets) = &spec.students else {
-        return Vec::new();
+    let students = match &spec.students {
+        Students::Named(targets) => targets.as_slice(),
+        Students::Auto => &[],
     };
+    let objective = spec.train.objective.as_ref();
+    let teacher = objective.and_then(|objective| objective.teacher());
     let folder = path.parent().unwrap_or(Path::new(""));
     let cache = cache(environment);
     let mut wanted = Vec::new();
-    for target in targets {
+    for target in students.iter().chain(teacher) {
         let StudentTarget::Directory(text) = target else {
             continue;
         };
         let reference = BaseReference::of_target(target, folder, cache.as_ref());
         let missing = reference.is_ok_and(|reference| reference.missing().is_some());
-        if missing && let Some(name) = hub_name(text, folder) {
+        if missing
+            && let Some(name) = hub_name(text, folder)
+            && !wanted.contains(&name)
+        {
             wanted.push(name);
         }
     }

@@ -11,7 +11,11 @@
 //! across it, because generation starts there too. So `tokens[..loss_from]` are exactly the tokens
 //! that serving sends, and no prefix is ever tokenised a second time.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use distill_chat::{Message, Role};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, context};
@@ -184,9 +188,18 @@ impl ChatTemplate {
             .get_template(NAME)
             .map_err(|error| failed(&error))?;
         let mut output = methods::BoundedOutput::new(MAX_RENDERED_BYTES);
-        template
-            .render_captured_to(context, &mut output)
-            .map_err(|error| failed(&error))?;
+        // The engine panics on some slices that run backwards, such as `''[::-1]` (minijinja 2.24): a
+        // stranger's template must not end the process. What was written so far is dropped.
+        let rendered = catch_unwind(AssertUnwindSafe(|| {
+            template
+                .render_captured_to(context, &mut output)
+                .map(drop)
+                .map_err(|error| failed(&error))
+        }));
+        rendered.unwrap_or_else(|_| {
+            let reason = "the template engine failed on it; a slice that runs backwards over nothing does that";
+            Err(TemplateError::Render(reason.to_owned()))
+        })?;
         output
             .into_text()
             .map_err(|error| TemplateError::Render(error.to_string()))

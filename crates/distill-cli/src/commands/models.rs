@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Args, Subcommand};
 use distill_hub::{ModelName, Progress, Snapshot};
-use distill_steps::models::{self, Listing, ModelFacts};
+use distill_steps::models::{self, BATCH_TOKENS, Listing, ModelFacts, SERVED_TOKENS};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
@@ -123,19 +123,20 @@ fn list(arguments: &ModelsArguments) -> Result<ExitCode, Failure> {
     let width = listings.iter().map(|l| l.row.name.len()).max().unwrap_or(0);
     let id = listings.iter().map(|l| l.row.id.len()).max().unwrap_or(0);
     println!(
-        "{:width$}  {:id$}  {:8} {:>7} {:>9} {:>8}  licence",
-        "model", "on the hub", "family", "weights", "size", "context"
+        "{:width$}  {:id$}  {:8} {:>7} {:>8} {:>9} {:>9}  licence",
+        "model", "on the hub", "family", "weights", "context", "to train", "to serve"
     );
     for listing in &listings {
         let row = &listing.row;
         let head = format!("{:width$}  {:id$}", row.name, row.id);
         match (&listing.facts, &listing.unread) {
             (Some(facts), _) => println!(
-                "{head}  {:8} {:>7} {:>9} {:>8}  {}{}",
+                "{head}  {:8} {:>7} {:>8} {:>9} {:>9}  {}{}",
                 facts.family,
                 count(facts.parameters),
-                bytes(facts.weight_bytes),
                 facts.context,
+                facts.lora_bytes.map_or_else(|| "-".to_owned(), bytes),
+                bytes(facts.serve_bytes),
                 row.licence,
                 if listing.fetched { "  (fetched)" } else { "" }
             ),
@@ -143,6 +144,9 @@ fn list(arguments: &ModelsArguments) -> Result<ExitCode, Failure> {
             (None, None) => println!("{head}"),
         }
     }
+    println!(
+        "\nto train: estimated peak with LoRA of rank 16 on all projections over bf16 weights, batches of {BATCH_TOKENS} tokens\nto serve: bf16 weights, keys and values of one row of {SERVED_TOKENS} tokens"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -183,7 +187,19 @@ fn show_facts(facts: &ModelFacts) {
         count(facts.parameters),
         facts.parameters
     );
-    println!("size         {} as bf16", bytes(facts.weight_bytes));
+    println!("size         {} as bf16", bytes(facts.weight_bytes as u64));
+    for (what, estimated) in [("LoRA", facts.lora_bytes), ("QLoRA", facts.qlora_bytes)] {
+        if let Some(estimated) = estimated {
+            println!(
+                "to train     {} with {what} of rank 16 on all projections, batches of {BATCH_TOKENS} tokens (estimated)",
+                bytes(estimated)
+            );
+        }
+    }
+    println!(
+        "to serve     {} with keys and values of {SERVED_TOKENS} tokens",
+        bytes(facts.serve_bytes)
+    );
     println!("layers       {}", facts.layers);
     println!("width        {}", facts.hidden);
     println!(
@@ -300,6 +316,6 @@ fn count(parameters: usize) -> String {
     }
 }
 
-fn bytes(bytes: usize) -> String {
+fn bytes(bytes: u64) -> String {
     format!("{:.2} GB", bytes as f64 / 1e9)
 }

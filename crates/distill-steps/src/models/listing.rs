@@ -123,17 +123,15 @@ fn training(config: &DecoderConfig, base: Option<Storage>) -> Option<u64> {
     Some(estimate.total())
 }
 
-/// Keys and values of a row, four bytes a number; a layer with a window keeps that many tokens.
+/// What a row leaves behind, four bytes a number: keys and values of its tokens, in a layer with a
+/// window of so many of them, in a delta net a memory of fixed size.
 fn cache_bytes(config: &DecoderConfig, tokens: usize) -> u64 {
     let row = 2 * config.num_key_value_heads * config.head_dim * size_of::<f32>();
     let bytes = |mixer: &MixerConfig| match mixer {
         MixerConfig::Attention(attention) => {
             attention.window.map_or(tokens, |window| window.min(tokens)) * row
         }
-        MixerConfig::DeltaNet(net) => {
-            let heads = net.heads;
-            heads.value * heads.key_width * heads.value_width * size_of::<f32>()
-        }
+        MixerConfig::DeltaNet(net) => net.cache_elements() * size_of::<f32>(),
     };
     let layers = config.layers.iter();
     layers.map(|layer| bytes(&layer.mixer) as u64).sum()
@@ -178,6 +176,26 @@ mod tests {
         // 28 layers with 8 heads of 128 for keys and for values.
         let cache = 2048 * 28 * 2 * 8 * 128 * 4;
         assert_eq!(facts.serve_bytes, facts.weight_bytes as u64 + cache);
+    }
+
+    #[test]
+    fn a_delta_net_leaves_a_memory_and_the_inputs_of_its_convolution() {
+        let config = DecoderConfig::from_json(
+            r#"{"model_type": "qwen3_5_text", "vocab_size": 64, "hidden_size": 16,
+                "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 64,
+                "layer_types": ["linear_attention", "full_attention"],
+                "linear_num_key_heads": 2, "linear_num_value_heads": 4,
+                "linear_key_head_dim": 6, "linear_value_head_dim": 7,
+                "linear_conv_kernel_dim": 3}"#,
+        )
+        .unwrap();
+        let (memory, inputs) = (4 * 6 * 7, 2 * (2 * 2 * 6 + 4 * 7));
+        let keys_and_values = |tokens| tokens * 2 * 8;
+        for tokens in [10, 50] {
+            let elements = memory + inputs + keys_and_values(tokens);
+            assert_eq!(cache_bytes(&config, tokens), 4 * elements as u64);
+        }
     }
 
     #[test]

@@ -185,6 +185,18 @@ fn a_hostile_template_runs_out_of_steps_or_room() {
 }
 
 #[test]
+fn a_template_that_the_engine_panics_on_is_an_error() {
+    let problem = render_error("{{ ''[::-1] }}");
+    assert!(problem.contains("the template engine failed"), "{problem}");
+    // Backwards over something is what templates do.
+    let template = ChatTemplate::new("{{ messages[::-1][0].content[::-1] }}", None, None).unwrap();
+    assert_eq!(
+        template.render(&[Message::user("abc")], false).unwrap(),
+        "cba"
+    );
+}
+
+#[test]
 fn templates_find_the_functions_and_methods_that_they_expect() {
     let render = |source: &str| {
         ChatTemplate::new(source, None, None)

@@ -248,8 +248,13 @@ fn a_field_that_is_null_is_as_one_that_is_not_there() {
     );
     assert_eq!(with.tensors(), without.tensors());
     // A null may say "none" where a missing field says "the default": it is kept.
-    let whole = read("mistral", &json!({"sliding_window": null})).unwrap();
-    assert_eq!(DecoderConfig::from_json(&whole.to_json()).unwrap(), whole);
+    for (family, field) in [
+        ("mistral", "sliding_window"),
+        ("smollm3", "num_key_value_heads"),
+    ] {
+        let whole = read(family, &json!({ field: null })).unwrap();
+        assert_eq!(DecoderConfig::from_json(&whole.to_json()).unwrap(), whole);
+    }
 }
 
 #[test]
