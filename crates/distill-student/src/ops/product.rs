@@ -1,7 +1,9 @@
-//! Matrix products over plain slices, through the `gemm` crate.
+//! Matrix products over plain slices: of two f32 views through the `gemm` crate, with a matrix that
+//! is held in memory (a weight) through kernels of our own ([`Product`]).
 //!
 //! The only unsafe code of the crate. Every entry checks that each operand's last element lies
-//! inside its slice before a pointer is made, so the wrappers are safe to call.
+//! inside its slice before a pointer is made, and that the processor has the instructions of a
+//! kernel, so the wrappers are safe to call.
 
 mod blocked;
 mod kernel;
@@ -64,7 +66,10 @@ fn last_index(rows: usize, columns: usize, row_stride: usize) -> usize {
     if rows == 0 || columns == 0 {
         0
     } else {
-        (rows - 1) * row_stride + columns
+        // A size that overflows must not pass for a small one.
+        (rows - 1)
+            .saturating_mul(row_stride)
+            .saturating_add(columns)
     }
 }
 

@@ -17,38 +17,64 @@ use half::bf16;
 use super::pack::{Layout, Source};
 use crate::ops::frozen::nf4;
 
-/// What a processor can do, from the least to the most.
+/// What this machine's processor can do. Instructions that it has not cannot be named outside this
+/// module: whoever holds a value may run its kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Instructions {
+pub(crate) struct Instructions(Level);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Level {
     /// What every processor of the target has.
     Portable,
     /// 256-bit registers and fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// 512-bit registers.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
     /// 512-bit registers and products of bf16 pairs summed in f32.
+    #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+}
+
+impl Level {
+    /// From the least to the most.
+    #[cfg(target_arch = "x86_64")]
+    const ALL: &[Self] = &[Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    #[cfg(not(target_arch = "x86_64"))]
+    const ALL: &[Self] = &[Self::Portable];
+
+    fn is_here(self) -> bool {
+        match self {
+            Self::Portable => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Bf16 => Self::Avx512.is_here() && is_x86_feature_detected!("avx512bf16"),
+        }
+    }
 }
 
 impl Instructions {
     /// The most that this machine can do.
     pub(crate) fn detected() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                if is_x86_feature_detected!("avx512bf16") {
-                    return Self::Avx512Bf16;
-                }
-                return Self::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Self::Avx2;
-            }
-        }
-        Self::Portable
+        let most = Level::ALL.iter().rev().find(|level| level.is_here());
+        Self(most.copied().unwrap_or(Level::Portable))
+    }
+
+    /// All that this machine can do, and the names of what it cannot.
+    #[cfg(test)]
+    pub(crate) fn each() -> (Vec<Self>, Vec<String>) {
+        let (here, lacking): (Vec<Level>, Vec<Level>) =
+            Level::ALL.iter().partition(|level| level.is_here());
+        let names = lacking.iter().map(|level| format!("{level:?}"));
+        (here.into_iter().map(Self).collect(), names.collect())
     }
 
     /// Writes NF4 elements of one block in bf16, from their codes, two a byte, the first in the
@@ -61,7 +87,8 @@ impl Instructions {
         );
         let whole = out.len() / 32 * 32;
         #[expect(unsafe_code, reason = "the kernels take pointers")]
-        // SAFETY: the codes were just checked to be enough, and `whole` is a multiple of 32.
+        // SAFETY: the processor has the instructions, or there were no value of them; the codes
+        // were just checked to be enough, and `whole` is a multiple of 32.
         unsafe {
             (self.kernel().halves)(codes.as_ptr(), scale, out.as_mut_ptr(), whole);
         }
@@ -70,16 +97,17 @@ impl Instructions {
         }
     }
 
+    /// The inner loops for these instructions, which the processor has.
     pub(super) fn kernel(self) -> &'static Kernel {
-        #[cfg(target_arch = "x86_64")]
-        match self {
-            Self::Portable => &portable::KERNEL,
-            Self::Avx2 => &avx2::KERNEL,
-            Self::Avx512 => &avx512::KERNEL,
-            Self::Avx512Bf16 => &avx512::PAIRED_KERNEL,
+        match self.0 {
+            Level::Portable => &portable::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &avx2::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &avx512::KERNEL,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => &avx512::PAIRED_KERNEL,
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        &portable::KERNEL
     }
 }
 

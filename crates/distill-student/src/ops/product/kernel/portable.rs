@@ -143,7 +143,6 @@ unsafe fn stack(source: Source, rows: usize, out: *mut u32, columns: usize) {
 #[expect(unsafe_code, reason = "packed operands are reached by pointers")]
 pub(super) unsafe fn stack_any(source: &Source, rows: usize, out: *mut u32, columns: usize) {
     let conversion = source.conversion;
-    let shift = 16 * u32::from(conversion == Conversion::Widened);
     let width = source.elements.min(columns);
     for q in 0..conversion.layout().units(rows) {
         // SAFETY: the caller vouches for `rows` rows of the source and the units of the panel.
@@ -165,7 +164,7 @@ pub(super) unsafe fn stack_any(source: &Source, rows: usize, out: *mut u32, colu
                 }
                 Conversion::Widened => {
                     for j in 0..width {
-                        out.add(j).write(half(row(q), j) << shift);
+                        out.add(j).write(half(row(q), j) << 16);
                     }
                 }
                 _ => std::ptr::copy_nonoverlapping(row(q).cast(), out, width),
