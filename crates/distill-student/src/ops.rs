@@ -37,7 +37,7 @@ pub use delta::{DeltaHeads, gated_delta};
 pub(crate) use delta::{DeltaRow, gated_delta_over};
 pub use distillation::{
     Distillation, Divergence, Rest, Target, TopTokens, WholeTeacher, distillation,
-    token_log_probabilities, top_tokens, whole_distillation,
+    logits_at_a_time, token_log_probabilities, top_tokens, whole_distillation,
 };
 pub use frozen::{FrozenWeight, Storage, Weight, WeightRef};
 pub use gather::gather;

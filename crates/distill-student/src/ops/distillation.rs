@@ -1,5 +1,5 @@
-//! The loss against a teacher's distribution over tokens, in chunks of rows, so that neither the
-//! student's nor the teacher's table of tokens × vocabulary ever exists.
+//! The loss against a teacher's distribution over tokens, or against the row's own tokens, in chunks
+//! of rows, so that neither the student's nor the teacher's table of tokens × vocabulary ever exists.
 //!
 //! With p the student's and q the teacher's distribution of a place, both at temperature τ, the
 //! divergence is the forward KL(q‖p) of Hinton et al. 2015 (arXiv:1503.02531) or the reverse
@@ -23,12 +23,10 @@ use super::frozen::{Direction, FrozenWeight, Storage, WeightRef};
 use super::product::View;
 use super::rows::scale;
 use super::storage::{elements, elements_of, output};
-use head::Head;
+pub use head::logits_at_a_time;
+use head::{Head, chunk_rows};
 use row::{Prepared, Scratch};
 pub use score::{token_log_probabilities, top_tokens};
-
-/// Logits held at a time, for each of student and teacher: 8 MB of them.
-const CHUNK_ELEMENTS: usize = 1 << 21;
 
 /// Which way the divergence between teacher q and student p is taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -154,28 +152,65 @@ fn run(
         None => vocabulary,
     };
     settings.check(vocabulary.min(taught))?;
-    if hidden.dim(0)? != targets.len() {
-        bail!("{} targets for hidden rows {hidden:?}", targets.len());
-    }
-    if let Some(target) = targets.iter().find(|t| t.token as usize >= vocabulary) {
-        bail!(
-            "target {} is outside a vocabulary of {vocabulary}",
-            target.token
-        );
-    }
     let whole = teacher.is_some();
     let rows: Vec<Prepared> = targets
         .iter()
         .map(|target| Prepared::new(target, settings, whole))
         .collect::<Result<_>>()?;
     if !hidden.device().is_cpu() {
+        check_rows(hidden, &rows, vocabulary)?;
         return composed::distillation(hidden, head, &rows, teacher, settings, weight);
     }
+    let teacher = teacher.map(Teacher::new).transpose()?;
+    apply(hidden, head, rows, teacher, *settings, weight)
+}
+
+/// The loss on the CPU of rows that learn their own tokens alone.
+pub(super) fn of_own_tokens(
+    hidden: &Tensor,
+    head: WeightRef<'_>,
+    targets: &[u32],
+    weight: f64,
+) -> Result<Tensor> {
+    let rows = targets.iter().map(|token| Prepared::own(*token)).collect();
+    let settings = Distillation {
+        divergence: Divergence::Forward,
+        rest: Rest::Bucket,
+        temperature: 1.0,
+        share: 0.0,
+        shared_vocabulary: vocabulary(head)?,
+    };
+    apply(hidden, head, rows, None, settings, weight)
+}
+
+fn check_rows(hidden: &Tensor, rows: &[Prepared], vocabulary: usize) -> Result<()> {
+    if hidden.dim(0)? != rows.len() {
+        bail!("{} targets for hidden rows {hidden:?}", rows.len());
+    }
+    match rows.iter().find(|row| row.token as usize >= vocabulary) {
+        Some(row) => bail!(
+            "target {} is outside a vocabulary of {vocabulary}",
+            row.token
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Runs the operation on the CPU.
+fn apply(
+    hidden: &Tensor,
+    head: WeightRef<'_>,
+    rows: Vec<Prepared>,
+    teacher: Option<Teacher>,
+    settings: Distillation,
+    weight: f64,
+) -> Result<Tensor> {
+    check_rows(hidden, &rows, vocabulary(head)?)?;
     let operation = Operation {
         rows,
-        settings: *settings,
+        settings,
         weight,
-        teacher: teacher.map(Teacher::new).transpose()?,
+        teacher,
         frozen_head: match head {
             WeightRef::Frozen(frozen) => Some(frozen.clone()),
             WeightRef::Trained(_) => None,
@@ -278,7 +313,7 @@ impl Operation {
             .teacher
             .as_ref()
             .map_or(0, |teacher| teacher.head.dims().0);
-        let chunk = (CHUNK_ELEMENTS / vocabulary.max(taught).max(1)).clamp(1, count.max(1));
+        let chunk = chunk_rows(vocabulary.max(taught)).min(count.max(1));
         let mut logits = vec![0.0; chunk * vocabulary];
         let mut taught_logits = vec![0.0; chunk * taught];
         let mut gradients = Gradients {
@@ -328,7 +363,7 @@ impl Operation {
         let rows = &self.rows[start..start + logits.len() / vocabulary];
         let settings = &self.settings;
         let weight = self.weight as f32;
-        let scratch = || Scratch::new(settings.shared_vocabulary);
+        let scratch = Scratch::default;
         let losses: Vec<f64> = if taught == 0 {
             logits
                 .par_chunks_mut(vocabulary)
@@ -377,7 +412,7 @@ impl Operation {
     }
 }
 
-const NAME: &str = "distillation";
+const NAME: &str = "loss-of-tokens";
 
 impl CustomOp1 for Operation {
     fn name(&self) -> &'static str {

@@ -5,7 +5,6 @@
 //! leaving it out makes these kernels give the same bits on every machine.
 
 use pulp::Arch;
-use rayon::prelude::*;
 
 /// Partial sums per reduction: wide enough for two of the widest registers.
 const LANES: usize = 32;
@@ -106,19 +105,6 @@ pub(crate) fn scale(x: &mut [f32], by: f32) {
     for value in x {
         *value *= by;
     }
-}
-
-/// Adds `from` to `to`, in parallel.
-pub(crate) fn add_assign(to: &mut [f32], from: &[f32]) {
-    to.par_chunks_mut(TASK)
-        .zip(from.par_chunks(TASK))
-        .for_each(|(to, from)| {
-            vectorised(|| {
-                for (a, b) in to.iter_mut().zip(from) {
-                    *a += b;
-                }
-            });
-        });
 }
 
 #[cfg(test)]

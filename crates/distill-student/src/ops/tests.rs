@@ -261,7 +261,8 @@ fn gather_matches_index_select() {
 
 #[test]
 fn cross_entropy_matches_the_composed_one() {
-    for (rows, vocabulary) in [(1, 7), (45, 300), (9, 700_000)] {
+    // The last has more rows than one chunk holds.
+    for (rows, vocabulary) in [(1, 7), (45, 300), (300, 9000)] {
         let width = if vocabulary > 1000 { 4 } else { 24 };
         let (hidden, head) = (
             variable(&[rows, width], 14),

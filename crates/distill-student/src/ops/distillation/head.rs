@@ -1,9 +1,29 @@
-//! The output head as the loss sees it: products with it, there and back.
+//! The output head as a loss sees it: products with it, there and back, a chunk of rows at a time.
 
 use candle_core::Result;
 
 use crate::ops::frozen::{Direction, FrozenWeight};
 use crate::ops::product::{Threads, View, ViewMut, product_into};
+
+/// Rows whose logits are held at a time: fewer would read a large head too often for what they
+/// compute with it.
+const CHUNK_ROWS: usize = 256;
+/// Bounds of the logits held at a time, which win over the number of rows: 8 and 64 MB of them.
+const CHUNK_ELEMENTS: (usize, usize) = (1 << 21, 1 << 24);
+
+/// Rows of a chunk.
+pub(super) fn chunk_rows(vocabulary: usize) -> usize {
+    let (least, most) = CHUNK_ELEMENTS;
+    let vocabulary = vocabulary.max(1);
+    CHUNK_ROWS
+        .clamp(least / vocabulary, most / vocabulary)
+        .max(1)
+}
+
+/// Logits that a loss over so many rows holds at a time; beside them as many of a teacher at hand.
+pub fn logits_at_a_time(vocabulary: usize, rows: usize) -> usize {
+    chunk_rows(vocabulary).min(rows) * vocabulary
+}
 
 pub(super) enum Head<'a> {
     Frozen(&'a FrozenWeight),

@@ -32,6 +32,16 @@ pub(super) struct Top {
 }
 
 impl Prepared {
+    /// A row that learns its own token alone.
+    pub(super) fn own(token: u32) -> Self {
+        Self {
+            token,
+            hard: 1.0,
+            soft: 0.0,
+            top: None,
+        }
+    }
+
     pub(super) fn new(
         target: &Target<'_>,
         settings: &Distillation,
@@ -101,20 +111,12 @@ impl Top {
 }
 
 /// Memory for one row at a time.
+#[derive(Default)]
 pub(super) struct Scratch {
     /// Student's exponentials, then the gradient of the divergence.
     soft: Vec<f32>,
     /// How far the teacher's logits lie above the student's.
     above: Vec<f32>,
-}
-
-impl Scratch {
-    pub(super) fn new(shared: usize) -> Self {
-        Self {
-            soft: vec![0.0; shared],
-            above: Vec::new(),
-        }
-    }
 }
 
 impl Prepared {
@@ -173,7 +175,8 @@ impl Scratch {
     fn against_top(&mut self, student: &[f32], top: &Top, settings: &Distillation) -> f64 {
         let inverse = 1.0 / settings.temperature as f32;
         let soft = &mut self.soft;
-        soft.copy_from_slice(student);
+        soft.clear();
+        soft.extend_from_slice(student);
         let largest = vectorised(|| {
             scale(soft, inverse);
             max(soft)
@@ -216,7 +219,8 @@ impl Scratch {
         let inverse = 1.0 / settings.temperature as f32;
         self.above.resize(student.len(), 0.0);
         let (soft, above) = (&mut self.soft, &mut self.above);
-        soft.copy_from_slice(student);
+        soft.clear();
+        soft.extend_from_slice(student);
         vectorised(|| {
             scale(soft, inverse);
             scale(teacher, inverse);

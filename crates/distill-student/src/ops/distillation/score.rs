@@ -3,7 +3,7 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::{CHUNK_ELEMENTS, TopTokens, vocabulary};
+use super::{TopTokens, chunk_rows, vocabulary};
 use crate::ops::frozen::WeightRef;
 use crate::ops::linear::linear;
 use crate::ops::rows::{exp_shifted, max, vectorised};
@@ -96,7 +96,7 @@ fn each_row<T: Send>(
     if shared == 0 || shared > vocabulary {
         bail!("{shared} shared tokens of a vocabulary of {vocabulary}");
     }
-    let chunk = (CHUNK_ELEMENTS / vocabulary).max(1);
+    let chunk = chunk_rows(vocabulary);
     let mut found = Vec::with_capacity(rows);
     for start in (0..rows).step_by(chunk) {
         let part = hidden.narrow(0, start, chunk.min(rows - start))?;

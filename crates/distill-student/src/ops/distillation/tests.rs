@@ -330,20 +330,33 @@ fn rows_without_a_teacher_give_cross_entropy() {
     assert!(got.get(&head).is_none());
 }
 
-/// A vocabulary so large that rows go through in several chunks, and a frozen head.
+/// A large head is read once for many rows, whatever the rows are held against.
+#[test]
+fn chunks_are_of_many_rows_and_bounded() {
+    for (vocabulary, rows) in [(151_936, 100), (32_000, 256), (500, 4000)] {
+        let chunk = chunk_rows(vocabulary);
+        assert!(chunk >= rows, "{chunk} rows of {vocabulary}");
+        assert!(chunk * vocabulary <= 1 << 24);
+        assert_eq!(logits_at_a_time(vocabulary, 3), 3 * vocabulary);
+    }
+    assert_eq!(chunk_rows(1 << 25), 1);
+}
+
+/// More rows than one chunk holds, and a frozen head.
 #[test]
 fn chunks_and_frozen_heads_change_nothing() {
-    let vocabulary = 600_000;
-    let hidden = Var::from_tensor(&matrix(5, 4, 1)).unwrap();
+    let (count, vocabulary) = (300, 9000);
+    assert!(chunk_rows(vocabulary) < count);
+    let hidden = Var::from_tensor(&matrix(count, 4, 1)).unwrap();
     let head = Var::from_tensor(&matrix(vocabulary, 4, 2)).unwrap();
     let frozen = FrozenWeight::new(&head, Storage::F32).unwrap();
-    let teacher = matrix(5, 4, 7);
+    let teacher = matrix(count, 4, 7);
     let settings = Distillation {
         share: 0.5,
         ..plain(vocabulary - 9)
     };
     let tops = top_tokens(&teacher, &head, 8, 1.0, vocabulary - 9).unwrap();
-    let tokens = [3, 9, 500_000, 7, 1];
+    let tokens: Vec<u32> = (0..count as u32).map(|at| at * 29).collect();
     let run = |hidden: &Tensor, rows: std::ops::Range<usize>, head: WeightRef<'_>, whole: bool| {
         let targets: Vec<Target<'_>> = rows
             .clone()
@@ -366,17 +379,29 @@ fn chunks_and_frozen_heads_change_nothing() {
         }
     };
     for whole in [false, true] {
-        let together = run(&hidden, 0..5, (&head).into(), whole);
-        let alone: f64 = (0..5)
-            .map(|at| doubles(&run(&hidden, at..at + 1, (&head).into(), whole))[0])
-            .sum();
+        let together = run(&hidden, 0..count, (&head).into(), whole);
+        let (mut alone, mut alone_head) = (0.0, vec![0.0; vocabulary * 4]);
+        for at in 0..count {
+            let loss = run(&hidden, at..at + 1, (&head).into(), whole);
+            alone += doubles(&loss)[0];
+            let gradients = loss.backward().unwrap();
+            let own = doubles(gradients.get(&head).unwrap());
+            alone_head
+                .iter_mut()
+                .zip(own)
+                .for_each(|(sum, own)| *sum += own);
+        }
         assert_close(&doubles(&together), &[alone], "chunks");
-        let held = run(&hidden, 0..5, (&frozen).into(), whole);
+        let held = run(&hidden, 0..count, (&frozen).into(), whole);
         assert_close(&doubles(&held), &doubles(&together), "frozen head");
         let (a, b) = (held.backward().unwrap(), together.backward().unwrap());
         let of = |store: &candle_core::backprop::GradStore| doubles(store.get(&hidden).unwrap());
         assert_close(&of(&a), &of(&b), "gradient");
-        assert!(b.get(&head).is_some());
+        assert_close(
+            &doubles(b.get(&head).unwrap()),
+            &alone_head,
+            "head's gradient",
+        );
     }
 }
 
