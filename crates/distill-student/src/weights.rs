@@ -12,7 +12,6 @@ mod tests;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -28,7 +27,6 @@ use crate::decoder::config::own_name;
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::lora::LoraAdapter;
 use crate::ops::elements_of;
-use write::Writer;
 
 /// How numbers are stored, in a file or in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,39 +185,6 @@ impl DecoderWeights {
         write_tensors(&self.tensors, precision)
     }
 
-    /// Writes a safetensors file, with an adapter merged into it where one is given. One tensor at
-    /// a time is in memory beside the weights.
-    pub fn write_safetensors(
-        &self,
-        adapter: Option<&LoraAdapter>,
-        precision: Precision,
-        out: &mut dyn Write,
-    ) -> Result<(), DecoderError> {
-        let merged = |name: &str, tensor: &Tensor| match adapter {
-            Some(adapter) => merged(adapter, name, tensor),
-            None => Ok(tensor.clone()),
-        };
-        if let Some(adapter) = adapter {
-            adapter.check(&self.config)?;
-            if adapter.unties(&self.config) {
-                return Err(DecoderError::Adapter {
-                    reason: "it parts the head from the embeddings, which changes the \
-                             configuration too: merge it into the weights and write those"
-                        .to_owned(),
-                });
-            }
-        }
-        let shapes = self
-            .tensors
-            .iter()
-            .map(|(name, tensor)| (name.as_str(), tensor.dims()));
-        let mut writer = Writer::new(out, shapes, precision)?;
-        for (name, tensor) in &self.tensors {
-            writer.write(&merged(name, tensor)?)?;
-        }
-        Ok(())
-    }
-
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
@@ -305,7 +270,9 @@ impl DecoderWeights {
             all.config.tie_word_embeddings = false;
         }
         for (name, tensor) in &mut all.tensors {
-            *tensor = merged(adapter, name, tensor)?;
+            if let Some(module) = name.strip_suffix(".weight") {
+                *tensor = adapter.merged_weight(module, tensor)?;
+            }
         }
         Ok(all)
     }
@@ -319,12 +286,4 @@ fn widened(tensor: &Tensor) -> Result<Tensor, DecoderError> {
         return Ok(tensor.clone());
     }
     Ok(tensor.to_dtype(DType::F32)?)
-}
-
-/// A tensor with the adapter's update added, in f32; one that it does not touch as it is.
-fn merged(adapter: &LoraAdapter, name: &str, tensor: &Tensor) -> Result<Tensor, DecoderError> {
-    match name.strip_suffix(".weight") {
-        Some(module) => adapter.merged_weight(module, tensor),
-        None => Ok(tensor.clone()),
-    }
 }
