@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use cache::RowCache;
 use pass::{Branch, run};
-use sampling::{Chooser, Scratch};
+use sampling::{Chooser, Scratch, check_finite};
 
 pub use labels::{LabelTrie, score_continuations, score_labels};
 pub use sampling::{Draws, Sampling};
@@ -328,6 +328,7 @@ fn advance(
         .iter_mut()
         .zip(logits.chunks_exact(decoder.config().vocab_size))
     {
+        check_finite(logits, row.index, row.length())?;
         let room = row.length() < limit;
         let choice = row.chooser.choose(logits, scratch);
         row.take(choice, room, settings);

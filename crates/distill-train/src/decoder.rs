@@ -251,10 +251,9 @@ impl<'a> Trainer<'a> {
         let (loss, tokens, mut gradients) = self.gradients(window, census, on_event)?;
         let learning_rate = self.schedule.learning_rate(self.progress.step);
         let gradient_norm = optimizer::clip(&mut gradients, self.request.settings.clip);
-        if !loss.is_finite() || !gradient_norm.is_finite() {
-            return Err(TrainError::Diverged {
-                step: self.progress.step,
-            });
+        if let Some(what) = self.not_finite(loss, gradient_norm, &gradients) {
+            let step = self.progress.step + 1;
+            return Err(TrainError::Diverged { step, what });
         }
         self.optimizer
             .step(&self.parameters, &gradients, learning_rate)?;
@@ -266,6 +265,23 @@ impl<'a> Trainer<'a> {
             learning_rate,
             gradient_norm,
             tokens,
+        })
+    }
+
+    /// What of a step is not finite, if anything.
+    fn not_finite(&self, loss: f64, norm: f64, gradients: &[Vec<f32>]) -> Option<String> {
+        if !loss.is_finite() {
+            return Some("the loss".to_owned());
+        }
+        if norm.is_finite() {
+            return None;
+        }
+        let finite = |gradient: &Vec<f32>| gradient.iter().all(|value| value.is_finite());
+        let mut tensors = self.parameters.iter().zip(gradients);
+        let found = tensors.find(|(_, gradient)| !finite(gradient));
+        Some(match found {
+            Some(((name, _), _)) => format!("the gradient of `{name}`"),
+            None => "the norm of the gradient".to_owned(),
         })
     }
 
@@ -319,6 +335,10 @@ impl<'a> Trainer<'a> {
             return Ok(());
         }
         let loss = self.validation_loss()?;
+        if !loss.is_finite() {
+            let what = "the loss on the validation rows".to_owned();
+            return Err(TrainError::Diverged { step, what });
+        }
         let best = self.progress.best.as_ref().is_none_or(|b| loss < b.loss);
         if best {
             let values = self.parameters.values()?;

@@ -256,7 +256,15 @@ impl<'a> Trainer<'a> {
             let learning_rate = schedule.learning_rate(done);
             let gradient_norm = clip(&mut gradients, settings.clip);
             if !loss.is_finite() || !gradient_norm.is_finite() {
-                return Err(TrainError::Diverged { step: done });
+                let what = if loss.is_finite() {
+                    "the gradient"
+                } else {
+                    "the loss"
+                };
+                return Err(TrainError::Diverged {
+                    step: done + 1,
+                    what: what.to_owned(),
+                });
             }
             optimizer.step(&self.variables, &gradients, learning_rate)?;
             let tokens: usize = rows.iter().map(|row| row.text.tokens.len()).sum();
@@ -319,6 +327,10 @@ impl<'a> Trainer<'a> {
         }
         let weight: f64 = rows.iter().map(|row| f64::from(row.weight)).sum();
         let loss = sum / weight.max(f64::MIN_POSITIVE);
+        if !loss.is_finite() {
+            let what = "the loss on the validation rows".to_owned();
+            return Err(TrainError::Diverged { step, what });
+        }
         let best = self.best.as_ref().is_none_or(|best| loss < best.loss);
         if best {
             let values = self.variables.values()?;

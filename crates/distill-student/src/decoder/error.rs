@@ -50,6 +50,11 @@ pub enum DecoderError {
         token: u32,
         vocabulary: usize,
     },
+    #[error(
+        "the model gives a logit that is not finite after {tokens} tokens of row {row}: its weights \
+         or its adapter are broken, or too large for the precision that it runs in"
+    )]
+    LogitNotFinite { row: usize, tokens: usize },
     #[error("cannot read or write `{}`", path.display())]
     Io {
         path: PathBuf,

@@ -1,6 +1,6 @@
 //! A trained encoder with its tokenizer: texts in, labels out.
 
-use candle_core::D;
+use candle_core::{D, Tensor};
 
 use super::{EncodedText, Encoder, EncoderRows, EncoderTokenizer, EncoderWeights};
 use crate::decoder::DecoderError;
@@ -74,10 +74,28 @@ impl EncoderStudent {
             let (now, later) = rest.split_at(fitting.count().max(1));
             rest = later;
             let logits = self.encoder.logits(&EncoderRows::new(now))?;
+            let first = texts.len() - later.len() - now.len();
+            check_finite(&logits, first, now)?;
             let scores = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
             out.extend(scores.to_vec2::<f32>()?.iter().map(|row| best(row)));
         }
         Ok(out)
+    }
+}
+
+/// Refuses logits, (B, labels), among which one is not finite; `first` is the place of their
+/// first text.
+fn check_finite(logits: &Tensor, first: usize, texts: &[EncodedText]) -> Result<(), DecoderError> {
+    let rows = logits.to_vec2::<f32>()?;
+    match rows
+        .iter()
+        .position(|row| !row.iter().all(|l| l.is_finite()))
+    {
+        None => Ok(()),
+        Some(at) => Err(DecoderError::LogitNotFinite {
+            row: first + at,
+            tokens: texts[at].tokens.len(),
+        }),
     }
 }
 

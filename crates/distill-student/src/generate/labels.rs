@@ -5,6 +5,7 @@ use candle_core::Tensor;
 
 use super::cache::RowCache;
 use super::pass::{Branch, run};
+use super::sampling::check_finite;
 use super::{PASS_TOKENS, prefill, shared_prefix};
 use crate::decoder::{Decoder, DecoderError, check_row};
 use crate::ops::{elements_of, log_sum_of};
@@ -223,9 +224,31 @@ fn score_nodes(
             .map(|prompt| &prompts[*prompt][shared.length()..])
             .collect();
         let scores = &mut scores[first..first + together.len()];
-        score_together(decoder, &shared, &tails, labels, scores)?;
+        score_together(decoder, &shared, &tails, labels, scores)
+            .map_err(|error| among_all(error, first))?;
     }
     Ok(scores)
+}
+
+/// An error that counts prompts from `first`, as one that counts all of them.
+fn among_all(error: DecoderError, first: usize) -> DecoderError {
+    match error {
+        DecoderError::LogitNotFinite { row, tokens } => DecoderError::LogitNotFinite {
+            row: first + row,
+            tokens,
+        },
+        other => other,
+    }
+}
+
+/// A packed row whose logits say how likely the children of a node are.
+struct Asked {
+    /// Of those that run together.
+    prompt: usize,
+    packed: u32,
+    node: usize,
+    /// How many tokens of the prompt and of the continuation it follows.
+    tokens: usize,
 }
 
 /// Scores some prompts in one pass; `tails` is what follows the shared beginning.
@@ -241,8 +264,7 @@ fn score_together(
         .map(|_| RowCache::new(decoder.config()))
         .collect();
     let mut branches = Vec::with_capacity(caches.len());
-    // Where the logits are looked at: the prompt, the packed row, the node whose children follow.
-    let mut asked: Vec<(usize, u32, usize)> = Vec::new();
+    let mut asked: Vec<Asked> = Vec::new();
     let mut packed = 0;
     for (index, cache) in caches.iter_mut().enumerate() {
         let (prompt, root) = (index / each, index / each * each);
@@ -252,15 +274,30 @@ fn score_together(
                 let edge = &labels.edges[edge];
                 let parents = edge.parents.iter().map(|parent| root + 1 + parent);
                 let parents = std::iter::once(root).chain(parents).collect();
-                let rows = (packed as u32..).zip(&edge.nodes);
-                asked.extend(rows.map(|(row, node)| (prompt, row, *node)));
+                let before: usize = edge
+                    .parents
+                    .iter()
+                    .map(|p| labels.edges[*p].nodes.len())
+                    .sum();
+                let before = shared.length() + tails[prompt].len() + before;
+                asked.extend(edge.nodes.iter().enumerate().map(|(at, node)| Asked {
+                    prompt,
+                    packed: (packed + at) as u32,
+                    node: *node,
+                    tokens: before + at + 1,
+                }));
                 (labels.edge_tokens(edge), parents)
             }
         };
         let row_length = shared.length() + tails[prompt].len() + labels.longest() - 1;
         packed += tokens.len();
         if index == root {
-            asked.push((prompt, packed as u32 - 1, 0));
+            asked.push(Asked {
+                prompt,
+                packed: packed as u32 - 1,
+                node: 0,
+                tokens: shared.length() + tails[prompt].len(),
+            });
         }
         branches.push(Branch {
             tokens,
@@ -280,20 +317,21 @@ fn score_together(
 fn score_rows(
     decoder: &Decoder,
     x: &Tensor,
-    asked: &[(usize, u32, usize)],
+    asked: &[Asked],
     labels: &LabelTrie,
     scores: &mut [Vec<f32>],
 ) -> Result<(), DecoderError> {
-    let rows: Vec<u32> = asked.iter().map(|(_, row, _)| *row).collect();
+    let rows: Vec<u32> = asked.iter().map(|asked| asked.packed).collect();
     let hidden = decoder.finish(x, &rows.into())?; // (T, D) → (rows, D)
     let logits = decoder.logits_of(&hidden)?; // (rows, V)
     let logits = elements_of(&logits)?;
     let rows = logits.chunks_exact(decoder.config().vocab_size);
-    for (logits, (prompt, _, node)) in rows.zip(asked) {
+    for (logits, asked) in rows.zip(asked) {
+        check_finite(logits, asked.prompt, asked.tokens)?;
         let log_sum = log_sum_of(logits);
-        for child in &labels.nodes[*node].children {
+        for child in &labels.nodes[asked.node].children {
             let logit = logits[labels.nodes[*child].token as usize];
-            scores[*prompt][*child] = logit - log_sum;
+            scores[asked.prompt][*child] = logit - log_sum;
         }
     }
     Ok(())

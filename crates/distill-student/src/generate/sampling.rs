@@ -4,6 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
+use crate::decoder::DecoderError;
 use crate::ops::{Choice, best_of_row, log_sum_of, weights_of};
 
 /// How the next token is chosen.
@@ -81,6 +82,17 @@ impl Chooser {
             margin: best.margin,
         }
     }
+}
+
+/// Refuses logits among which one is not finite: whatever were chosen from them would be nonsense.
+/// They follow `tokens` tokens of a row.
+pub(super) fn check_finite(logits: &[f32], row: usize, tokens: usize) -> Result<(), DecoderError> {
+    // Whole stretches at a time, without a branch for each element.
+    let finite = |part: &[f32]| part.iter().fold(true, |all, logit| all & logit.is_finite());
+    if logits.chunks(1024).all(finite) {
+        return Ok(());
+    }
+    Err(DecoderError::LogitNotFinite { row, tokens })
 }
 
 /// Buffers of a draw, kept from step to step.

@@ -358,3 +358,38 @@ fn a_windowed_layer_keeps_its_window() {
         assert!(cache.bytes() <= bytes(13), "{token}: {}", cache.bytes());
     }
 }
+
+#[test]
+fn a_logit_that_is_not_finite_is_an_error_that_names_the_row() {
+    let weights = DecoderWeights::random(tiny("qwen3", false), 11).unwrap();
+    let mut tensors = weights.tensors().clone();
+    let name = "model.embed_tokens.weight";
+    let mut rows: Vec<Vec<f32>> = tensors[name].to_vec2().unwrap();
+    rows[7][0] = f32::NAN;
+    let device = candle_core::Device::Cpu;
+    let rows = candle_core::Tensor::new(rows, &device).unwrap();
+    tensors.insert(name.to_owned(), rows);
+    let weights = DecoderWeights::from_tensors(weights.config().clone(), tensors).unwrap();
+    let decoder = Decoder::new(&weights).unwrap();
+    let prompts = [vec![1, 2, 3], vec![4, 7, 5, 6]];
+    let message = |error: DecoderError| error.to_string();
+    let place = "not finite after 4 tokens of row 1";
+    for sampling in [Sampling::Greedy, Sampling::Sampled(Draws::default())] {
+        let settings = GenerateSettings {
+            sampling,
+            ..GenerateSettings::default()
+        };
+        let error = message(generate(&decoder, &prompts, &settings).unwrap_err());
+        assert!(error.contains(place), "{error}");
+    }
+    let labels = LabelTrie::new([[1u32, 2].as_slice(), &[1, 3], &[9]]);
+    let error = message(score_labels(&decoder, &prompts, &labels).unwrap_err());
+    assert!(error.contains(place), "{error}");
+    // Within a continuation.
+    let labels = LabelTrie::new([[7u32, 3].as_slice()]);
+    let error = message(score_labels(&decoder, &prompts[..1], &labels).unwrap_err());
+    assert!(
+        error.contains("not finite after 4 tokens of row 0"),
+        "{error}"
+    );
+}

@@ -61,8 +61,16 @@ pub enum TrainError {
         last: f64,
         learning_rate: f64,
     },
-    #[error("the loss or its gradient is not finite at step {step}")]
-    Diverged { step: usize },
+    #[error(
+        "{what} is not finite at step {step}: a lower learning rate, a longer warm-up or weights of \
+         higher precision may help"
+    )]
+    Diverged {
+        /// Counted from 1, as events count them.
+        step: usize,
+        /// The loss, or the gradient of a tensor by its name.
+        what: String,
+    },
     #[error("cannot use the checkpoint `{}`: {reason}", path.display())]
     Checkpoint {
         path: std::path::PathBuf,

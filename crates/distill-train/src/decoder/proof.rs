@@ -1,6 +1,6 @@
 //! What is shown to hold before the first step: cheap, and each failure has its own message.
 
-use distill_student::decoder::PackedTokens;
+use distill_student::decoder::{DecoderError, PackedTokens};
 
 use super::{AdamW, Proof, TrainError, TrainEvent, TrainExample, Trainer, optimizer, packed_loss};
 
@@ -52,6 +52,10 @@ impl Trainer<'_> {
         let row = &row[..row.len().min(COMPARED_TOKENS)];
         let packed = PackedTokens::new([row]);
         let base = self.parameters.base_decoder()?.logits(&packed)?;
+        if !base.sum_all()?.to_scalar::<f32>()?.is_finite() {
+            let tokens = row.len();
+            return Err(DecoderError::LogitNotFinite { row: 0, tokens }.into());
+        }
         let adapted = self.frozen.logits(&packed)?;
         let difference = (base - adapted)?.abs()?.max_all()?.to_scalar::<f32>()?;
         if difference.is_nan() || difference > LARGEST_DIFFERENCE {

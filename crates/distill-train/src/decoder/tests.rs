@@ -437,3 +437,61 @@ fn an_adapter_learns_on_a_base_of_fewer_bits() {
         assert!(losses.last().unwrap() < &(losses[0] * 0.5), "{losses:?}");
     }
 }
+
+/// Weights that know no number for a token's embedding.
+fn without_a_number_for(token: usize) -> DecoderWeights {
+    let text = config().to_json();
+    let text = text.replace(
+        "\"tie_word_embeddings\": true",
+        "\"tie_word_embeddings\": false",
+    );
+    let weights = DecoderWeights::random(DecoderConfig::from_json(&text).unwrap(), 5).unwrap();
+    let mut tensors = weights.tensors().clone();
+    let name = "model.embed_tokens.weight";
+    let mut rows: Vec<Vec<f32>> = tensors[name].to_vec2().unwrap();
+    rows[token][3] = f32::NAN;
+    let device = candle_core::Device::Cpu;
+    tensors.insert(
+        name.to_owned(),
+        candle_core::Tensor::new(rows, &device).unwrap(),
+    );
+    DecoderWeights::from_tensors(weights.config().clone(), tensors).unwrap()
+}
+
+#[test]
+fn a_number_that_is_not_finite_ends_the_run_and_is_named() {
+    let weights = without_a_number_for(38);
+    let settings = TrainSettings {
+        batch_tokens: 1000,
+        ..settings(lora())
+    };
+    let poisoned = || TrainExample::new(vec![1, 38, 2, 3], 2);
+    let failure = |train: &[TrainExample], validation: &[TrainExample]| {
+        let request = TrainRequest {
+            weights: &weights,
+            settings: &settings,
+            train,
+            validation,
+            initial: None,
+            checkpointing: None,
+            cancelled: &|| false,
+        };
+        let error = train_decoder(&request, &mut |_| {}).unwrap_err();
+        match error {
+            TrainError::Decoder(inner) => inner.to_string(),
+            other => other.to_string(),
+        }
+    };
+    let first = failure(&[poisoned()], &[]);
+    assert!(first.contains("a logit that is not finite"), "{first}");
+    let loss = failure(&[rows(4), vec![poisoned()]].concat(), &[]);
+    assert!(
+        loss.starts_with("the loss is not finite at step 1"),
+        "{loss}"
+    );
+    let validation = failure(&rows(4), &[rows(2), vec![poisoned()]].concat());
+    assert!(
+        validation.starts_with("the loss on the validation rows is not finite at step 1"),
+        "{validation}"
+    );
+}
