@@ -1,6 +1,9 @@
 //! Where a low-rank adapter enters: an architecture asks for a projection by name, and the plan decides what it
 //! gets.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -109,18 +112,23 @@ impl Projection {
                 magnitude,
                 dropout,
             } => {
-                let out = match dropout {
-                    None => low_rank_linear(x, weight, &update.down, &update.up, update.scale)?,
+                let factors = magnitude.as_ref().map(|m| m.factors(weight, update));
+                let factors = factors.transpose()?;
+                match dropout {
+                    None => {
+                        let LowRank {
+                            down, up, scale, ..
+                        } = update;
+                        let out = low_rank_linear(x, weight, down, up, *scale)?;
+                        match factors {
+                            None => out,
+                            Some(factors) => out.broadcast_mul(&factors)?,
+                        }
+                    }
                     Some((dropout, projection)) => {
                         let seen = dropout.apply(x, *projection)?;
-                        let reduced = linear(&seen, &update.down)?; // (T, I) → (T, R)
-                        let change = (linear(&reduced, &update.up)? * update.scale)?; // (T, R) → (T, O)
-                        (frozen_linear(x, weight)? + change)?
+                        with_dropout(x, &seen, weight, update, factors.as_ref())?
                     }
-                };
-                match magnitude {
-                    None => out,
-                    Some(magnitude) => out.broadcast_mul(&magnitude.factors(weight, update)?)?,
                 }
             }
         };
@@ -129,6 +137,30 @@ impl Projection {
             Some(bias) => Ok(out.broadcast_add(bias)?),
         }
     }
+}
+
+/// What a projection gives where its update does not see all of its input: W·x + s·B·A·seen, and
+/// with the factors m of trained lengths W·x + (m - 1)·W·seen + m·s·B·A·seen, as PEFT has it. What
+/// the base itself gives is never dropped.
+///
+/// # Shapes
+/// - `x`, `seen`: (T, I), `factors`: (O); returns (T, O)
+fn with_dropout(
+    x: &Tensor,
+    seen: &Tensor,
+    weight: &FrozenWeight,
+    update: &LowRank,
+    factors: Option<&Tensor>,
+) -> Result<Tensor, DecoderError> {
+    let base = frozen_linear(x, weight)?;
+    let reduced = linear(seen, &update.down)?; // (T, I) → (T, R)
+    let change = (linear(&reduced, &update.up)? * update.scale)?; // (T, R) → (T, O)
+    let Some(factors) = factors else {
+        return Ok((base + change)?);
+    };
+    let seen = frozen_linear(seen, weight)?;
+    let scaled = (&seen + change)?.broadcast_mul(factors)?;
+    Ok(((base - seen)? + scaled)?)
 }
 
 /// Gives out the projections of a model under one plan.
