@@ -6,15 +6,14 @@
 
 use distill_student::decoder::DecoderConfig;
 use distill_student::lora::LoraAdapter;
-use distill_student::ops::Storage;
+use distill_student::ops::{Storage, logits_at_a_time};
 use distill_student::weights::{DecoderWeights, Precision};
 
 use crate::decoder::{Method, TrainError, TrainExample, TrainSettings};
+use crate::objective::Objective;
 
 /// The program itself with its buffers.
 const PROGRAM: u64 = 48 << 20;
-/// Logits that exist at a time, in numbers: a chunk of the loss, and its gradient's.
-const LOGITS: u64 = 2 << 21;
 /// Bytes of a trained number: its value, its gradient twice (of a batch, of the window), two
 /// moments, and the best value so far.
 const TRAINED: u64 = 24;
@@ -95,7 +94,7 @@ pub fn estimate(
         copies,
         trained: trained * TRAINED,
         activations: activations(config, settings, batch),
-        loss: loss(config, batch),
+        loss: loss(config, settings, batch),
         program: 0,
     };
     parts.program = PROGRAM + (parts.total() as f64 * HELD_BACK) as u64;
@@ -224,10 +223,16 @@ fn activations(config: &DecoderConfig, settings: &TrainSettings, batch: LargestB
     4 * batch.tokens as u64 * (embedded + kept + largest)
 }
 
-fn loss(config: &DecoderConfig, batch: LargestBatch) -> u64 {
+fn loss(config: &DecoderConfig, settings: &TrainSettings, batch: LargestBatch) -> u64 {
     // The chosen rows, their norm, and a gradient of each.
     let hidden = 4 * batch.targets * config.hidden_size;
-    4 * (hidden as u64 + LOGITS.max(2 * config.vocab_size as u64))
+    // A gradient takes the place of its logit. Of a teacher at hand there are as many again.
+    let models = match settings.objective {
+        Objective::OnPolicy(_) => 2,
+        Objective::CrossEntropy | Objective::TopTokens(_) => 1,
+    };
+    let logits = models * logits_at_a_time(config.vocab_size, batch.targets);
+    4 * (hidden + logits) as u64
 }
 
 #[cfg(test)]
@@ -268,6 +273,20 @@ mod tests {
         let more = estimate(&config(), Precision::Bf16, &settings, twice).unwrap();
         assert_eq!(more.activations, 2 * kept);
         assert!(of(|settings| settings.gradient_checkpointing = true).activations * 3 < kept);
+    }
+
+    #[test]
+    fn the_loss_holds_the_logits_of_a_chunk_of_rows() {
+        let mut config = config();
+        let loss = |config: &DecoderConfig| {
+            let settings = TrainSettings::default();
+            let parts = estimate(config, Precision::Bf16, &settings, BATCH).unwrap();
+            parts.loss - 4 * 4 * (BATCH.targets * config.hidden_size) as u64
+        };
+        // All rows of a small vocabulary; of a large one as many as 64 MiB hold.
+        assert_eq!(loss(&config), 4 * 300 * 512);
+        config.vocab_size = 151_936;
+        assert!((60..=64).contains(&(loss(&config) >> 20)));
     }
 
     #[test]
