@@ -1,43 +1,111 @@
-//! How fast this machine trains and answers: a few steps on random tokens, timed.
+//! Steps of LoRA training on a model of a given shape, each with its loss and what it took. What
+//! another trainer does on the same weights, rows and adapter can be laid beside it.
 
-mod steps;
-
-use std::time::Instant;
-
-use distill_student::decoder::{Decoder, DecoderConfig};
-use distill_student::generate::{GenerateSettings, generate};
+use distill_student::decoder::DecoderConfig;
+use distill_student::lora::{LoraAdapter, LoraConfig};
+use distill_student::ops::Storage;
 use distill_student::weights::DecoderWeights;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-pub use steps::{StepFigures, StepsBench, dense_rows, real_rows};
-
 use crate::decoder::{
-    Method, TrainError, TrainEvent, TrainExample, TrainRequest, TrainSettings, train_decoder,
+    Method, Proof, ScheduleShape, TrainError, TrainEvent, TrainExample, TrainRequest,
+    TrainSettings, train_decoder,
 };
+use crate::memory::{Estimate, estimate_for};
 
-/// What is measured.
-#[derive(Debug, Clone)]
-pub struct BenchSettings {
-    pub batch_tokens: usize,
-    /// Tokens of each row.
-    pub row_tokens: usize,
-    /// Tokens of each row that carry loss, from its end.
-    pub target_tokens: usize,
-    /// Timed steps; one more goes before them.
-    pub steps: usize,
+/// Every step takes all rows, as one batch, with `AdamW` at a constant rate and without clipping.
+pub struct StepsBench<'a> {
+    pub weights: &'a DecoderWeights,
+    pub rows: &'a [TrainExample],
+    /// None draws an adapter on every projection.
+    pub initial: Option<&'a LoraAdapter>,
     pub rank: usize,
+    /// How the frozen matrices are held; none: as the weights are.
+    pub base: Option<Storage>,
+    pub gradient_checkpointing: bool,
+    pub learning_rate: f64,
+    pub steps: usize,
 }
 
-/// Tokens per second of wall-clock time. In training, prompts and the optimizer step count.
-#[derive(Debug, Clone, PartialEq)]
-pub struct BenchFigures {
-    pub parameters: usize,
-    pub threads: usize,
-    pub full_tokens_per_second: f64,
-    pub lora_tokens_per_second: f64,
-    /// New tokens only, 32 rows at a time; their prompts are run within the time.
-    pub generated_tokens_per_second: f64,
+/// One step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepFigures {
+    /// Mean over the tokens that carry loss, in nats, before the step.
+    pub loss: f64,
+    /// Tokens of the rows; there is no padding.
+    pub tokens: usize,
+    pub wall_seconds: f64,
+    /// Of all threads.
+    pub cpu_seconds: f64,
+}
+
+impl StepsBench<'_> {
+    /// What the steps are trained with.
+    pub fn settings(&self) -> TrainSettings {
+        let method = match self.initial {
+            Some(adapter) => Method::Lora(adapter.config().clone()),
+            None => Method::Lora(LoraConfig {
+                rank: self.rank,
+                alpha: 2.0 * self.rank as f64,
+                ..LoraConfig::default()
+            }),
+        };
+        TrainSettings {
+            method,
+            base: self.base,
+            gradient_checkpointing: self.gradient_checkpointing,
+            epochs: self.steps,
+            learning_rate: self.learning_rate,
+            schedule: ScheduleShape::Constant,
+            warmup: 0.0,
+            clip: 0.0,
+            batch_tokens: self.rows.iter().map(|row| row.tokens.len()).sum(),
+            ..TrainSettings::default()
+        }
+    }
+
+    /// What it will take of the memory.
+    pub fn estimate(&self) -> Result<Estimate, TrainError> {
+        estimate_for(self.weights, &self.settings(), self.rows)
+    }
+
+    /// Trains. `cpu_clock` gives the processor time that this process has taken, in seconds; it is
+    /// read at the end of each step, so that loading and proofs fall outside.
+    pub fn run(&self, cpu_clock: &dyn Fn() -> f64) -> Result<Vec<StepFigures>, TrainError> {
+        let settings = self.settings();
+        let request = TrainRequest {
+            weights: self.weights,
+            settings: &settings,
+            train: self.rows,
+            validation: &[],
+            initial: self.initial,
+            checkpointing: None,
+            cancelled: &|| false,
+        };
+        let mut figures = Vec::with_capacity(self.steps);
+        let mut before = cpu_clock();
+        train_decoder(&request, &mut |event| {
+            match event {
+                TrainEvent::Step {
+                    loss,
+                    tokens,
+                    seconds,
+                    ..
+                } => figures.push(StepFigures {
+                    loss,
+                    tokens,
+                    wall_seconds: seconds,
+                    cpu_seconds: cpu_clock() - before,
+                }),
+                // Told in the middle of the first step.
+                TrainEvent::Proved(Proof::Census { .. }) => return,
+                _ => {}
+            }
+            before = cpu_clock();
+        })?;
+        Ok(figures)
+    }
 }
 
 /// Threads that training uses.
@@ -45,129 +113,69 @@ pub fn threads() -> usize {
     rayon::current_num_threads()
 }
 
-/// Trains a model of this shape for a few steps, all weights and then an adapter, and lets it
-/// answer.
-pub fn bench(config: &DecoderConfig, settings: &BenchSettings) -> Result<BenchFigures, TrainError> {
-    let weights = DecoderWeights::random(config.clone(), 1)?;
-    let lora = Method::lora(settings.rank, 32.0);
-    Ok(BenchFigures {
-        parameters: config.parameter_count(),
-        threads: rayon::current_num_threads(),
-        full_tokens_per_second: tokens_per_second(&weights, settings, Method::Full)?,
-        lora_tokens_per_second: tokens_per_second(&weights, settings, lora)?,
-        generated_tokens_per_second: generated_per_second(&weights, settings)?,
-    })
+/// Four rows of 256 tokens that carry loss throughout.
+pub fn dense_rows(config: &DecoderConfig) -> Vec<TrainExample> {
+    random_rows(config, &[256; 4], 0)
 }
 
-fn tokens_per_second(
-    weights: &DecoderWeights,
-    settings: &BenchSettings,
-    method: Method,
-) -> Result<f64, TrainError> {
-    let rows = (settings.steps + 1) * settings.batch_tokens / settings.row_tokens.max(2);
-    let train: Vec<TrainExample> = random_rows(weights, rows.max(1), settings.row_tokens.max(2))
-        .into_iter()
-        .map(|tokens| {
-            let loss_from = settings.row_tokens.saturating_sub(settings.target_tokens);
-            TrainExample::new(tokens, loss_from)
-        })
-        .collect();
-    let train_settings = TrainSettings {
-        method,
-        epochs: 1,
-        batch_tokens: settings.batch_tokens,
-        learning_rate: 1e-4,
-        ..TrainSettings::default()
-    };
-    let request = TrainRequest {
-        weights,
-        settings: &train_settings,
-        train: &train,
-        validation: &[],
-        initial: None,
-        checkpointing: None,
-        cancelled: &|| false,
-    };
-    let (mut total, mut spent) = (0, 0.0);
-    train_decoder(&request, &mut |event| {
-        if let TrainEvent::Step {
-            step,
-            tokens,
-            seconds,
-            ..
-        } = event
-            && step > 1
-        {
-            total += tokens;
-            spent += seconds;
-        }
-    })?;
-    Ok(total as f64 / spent)
+/// Four rows as fine-tuning has them: 64 to 256 tokens, of which 70% are a prompt. Their lengths
+/// are the mean order statistics of four uniform draws, so that padding them to the longest
+/// wastes what it wastes on average.
+pub fn real_rows(config: &DecoderConfig) -> Vec<TrainExample> {
+    random_rows(config, &[218, 102, 179, 141], 70)
 }
 
-fn random_rows(weights: &DecoderWeights, count: usize, tokens: usize) -> Vec<Vec<u32>> {
+fn random_rows(
+    config: &DecoderConfig,
+    lengths: &[usize],
+    prompt_percent: usize,
+) -> Vec<TrainExample> {
     let mut random = ChaCha8Rng::seed_from_u64(2);
-    let vocabulary = weights.config().vocab_size as u32;
-    let mut row = || {
-        (0..tokens)
-            .map(|_| random.random_range(0..vocabulary))
-            .collect()
+    let vocabulary = config.vocab_size as u32;
+    let mut row = |length: usize| {
+        let tokens = (0..length).map(|_| random.random_range(0..vocabulary));
+        TrainExample::new(tokens.collect(), length * prompt_percent / 100)
     };
-    (0..count).map(|_| row()).collect()
-}
-
-fn generated_per_second(
-    weights: &DecoderWeights,
-    settings: &BenchSettings,
-) -> Result<f64, TrainError> {
-    let decoder = Decoder::new(weights)?;
-    let generation = GenerateSettings {
-        max_new_tokens: 32,
-        ..GenerateSettings::default()
-    };
-    let prompts = random_rows(weights, 64, settings.row_tokens.div_ceil(2));
-    let started = Instant::now();
-    let answers = generate(&decoder, &prompts, &generation)?;
-    let tokens: usize = answers.iter().map(|answer| answer.tokens.len()).sum();
-    Ok(tokens as f64 / started.elapsed().as_secs_f64())
+    lengths.iter().map(|length| row(*length)).collect()
 }
 
 #[cfg(test)]
-#[expect(clippy::print_stderr, reason = "a measurement reports itself")]
 mod tests {
     use super::*;
 
-    /// Prints figures for the shape of the embedded base; set `DISTILL_BENCH` to run it.
     #[test]
-    fn speed_of_the_embedded_shape() {
-        if std::env::var_os("DISTILL_BENCH").is_none() {
-            eprintln!("skipped: speed_of_the_embedded_shape: DISTILL_BENCH is not set");
-            return;
-        }
+    fn every_step_takes_all_rows_and_reports_what_it_took() {
         let config = DecoderConfig::from_json(
-            r#"{"model_type": "llama", "vocab_size": 3072, "hidden_size": 192,
-                "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 6,
-                "num_key_value_heads": 2, "max_position_embeddings": 1024, "hidden_act": "silu",
+            r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 16,
+                "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                "num_key_value_heads": 1, "max_position_embeddings": 256, "hidden_act": "silu",
                 "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true}"#,
         )
         .unwrap();
-        // `DISTILL_BENCH=batch,row,target` picks one shape of batch.
-        let picked = std::env::var("DISTILL_BENCH").unwrap();
-        let picked: Vec<usize> = picked.split(',').map_while(|n| n.parse().ok()).collect();
-        let shapes = match picked[..] {
-            [batch, row, target] => vec![(batch, row, target)],
-            _ => vec![(4096, 128, 127), (4096, 512, 511), (4096, 64, 8)],
+        let weights = DecoderWeights::random(config.clone(), 1).unwrap();
+        let rows = real_rows(&config);
+        let bench = StepsBench {
+            weights: &weights,
+            rows: &rows,
+            initial: None,
+            rank: 4,
+            base: None,
+            gradient_checkpointing: false,
+            learning_rate: 1e-2,
+            steps: 3,
         };
-        for (batch_tokens, row_tokens, target_tokens) in shapes {
-            let settings = BenchSettings {
-                batch_tokens,
-                row_tokens,
-                target_tokens,
-                steps: 8,
-                rank: 16,
-            };
-            let figures = bench(&config, &settings).unwrap();
-            eprintln!("{settings:?}: {figures:?}");
+        let reads = std::cell::Cell::new(0.0);
+        let clock = || {
+            reads.set(reads.get() + 1.0);
+            reads.get()
+        };
+        let figures = bench.run(&clock).unwrap();
+        assert_eq!(figures.len(), 3);
+        for figure in &figures {
+            assert_eq!(figure.tokens, 640);
+            // The clock is read once between a step's ends.
+            assert!((figure.cpu_seconds - 1.0).abs() < 1e-9);
         }
+        assert!(figures[2].loss < figures[0].loss);
     }
 }
