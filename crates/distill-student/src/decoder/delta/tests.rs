@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use candle_core::{Device, Var};
+use candle_core::{DType, Device, Var};
 use serde_json::{Value, json};
 
 use super::super::tests::{distance, values};
