@@ -13,6 +13,7 @@ use distill_runner::{StepContext, StepFailure};
 use distill_student::{
     base::BaseModel,
     bundle::{BundleStudent, Tuned},
+    decoder::DecoderConfig,
     template::ChatEncoder,
     weights::DecoderWeights,
 };
@@ -149,6 +150,34 @@ impl Train {
     pub fn bases(&self) -> impl Iterator<Item = &BaseReference> {
         let teacher = self.objective().and_then(|at| at.teacher.as_ref());
         self.base().into_iter().chain(teacher)
+    }
+
+    /// Looks whether the base has what an adapter is to go on. A model that is not on this machine
+    /// is not looked at.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] that names the targets that it does not have.
+    pub fn check_targets(&self) -> Result<(), StepFailure> {
+        let Recipe::Decoder {
+            base,
+            full: false,
+            settings,
+            ..
+        } = &self.recipe
+        else {
+            return Ok(());
+        };
+        if settings.tuning.targets.is_empty() || base.missing().is_some() {
+            return Ok(());
+        }
+        // Of a folder the configuration is enough; where it cannot be read, loading tells why.
+        let Some(folder) = base.folder() else {
+            return settings::check_targets(settings, base.load()?.weights.config());
+        };
+        let config = std::fs::read_to_string(folder.join("config.json")).ok();
+        config
+            .and_then(|text| DecoderConfig::from_json(&text).ok())
+            .map_or(Ok(()), |config| settings::check_targets(settings, &config))
     }
 
     pub fn base_identity(&self) -> Option<String> {

@@ -7,7 +7,7 @@ mod peft;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -134,6 +134,25 @@ impl LoraAdapter {
         Ok(modules + tables * table)
     }
 
+    /// The names among the targets that are no projection of this model, by PEFT's rule: the whole
+    /// name, or its end after a dot. Empty for targets that are not names.
+    pub fn unknown_targets<'a>(model: &DecoderConfig, targets: &'a Targets) -> Vec<&'a str> {
+        let Targets::Names(names) = targets else {
+            return Vec::new();
+        };
+        let modules: Vec<String> = projections(model).map(|(module, _)| module).collect();
+        let unknown = |name: &&String| !modules.iter().any(|module| config::ends_in(module, name));
+        names.iter().filter(unknown).map(String::as_str).collect()
+    }
+
+    /// What projections of a model are called without their layer, each once.
+    pub fn projection_names(model: &DecoderConfig) -> BTreeSet<&'static str> {
+        (0..model.num_hidden_layers)
+            .flat_map(|layer| model.linears(layer))
+            .map(|linear| linear.name.rsplit('.').next().unwrap_or(linear.name))
+            .collect()
+    }
+
     fn draw(model: &DecoderConfig, config: LoraConfig, seed: u64) -> Result<Self, DecoderError> {
         config.check()?;
         let rules = config.rules()?;
@@ -154,7 +173,7 @@ impl LoraAdapter {
         }
         if tensors.is_empty() {
             return Err(DecoderError::Adapter {
-                reason: format!("{:?} names none of its projections", config.targets),
+                reason: format!("no projection of it is meant by {}", config.targets.words()),
             });
         }
         Ok(Self {

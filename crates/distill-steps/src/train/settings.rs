@@ -3,9 +3,10 @@
 use distill_pipeline::spec::{
     AdapterKind, BasePrecision, DecoderSpec, RateKind, ScheduleKind, TuningSpec,
 };
+use distill_runner::StepFailure;
 use distill_student::{
     decoder::DecoderConfig,
-    lora::{LoraConfig, LoraVariant, Targets},
+    lora::{LoraAdapter, LoraConfig, LoraVariant, Targets},
     ops::Storage,
 };
 use distill_train::{Method, Proofs, ScheduleShape, TrainSettings, default_learning_rate};
@@ -101,6 +102,29 @@ fn storage(tuning: &TuningSpec) -> Option<Storage> {
     }
 }
 
+/// Refuses targets that are no projections of the model, each by its name: one that is misspelt
+/// beside others would go untrained without a word.
+///
+/// # Errors
+/// A [`StepFailure`] with the names that the model has.
+pub(super) fn check_targets(spec: &DecoderSpec, model: &DecoderConfig) -> Result<(), StepFailure> {
+    let targets = adapter(spec).targets;
+    let quoted = |names: &mut dyn Iterator<Item = &str>| {
+        let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+        quoted.join(", ")
+    };
+    let unknown = LoraAdapter::unknown_targets(model, &targets);
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let unknown = quoted(&mut unknown.into_iter());
+    let known = quoted(&mut LoraAdapter::projection_names(model).into_iter());
+    Err(StepFailure::bad_input(format!(
+        "`train.decoder.targets` names what is no projection of the model: {unknown}"
+    ))
+    .hint(format!("it has {known}; leave the key out for all of them")))
+}
+
 /// What is trained, in words.
 pub(super) fn method(spec: &DecoderSpec, full: bool) -> String {
     if full {
@@ -141,6 +165,17 @@ mod tests {
         assert!((settings.learning_rate - 0.002).abs() < 1e-12);
         assert_eq!(settings.base, None);
         assert_eq!(settings.proofs.stop_tokens, [7]);
+    }
+
+    #[test]
+    fn a_misspelt_target_is_refused_beside_others() {
+        let mut spec = DecoderSpec::default();
+        check_targets(&spec, &model()).unwrap();
+        spec.tuning.targets = ["q_proj", "mlp.up_proj"].map(str::to_owned).to_vec();
+        check_targets(&spec, &model()).unwrap();
+        spec.tuning.targets.push("vproj".to_owned());
+        let error = check_targets(&spec, &model()).unwrap_err().to_string();
+        assert!(error.contains("the model: `vproj`"), "{error}");
     }
 
     #[test]

@@ -80,7 +80,7 @@ fn proved(proof: &Proof, encoder: &ChatEncoder) -> String {
             let (prompt, reply) = tokens.split_at((*loss_from).min(tokens.len()));
             let words = |tokens: &[u32]| {
                 let text = encoder.tokenizer().decode(tokens).unwrap_or_default();
-                text.replace('\n', "\\n")
+                printable(&text.replace('\n', "\\n"))
             };
             format!(
                 "proof: the loss of the first row falls on the last {} of {} tokens: {}»{}«",
@@ -112,6 +112,16 @@ fn proved(proof: &Proof, encoder: &ChatEncoder) -> String {
     }
 }
 
+/// Data may hold signs that a terminal takes for orders, or that turn a line's direction.
+fn printable(text: &str) -> String {
+    let harmless = |sign: char| match sign {
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        sign if sign.is_control() => '\u{fffd}',
+        sign => sign,
+    };
+    text.chars().map(harmless).collect()
+}
+
 /// Characters of a prompt that are shown before the reply.
 const TAIL: usize = 40;
 
@@ -122,4 +132,15 @@ fn tail(text: &str) -> String {
     }
     let end: String = text.chars().skip(count - TAIL).collect();
     format!("…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_gives_the_terminal_no_orders() {
+        let shown = printable("a\u{1b}[2J\u{7}b \u{202e}c\u{9b}é");
+        assert_eq!(shown, "a\u{fffd}[2J\u{fffd}b \u{fffd}c\u{fffd}é");
+    }
 }

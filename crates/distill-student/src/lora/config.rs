@@ -42,6 +42,21 @@ pub enum Targets {
     Pattern(String),
 }
 
+impl Targets {
+    /// As a message names them.
+    pub(super) fn words(&self) -> String {
+        match self {
+            Self::AllLinear => "`all-linear`".to_owned(),
+            Self::Usual => "`q_proj`, `v_proj`".to_owned(),
+            Self::Names(names) => {
+                let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+                quoted.join(", ")
+            }
+            Self::Pattern(pattern) => format!("the pattern `{pattern}`"),
+        }
+    }
+}
+
 /// What is trained of an adapted model, and how strongly.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoraConfig {
@@ -134,11 +149,7 @@ impl LoraConfig {
 impl Rules<'_> {
     /// Whether a projection, by its name in the model, gets an update.
     pub(crate) fn targets(&self, module: &str) -> bool {
-        let ends_in = |name: &str| {
-            module
-                .strip_suffix(name)
-                .is_some_and(|front| front.is_empty() || front.ends_with('.'))
-        };
+        let ends_in = |name: &str| ends_in(module, name);
         match &self.config.targets {
             Targets::AllLinear => true,
             Targets::Usual => ends_in("q_proj") || ends_in("v_proj"),
@@ -160,6 +171,13 @@ impl Rules<'_> {
             scale: alpha / divisor,
         }
     }
+}
+
+/// Whether a module has this name, or ends in it after a dot.
+pub(super) fn ends_in(module: &str, name: &str) -> bool {
+    module
+        .strip_suffix(name)
+        .is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
 fn first_match<V: Copy>(patterns: &[(Regex, V)], module: &str) -> Option<V> {

@@ -438,7 +438,21 @@ fn an_adapter_that_does_not_fit_is_refused() {
         ..config()
     };
     let error = LoraAdapter::init(&tiny("llama", true), nothing, 7).unwrap_err();
-    assert!(error.to_string().contains("c_attn"), "{error}");
+    assert!(error.to_string().contains("by `c_attn`"), "{error}");
+}
+
+#[test]
+fn targets_of_no_projection_are_named() {
+    let model = tiny("llama", true);
+    let names = |names: &[&str]| Targets::Names(names.iter().map(|at| (*at).to_owned()).collect());
+    let some = names(&["q_proj", "vproj", "mlp.up_proj", "proj", ""]);
+    assert_eq!(
+        LoraAdapter::unknown_targets(&model, &some),
+        ["vproj", "proj", ""]
+    );
+    assert!(LoraAdapter::unknown_targets(&model, &Targets::AllLinear).is_empty());
+    let known = LoraAdapter::projection_names(&model);
+    assert!(known.contains("q_proj") && known.len() == 7, "{known:?}");
 }
 
 #[test]
