@@ -13,6 +13,7 @@ use crate::commands::{
     models::ModelsArguments,
     prices::PricesArguments,
     proxy::{EvalArguments as ProxyEvalArguments, TaskArguments as ProxyTaskArguments},
+    reference::ReferenceArguments,
     spend::SpendArguments,
     usage::UsageArguments,
 };
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     /// Show the steps, what is cached, and the estimated spend; spends nothing
     #[command(after_help = "Example:\n  distill plan pipelines/quickstart.yaml")]
     Plan(PipelineArguments),
+    /// Show every section and key of a pipeline, with its default
+    Reference(ReferenceArguments),
     /// Label, train, evaluate, and report with a verdict
     Run(RunArguments),
     /// List the runs of this folder

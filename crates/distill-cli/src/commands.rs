@@ -16,6 +16,7 @@ mod plan;
 mod pretrain;
 pub(crate) mod prices;
 pub(crate) mod proxy;
+pub(crate) mod reference;
 mod report;
 mod rollback;
 mod run;
@@ -40,6 +41,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> 
         Command::Init(arguments) => init::execute(&arguments),
         Command::Check(arguments) => check::execute(&arguments).await,
         Command::Plan(arguments) => plan::execute(&arguments).await,
+        Command::Reference(arguments) => reference::execute(&arguments),
         Command::Run(arguments) => run::execute(&arguments).await,
         Command::Runs(arguments) => runs::execute(&arguments),
         Command::Report(arguments) => report::execute(&arguments),

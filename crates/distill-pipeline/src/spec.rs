@@ -24,7 +24,7 @@ mod tests;
 
 pub use finding::{Code, Finding, Findings};
 pub use read::{At, Key, Section};
-pub use reference::reference;
+pub use reference::{reference, reference_of_part};
 pub use resolved::{
     AcceptSpec, AdapterKind, BasePrecision, Control, CostSpec, CurateSpec, DataSource, DataSpec,
     DecoderSpec, DivergenceKind, EncoderSpec, EstimateKind, EvalsSpec, FaultsSpec, JudgeMode,

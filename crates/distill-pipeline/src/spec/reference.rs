@@ -7,6 +7,23 @@ pub fn reference() -> String {
     reference_of("The pipeline file", &Spec::section())
 }
 
+/// The part of [`reference`] that tells the section at a dotted path, `train.decoder`, and those below
+/// it. None where no section has this path.
+pub fn reference_of_part(path: &str) -> Option<String> {
+    let below = format!("{path}.");
+    let text = reference();
+    let parts: String = text
+        .split("\n## `")
+        .skip(1)
+        .filter(|part| {
+            let name = part.split('`').next().unwrap_or_default();
+            name == path || name.starts_with(&below)
+        })
+        .flat_map(|part| ["## `", part, "\n"])
+        .collect();
+    (!parts.is_empty()).then_some(parts)
+}
+
 /// Every section and key below this one, as Markdown under a title.
 pub fn reference_of(title: &str, section: &Section) -> String {
     let mut text = format!("# {title}\n\n");

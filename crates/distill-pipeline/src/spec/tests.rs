@@ -231,6 +231,19 @@ fn the_reference_has_every_section() {
 }
 
 #[test]
+fn a_part_of_the_reference_is_a_section_and_those_below() {
+    let text = reference_of_part("train.decoder").unwrap();
+    assert!(text.starts_with("## `train.decoder`\n"), "{text}");
+    assert!(text.contains("| `gradient_checkpointing` |"));
+    assert_eq!(text.matches("## ").count(), 1, "{text}");
+    let train = reference_of_part("train").unwrap();
+    assert!(train.contains("## `train.objective`") && train.contains("## `train.linear`"));
+    assert!(!train.contains("## `accept`"), "{train}");
+    assert_eq!(reference_of_part("train.dec"), None);
+    assert_eq!(reference_of_part(""), None);
+}
+
+#[test]
 fn the_spec_as_written_keeps_places() {
     let (spec, findings) = parse("p.yaml", QUICKSTART);
     assert!(findings.is_empty());
