@@ -20,7 +20,7 @@ use crate::{HubError, ModelName, Snapshot, files, name::is_commit};
 /// Longest content of a reference: a commit and a line break.
 const MAX_REFERENCE_BYTES: u64 = 64;
 
-/// References written by this process.
+/// References and links written by this process.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// A folder of models.
@@ -114,14 +114,27 @@ impl Cache {
     ) -> Result<(), HubError> {
         let path = self.snapshot(name, commit).join(file);
         make_folder_of(&path)?;
-        match point(&path, etag, &self.blob(name, etag)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            other => other.map_err(|source| HubError::Io {
-                action: "make the link",
-                path,
-                source,
-            }),
-        }
+        let blob = self.blob(name, etag);
+        let linked = match point(&path, etag, &blob) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if path.is_file() {
+                    return Ok(());
+                }
+                // A link to content that somebody deleted: it gives way to one that leads somewhere.
+                let count = WRITTEN.fetch_add(1, Ordering::Relaxed);
+                let beside =
+                    path.with_added_extension(format!("{}-{count}.tmp", std::process::id()));
+                point(&beside, etag, &blob).and_then(|()| {
+                    fs::rename(&beside, &path).inspect_err(|_| drop(fs::remove_file(&beside)))
+                })
+            }
+            other => other,
+        };
+        linked.map_err(|source| HubError::Io {
+            action: "make the link",
+            path,
+            source,
+        })
     }
 }
 

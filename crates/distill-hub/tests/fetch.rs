@@ -461,6 +461,28 @@ async fn shards_are_fetched_as_the_index_names_them() {
     assert!(shard.exists());
 }
 
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_that_leads_nowhere_gives_way() {
+    let (server, _) = started().await;
+    let folder = tempfile::tempdir().unwrap();
+    let hub = hub(&server, folder.path());
+    let snapshot = fetch(&hub, "org/tiny").await.unwrap();
+    let config = snapshot.folder.join("config.json");
+    let content = std::fs::read(&config).unwrap();
+    std::fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink("../../blobs/deleted", &config).unwrap();
+    let again = fetch(&hub, "org/tiny").await.unwrap();
+    assert_eq!(std::fs::read(&config).unwrap(), content);
+    assert_eq!(files_of(&again), files_of(&snapshot));
+
+    // A folder in its place is somebody's own: it is named, not deleted.
+    std::fs::remove_file(&config).unwrap();
+    std::fs::create_dir(&config).unwrap();
+    let error = fetch(&hub, "org/tiny").await.unwrap_err().to_string();
+    assert!(error.contains("config.json"), "{error}");
+}
+
 #[tokio::test]
 async fn two_at_once_fetch_each_file_once() {
     let (server, _) = started().await;
