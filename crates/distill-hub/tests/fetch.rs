@@ -520,7 +520,7 @@ async fn a_hub_that_is_not_there_is_told_from_one_that_refuses() {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let hub = hub_with(&server, folder.path(), |settings| {
-        settings.endpoint = endpoint
+        settings.endpoint = endpoint;
     });
     let error = fetch(&hub, "org/tiny").await.unwrap_err();
     assert!(matches!(error, HubError::Connection { .. }), "{error}");

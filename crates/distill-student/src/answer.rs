@@ -79,6 +79,7 @@ pub struct LoadedStudent {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each student")]
 enum Engine {
     Linear(LinearStudent),
     Encoder(Box<EncoderStudent>),

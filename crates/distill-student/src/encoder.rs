@@ -1,6 +1,6 @@
 //! The encoder student: a bidirectional transformer that reads a text once and names its label.
 //!
-//! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>) and ModernBERT (Warner et al.
+//! BERT (Devlin et al. 2018, <https://arxiv.org/abs/1810.04805>) and `ModernBERT` (Warner et al.
 //! 2024, <https://arxiv.org/abs/2412.13663>) with a classification head, from a checkpoint of
 //! either kind. Rows are packed without padding, as in the decoder, and share its operations.
 

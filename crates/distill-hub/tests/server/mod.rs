@@ -37,7 +37,7 @@ pub(crate) struct Faults {
     pub(crate) bad_token: bool,
     /// The model has moved to this name.
     pub(crate) moved_to: Option<&'static str>,
-    /// The ETag of large files, in place of their hash.
+    /// The `ETag` of large files, in place of their hash.
     pub(crate) etag: Option<&'static str>,
 }
 
@@ -226,7 +226,9 @@ async fn storage(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let mut content = shared.files[&file].clone();
     if faults.garble > 0 {
         faults.garble -= 1;
-        content.iter_mut().for_each(|byte| *byte ^= 1);
+        for byte in &mut content {
+            *byte ^= 1;
+        }
     }
     let start = range(request.headers()).filter(|_| !faults.no_ranges);
     if start.is_some_and(|start| start >= content.len()) {

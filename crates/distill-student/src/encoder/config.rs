@@ -100,6 +100,10 @@ pub(super) enum Family {
 }
 
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of the format"
+)]
 pub(super) struct ModernBert {
     /// For each layer whether it sees the tokens near by only.
     pub(super) local: Vec<bool>,
@@ -356,7 +360,11 @@ fn refuse_unknown(fields: Fields<'_>, own: &[&str]) -> Result<(), DecoderError> 
             continue;
         }
         let reason = match ONLY.iter().find(|(field, _)| *field == name) {
-            Some((_, only)) if value.to_string() == *only => continue,
+            Some((_, only))
+                if serde_json::from_str(only).is_ok_and(|only: Value| *value == only) =>
+            {
+                continue;
+            }
             Some(_) => "encoders are read at one other value",
             None if name == "quantization_config" => "weights are read as they were trained",
             None => "the field is not known for this family",

@@ -1,5 +1,5 @@
 //! One block of an encoder: attention over the whole row and a feed-forward, each with a residual
-//! and a norm behind it (BERT) or before it (ModernBERT).
+//! and a norm behind it (BERT) or before it (`ModernBERT`).
 
 use std::sync::Arc;
 

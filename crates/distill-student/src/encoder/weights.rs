@@ -211,7 +211,7 @@ fn drawn(
     draw: &mut Draw,
 ) -> Result<Tensor, DecoderError> {
     let count = shape.iter().product();
-    let values = if name.ends_with(".bias") {
+    let values = if name.strip_suffix(".bias").is_some() {
         vec![0.0; count]
     } else if shape.len() > 1 {
         draw.normal(count, config.initializer_range)

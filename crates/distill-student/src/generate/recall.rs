@@ -151,7 +151,7 @@ impl Over<'_> {
         before
             .map(|cache| cache.layers[layer].delta_net())
             .filter(|cache| !cache.is_empty())
-            .last()
+            .next_back()
             .cloned()
             .unwrap_or_else(|| DeltaCache::new(config))
     }

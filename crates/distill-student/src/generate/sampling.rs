@@ -44,6 +44,10 @@ impl Default for Draws {
 /// The choices of one row. Draws depend on the seed, the prompt and which copy of the prompt it
 /// is: never on the rows beside it, nor on how many run together.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each row under way"
+)]
 pub(super) enum Chooser {
     Greedy,
     Drawing { draws: Draws, random: ChaCha8Rng },

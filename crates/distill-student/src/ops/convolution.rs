@@ -1,4 +1,4 @@
-//! Causal depthwise convolution over packed rows, followed by SiLU: each channel mixes a token
+//! Causal depthwise convolution over packed rows, followed by `SiLU`: each channel mixes a token
 //! with the few that precede it in its own segment.
 
 #[cfg(test)]
@@ -13,7 +13,7 @@ use super::attention::Segment;
 use super::rows::{exp, rows_per_task, vectorised};
 use super::storage::{elements, elements_of, gradient, output};
 
-/// Convolves each channel along the tokens of each segment and applies SiLU. What precedes a
+/// Convolves each channel along the tokens of each segment and applies `SiLU`. What precedes a
 /// segment counts as zeros.
 ///
 /// # Shapes
@@ -99,7 +99,7 @@ pub(crate) fn convolve_over(
         vectorised(|| {
             out[from..]
                 .iter_mut()
-                .for_each(|value| *value = silu(*value))
+                .for_each(|value| *value = silu(*value));
         });
         let kept = inputs.len() - row.tail.len();
         row.tail.copy_from_slice(&inputs[kept..]);

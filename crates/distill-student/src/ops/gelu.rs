@@ -18,7 +18,6 @@ pub fn gelu(x: &Tensor) -> Result<Tensor> {
 
 /// Φ(x) with an error below 1e-7 (Abramowitz and Stegun, formula 7.1.26), and the density at x.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
 fn normal(x: f32) -> (f32, f32) {
     const DENSITY_AT_ZERO: f32 = 0.398_942_3;
     let falling = exp(-0.5 * x * x);

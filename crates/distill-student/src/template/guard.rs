@@ -164,15 +164,14 @@ fn rewritten<'a>(tag: &Tag<'a>, copied: usize, open: &mut Vec<&'a str>) -> Resul
     };
     let same = |name: &str| format!("{{%{before} {name} {rest} {after}%}}");
     Ok(match *name {
-        "set" => match assignment(rest) {
-            Some((target, value)) => {
+        "set" => {
+            if let Some((target, value)) = assignment(rest) {
                 format!("{{%{before} set {target} = {HOLD}(({value})) {after}%}}")
-            }
-            None => {
+            } else {
                 open.push(rest.split('|').next().unwrap_or_default().trim());
                 same(name)
             }
-        },
+        }
         "endset" => followed(&hold(open.pop().ok_or("`endset` ends nothing")?)),
         "for" => followed(&tick),
         "if" | "elif" => {

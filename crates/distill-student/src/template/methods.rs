@@ -47,12 +47,11 @@ pub(super) fn install(environment: &mut Environment<'static>) {
             return Ok(());
         }
         let printed;
-        let text = match value.as_str() {
-            Some(text) => text,
-            None => {
-                printed = text_of(value, VALUE_BYTES).map_err(|_| too_large())?;
-                &printed
-            }
+        let text = if let Some(text) = value.as_str() {
+            text
+        } else {
+            printed = text_of(value, VALUE_BYTES).map_err(|_| too_large())?;
+            &printed
         };
         guard::spend(state, text.len())?;
         out.write_str(text).map_err(Error::from)

@@ -80,7 +80,8 @@ fn decoding_over_a_cache_gives_the_tokens_of_transformers() {
         let answers = if together {
             generate(&decoder, &prompts, &settings).unwrap()
         } else {
-            let alone = |prompt: &Vec<u32>| generate(&decoder, &[prompt.clone()], &settings);
+            let alone =
+                |prompt: &Vec<u32>| generate(&decoder, std::slice::from_ref(prompt), &settings);
             prompts.iter().flat_map(|p| alone(p).unwrap()).collect()
         };
         for (answer, expected) in answers.iter().zip(&expected) {

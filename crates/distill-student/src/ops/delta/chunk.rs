@@ -45,6 +45,7 @@ pub(super) fn times(
 
 /// Queries and keys of a chunk at unit length, and their products.
 #[derive(Default)]
+#[expect(clippy::struct_field_names, reason = "a key head has queries and keys")]
 pub(super) struct Keys {
     /// (C, key width), scaled by the root of the width.
     pub(super) queries: Vec<f32>,
