@@ -35,9 +35,16 @@ pub(super) struct Resolver<'a> {
     findings: Vec<Finding>,
 }
 
+/// Far more passes than any training takes: the order of every pass is laid out before the first step.
+const MOST_EPOCHS: u64 = 1000;
 const BELOW_ONE: Bounds = Bounds {
     holds: |value| (0.0..1.0).contains(&value),
     words: "0 or more and below 1",
+};
+/// What the trainer takes.
+const WEIGHT_DECAY: Bounds = Bounds {
+    holds: |value| (0.0..=1000.0).contains(&value),
+    words: "between 0 and 1000",
 };
 const SECONDS: Bounds = Bounds {
     holds: |value| value > 0.0 && value <= 86_400.0,

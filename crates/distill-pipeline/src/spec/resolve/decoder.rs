@@ -1,11 +1,18 @@
 //! Checks of `train.decoder`.
 
-use super::{BELOW_ONE, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, Resolver, SHARE};
+use super::{BELOW_ONE, MOST_EPOCHS, OPEN_SHARE, POSITIVE, Resolver, SHARE, WEIGHT_DECAY};
 use crate::spec::{
+    bounds::Bounds,
     finding::Code,
     read::At,
     resolved::{DecoderSpec, RateKind, ScheduleKind, TuningSpec},
     written::{DecoderSection, WrittenRate},
+};
+
+/// What single precision tells apart from 0 and from infinity, with room for what it is multiplied by.
+const ALPHA: Bounds = Bounds {
+    holds: |value| (1e-6..=1e6).contains(&value),
+    words: "between 0.000001 and 1000000",
 };
 
 impl Resolver<'_> {
@@ -20,11 +27,17 @@ impl Resolver<'_> {
                 decoder.alpha.as_ref(),
                 &path("alpha"),
                 usual.alpha,
-                &POSITIVE,
+                &ALPHA,
                 "twice the rank is usual",
             ),
             epochs: self
-                .count(decoder.epochs.as_ref(), &path("epochs"), "4 is usual")
+                .integer(
+                    decoder.epochs.as_ref(),
+                    &path("epochs"),
+                    1,
+                    MOST_EPOCHS,
+                    "4 is usual",
+                )
                 .unwrap_or(usual.epochs),
             learning_rate: self.number(
                 rate_of(decoder).as_ref(),
@@ -68,7 +81,7 @@ impl Resolver<'_> {
                 decoder.weight_decay.as_ref(),
                 &path("weight_decay"),
                 usual.weight_decay,
-                &NOT_NEGATIVE,
+                &WEIGHT_DECAY,
                 "0 is usual for adapters",
             ),
             clip: self.number(

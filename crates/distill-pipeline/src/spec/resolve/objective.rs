@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use distill_chat::TaskKind;
 
-use super::{POSITIVE, Resolver};
+use super::Resolver;
 use crate::spec::{
     bounds::Bounds,
     finding::Code,
@@ -19,6 +19,17 @@ use crate::spec::{
 const WHOLE_SHARE: Bounds = Bounds {
     holds: |value| value > 0.0 && value <= 1.0,
     words: "above 0 and at most 1",
+};
+
+/// Logits are divided by it: beyond these nothing is left of them in single precision.
+const TEMPERATURE: Bounds = Bounds {
+    holds: |value| (0.01..=1000.0).contains(&value),
+    words: "between 0.01 and 1000",
+};
+
+const WEIGHT: Bounds = Bounds {
+    holds: |value| value > 0.0 && value <= 1000.0,
+    words: "above 0 and at most 1000",
 };
 
 /// The most top tokens that vendors tell.
@@ -38,7 +49,7 @@ impl Resolver<'_> {
             section.temperature.as_ref(),
             "train.objective.temperature",
             1.0,
-            &POSITIVE,
+            &TEMPERATURE,
             "1 is usual, 2 softens",
         );
         let share = self.number(
@@ -179,7 +190,7 @@ impl Resolver<'_> {
             section.weight.as_ref(),
             "train.objective.weight",
             0.5,
-            &POSITIVE,
+            &WEIGHT,
             "0.5 counts reasoning half",
         );
         let Some(column) = &section.column else {

@@ -2,7 +2,7 @@
 
 use distill_chat::TaskKind;
 
-use super::{BELOW_ONE, NOT_NEGATIVE, OPEN_SHARE, POSITIVE, Resolver};
+use super::{BELOW_ONE, MOST_EPOCHS, OPEN_SHARE, POSITIVE, Resolver, WEIGHT_DECAY};
 use crate::spec::{
     finding::Code,
     resolved::{EncoderSpec, LinearSpec, TrainSpec},
@@ -112,7 +112,13 @@ impl Resolver<'_> {
         let path = |key: &str| format!("train.encoder.{key}");
         EncoderSpec {
             epochs: self
-                .count(encoder.epochs.as_ref(), &path("epochs"), "4 is usual")
+                .integer(
+                    encoder.epochs.as_ref(),
+                    &path("epochs"),
+                    1,
+                    MOST_EPOCHS,
+                    "4 is usual",
+                )
                 .unwrap_or(usual.epochs),
             learning_rate: self.number(
                 encoder.learning_rate.as_ref(),
@@ -149,7 +155,7 @@ impl Resolver<'_> {
                 encoder.weight_decay.as_ref(),
                 &path("weight_decay"),
                 usual.weight_decay,
-                &NOT_NEGATIVE,
+                &WEIGHT_DECAY,
                 "0.01 is usual",
             ),
             clip: self.number(

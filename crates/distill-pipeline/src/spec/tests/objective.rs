@@ -82,6 +82,14 @@ fn what_cannot_be_is_named() {
             "kind: top_k, teacher: nano, temperature: 0",
             "`train.objective.temperature` is 0",
         ),
+        (
+            "kind: top_k, teacher: nano, temperature: 0.001",
+            "`train.objective.temperature` is 0.001",
+        ),
+        (
+            "kind: top_k, teacher: nano, temperature: 2000",
+            "`train.objective.temperature` is 2000",
+        ),
         ("kind: rationale", "`train.objective.column` is missing"),
         (
             "kind: rationale, column: why, weight: -1",
