@@ -350,6 +350,12 @@ fn circle(hostile: &Hostile) {
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(Path::new("/dev/zero"), &path).unwrap();
     hostile.refused("a file without an end", &["model.safetensors", "weights"]);
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        let path = hostile.model().join(file);
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(Path::new("/dev/zero"), &path).unwrap();
+        hostile.refused("a file without an end", &["no regular file"]);
+    }
 }
 
 #[cfg(not(unix))]

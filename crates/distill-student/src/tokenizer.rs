@@ -518,7 +518,12 @@ fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    let found = std::fs::metadata(path).map_err(failed)?;
+    // A device has no end, and a pipe may never have a beginning.
+    if !found.is_file() && !found.is_dir() {
+        return Err(failed(std::io::Error::other("it is no regular file")));
+    }
+    let bytes = found.len();
     if bytes > MAX_FILE_BYTES {
         return Err(TokenizerError::TooLarge {
             path: path.to_owned(),
