@@ -5,9 +5,28 @@ use std::{fs, process::Stdio};
 use crate::fixture::{Job, PIPELINE, csv};
 
 const COMMANDS: [&str; 22] = [
-    "init", "check", "plan", "run", "runs", "report", "eval", "explain", "data", "models",
-    "prices", "simulate", "pretrain", "bench", "deploy", "rollback", "serve", "proxy", "keys",
-    "spend", "usage", "reference",
+    "init",
+    "check",
+    "plan",
+    "run",
+    "runs",
+    "report",
+    "eval",
+    "explain",
+    "data",
+    "models",
+    "prices",
+    "simulate",
+    "pretrain",
+    "bench",
+    "deploy",
+    "rollback",
+    "serve",
+    "proxy",
+    "keys",
+    "spend",
+    "usage",
+    "reference",
 ];
 
 #[test]

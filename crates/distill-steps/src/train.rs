@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use objective::Lesson;
-pub use objective::ObjectiveRecipe;
+pub(crate) use objective::ObjectiveRecipe;
 
 use crate::{
     base::{BaseReference, decoder_failure, encoder, limits},

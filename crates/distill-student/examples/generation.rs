@@ -36,13 +36,16 @@ fn prompts(rows: usize, tokens: usize, vocabulary: usize) -> Vec<Vec<u32>> {
         .collect()
 }
 
-/// Wall-clock and processor seconds of the best of some runs, and what was chosen.
+/// Wall-clock and processor seconds, and the tokens of each row.
+type Timed = ([f64; 2], Vec<Vec<u32>>);
+
+/// The best of some runs, and what was chosen.
 fn timed(
     decoder: &Decoder,
     prompts: &[Vec<u32>],
     new: usize,
     times: usize,
-) -> Result<([f64; 2], Vec<Vec<u32>>), Box<dyn Error>> {
+) -> Result<Timed, Box<dyn Error>> {
     let settings = GenerateSettings {
         max_new_tokens: new,
         ..GenerateSettings::default()

@@ -1,4 +1,4 @@
-//! Steps of LoRA training on a model of a given shape, each with its loss and what it took. What
+//! Steps of `LoRA` training on a model of a given shape, each with its loss and what it took. What
 //! another trainer does on the same weights, rows and adapter can be laid beside it.
 
 use distill_student::decoder::DecoderConfig;

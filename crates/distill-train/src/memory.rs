@@ -239,6 +239,8 @@ fn loss(config: &DecoderConfig, settings: &TrainSettings, batch: LargestBatch) -
 mod tests {
     use distill_student::lora::LoraConfig;
 
+    use candle_core::Tensor;
+
     use super::*;
 
     fn config() -> DecoderConfig {
@@ -293,7 +295,7 @@ mod tests {
     fn an_adapter_trains_a_share_and_full_training_everything() {
         let adapter = LoraAdapter::init(&config(), LoraConfig::default(), 1).unwrap();
         let tensors = adapter.tensors().values();
-        let count: usize = tensors.map(|tensor| tensor.elem_count()).sum();
+        let count: usize = tensors.map(Tensor::elem_count).sum();
         assert_eq!(of(|_| {}).trained, count as u64 * TRAINED);
         let all = config().parameter_count() as u64;
         assert_eq!(of(|s| s.method = Method::Full).trained, all * TRAINED);

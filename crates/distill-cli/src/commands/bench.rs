@@ -34,7 +34,7 @@ pub(crate) struct BenchArguments {
 
 #[derive(Debug, Subcommand)]
 enum BenchSubject {
-    /// Measure LoRA training: rank 16 on every projection, 4 rows a step
+    /// Measure the training of an adapter: rank 16 on every projection, 4 rows a step
     Train(TrainArguments),
     /// Measure the loading of a model's weights
     Load(LoadArguments),

@@ -229,7 +229,7 @@ section! {
     TrainSection {
         /// Settings of the linear student. What is left out is chosen on the validation rows.
         optional linear: LinearSection,
-        /// Settings of an encoder (BERT, ModernBERT).
+        /// Settings of an encoder (BERT, `ModernBERT`).
         optional encoder: EncoderSection,
         /// Settings of the adapters (`LoRA`) of a decoder.
         optional decoder: DecoderSection,

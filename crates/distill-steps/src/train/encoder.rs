@@ -49,7 +49,7 @@ impl EncoderRun<'_> {
             cancelled: &|| context.is_cancelled(),
         };
         let outcome = train_encoder(&request, &mut |event: TrainEvent| {
-            tell_progress(context, &event)
+            tell_progress(context, &event);
         })
         .map_err(train_failure)?;
         let student = EncoderStudent::new(outcome.weights, tokenizer).map_err(decoder_failure)?;

@@ -85,7 +85,7 @@ impl ObjectiveRecipe {
         lesson: Lesson<'_>,
         context: &StepContext,
     ) -> Result<Prepared, StepFailure> {
-        let teacher = self.teacher.as_ref().map(|at| self.load(at, &lesson));
+        let teacher = self.teacher.as_ref().map(|at| Self::load(at, &lesson));
         let teacher = teacher.transpose()?;
         let needed = || StepFailure::bug("an objective without the teacher that it names");
         match &self.spec {
@@ -209,11 +209,7 @@ impl ObjectiveRecipe {
     }
 
     /// Loads a teacher and compares its tokenizer with the student's.
-    fn load(
-        &self,
-        reference: &BaseReference,
-        lesson: &Lesson<'_>,
-    ) -> Result<LocalTeacher, StepFailure> {
+    fn load(reference: &BaseReference, lesson: &Lesson<'_>) -> Result<LocalTeacher, StepFailure> {
         let model = reference.load()?;
         let (own, other) = (&lesson.base.tokenizer, &model.tokenizer);
         if own.sha256() != other.sha256() {

@@ -150,8 +150,7 @@ impl Over<'_> {
         let before = branch.before.iter().copied().chain(parents);
         before
             .map(|cache| cache.layers[layer].delta_net())
-            .filter(|cache| !cache.is_empty())
-            .next_back()
+            .rfind(|cache| !cache.is_empty())
             .cloned()
             .unwrap_or_else(|| DeltaCache::new(config))
     }

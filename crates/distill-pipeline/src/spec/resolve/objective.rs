@@ -35,6 +35,9 @@ const WEIGHT: Bounds = Bounds {
 /// The most top tokens that vendors tell.
 const VENDORS_MOST: u64 = 20;
 
+/// Where a key stands, if it was written.
+type Written = Option<Range<usize>>;
+
 impl Resolver<'_> {
     /// None for cross-entropy, and where a finding says what is wrong.
     pub(super) fn objective(
@@ -247,7 +250,7 @@ impl Resolver<'_> {
     fn misplaced(&mut self, section: &ObjectiveSection, asked: ObjectiveKind) {
         use ObjectiveKind::{OnPolicy, Rationale, SoftLabels, TopK};
         let taught = [SoftLabels, TopK, OnPolicy];
-        let keys: [(&str, Option<Range<usize>>, &[ObjectiveKind]); 10] = [
+        let keys: [(&str, Written, &[ObjectiveKind]); 10] = [
             ("teacher", span(section.teacher.as_ref()), &taught),
             ("temperature", span(section.temperature.as_ref()), &taught),
             ("share", span(section.share.as_ref()), &taught),

@@ -51,19 +51,19 @@ fn recurrent(inputs: &Inputs, heads: DeltaHeads, segments: &[Segment]) -> Result
         for token in segment.start..segment.start + segment.length {
             let row = inputs.mixed.narrow(0, token, 1)?;
             let mut answers = Vec::new();
-            for head in 0..heads.value {
+            for (head, memory) in memory.iter_mut().enumerate() {
                 let key_at = head / heads.group() * heads.key_width;
                 let q = unit(row.narrow(1, key_at, heads.key_width)?)?;
                 let k = unit(row.narrow(1, heads.key_row() + key_at, heads.key_width)?)?;
                 let value_at = 2 * heads.key_row() + head * heads.value_width;
                 let v = row.narrow(1, value_at, heads.value_width)?;
                 let of = |x: &Var| x.narrow(0, token, 1)?.narrow(1, head, 1);
-                let faded = memory[head].broadcast_mul(&of(&inputs.log_decay)?.exp()?)?;
+                let faded = memory.broadcast_mul(&of(&inputs.log_decay)?.exp()?)?;
                 let recalled = k.matmul(&faded)?;
                 let written = (v - recalled)?.broadcast_mul(&of(&inputs.beta)?)?;
-                memory[head] = (faded + k.t()?.matmul(&written)?)?;
+                *memory = (faded + k.t()?.matmul(&written)?)?;
                 let scale = 1.0 / (heads.key_width as f64).sqrt();
-                answers.push((q.matmul(&memory[head])? * scale)?);
+                answers.push((q.matmul(memory)? * scale)?);
             }
             rows.push(Tensor::cat(&answers, 1)?);
         }
@@ -180,7 +180,7 @@ fn gradients_match_finite_differences() {
                 values[at] += by;
                 let moved = Tensor::from_vec(values, variable.shape(), &Device::Cpu).unwrap();
                 let mut all =
-                    [&given.mixed, &given.log_decay, &given.beta].map(|v| v.as_detached_tensor());
+                    [&given.mixed, &given.log_decay, &given.beta].map(Var::as_detached_tensor);
                 all[place] = moved;
                 f64::from(loss(&all[0], &all[1], &all[2]).to_scalar::<f32>().unwrap())
             };
