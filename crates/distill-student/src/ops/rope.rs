@@ -19,12 +19,13 @@ use angles::Angles;
 pub struct Rotation {
     /// Elements of a head; what the pairs leave over is not turned.
     pub head_dim: usize,
-    /// Radians per position of each pair.
-    pub frequencies: Vec<f64>,
+    /// Radians per position of each pair. Single precision, as the angles are: the models were
+    /// trained with rounded ones.
+    pub frequencies: Vec<f32>,
     /// The frequencies of rows that are longer than a length, with that length.
-    pub long: Option<(usize, Vec<f64>)>,
+    pub long: Option<(usize, Vec<f32>)>,
     /// What cosines and sines are multiplied by.
-    pub factor: f64,
+    pub factor: f32,
     /// Whether neighbours are a pair, or elements half the turned width apart.
     pub interleaved: bool,
 }
@@ -34,13 +35,23 @@ impl Rotation {
     pub fn plain(theta: f64, head_dim: usize) -> Self {
         Self {
             head_dim,
-            frequencies: (0..head_dim / 2)
-                .map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64))
+            frequencies: Self::periods(theta, head_dim)
+                .into_iter()
+                .map(|period| 1.0 / period)
                 .collect(),
             long: None,
             factor: 1.0,
             interleaved: false,
         }
+    }
+
+    /// Positions per radian of each pair, `theta^(2i / width)`: base and exponent in single
+    /// precision, the power rounded to the nearest.
+    pub(crate) fn periods(theta: f64, width: usize) -> Vec<f32> {
+        let theta = f64::from(theta as f32);
+        (0..width / 2)
+            .map(|i| theta.powf(f64::from((2 * i) as f32 / width as f32)) as f32)
+            .collect()
     }
 }
 

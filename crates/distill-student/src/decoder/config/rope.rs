@@ -56,40 +56,49 @@ pub enum RopeScaling {
 }
 
 impl RopeConfig {
-    /// The rotation that the op runs.
+    /// The rotation that the op runs. Frequencies are worked out in single precision, step by step
+    /// as transformers does (`modeling_rope_utils.py`): a model was trained with those, and the
+    /// difference to exact ones grows with the position.
     pub(crate) fn rotation(&self) -> Rotation {
-        let plain: Vec<f64> = (0..self.width / 2)
-            .map(|i| self.theta.powf(-2.0 * i as f64 / self.width as f64))
-            .collect();
-        let divided = |by: &[f64]| plain.iter().zip(by).map(|(f, by)| f / by).collect();
+        let periods = Rotation::periods(self.theta, self.width);
+        let plain = || periods.iter().map(|period| 1.0 / period);
+        let divided = |by: &[f64]| -> Vec<f32> {
+            let pairs = periods.iter().zip(by);
+            pairs
+                .map(|(period, by)| 1.0 / (*by as f32 * period))
+                .collect()
+        };
         let (mut long, mut factor) = (None, 1.0);
         let frequencies = match &self.scaling {
-            RopeScaling::None => plain,
-            RopeScaling::Linear { factor } => plain.iter().map(|f| f / factor).collect(),
+            RopeScaling::None => plain().collect(),
+            RopeScaling::Linear { factor } => plain().map(|f| f / *factor as f32).collect(),
             RopeScaling::Llama3 {
                 factor,
                 low_frequency_factor,
                 high_frequency_factor,
                 original_length,
-            } => plain
-                .iter()
-                .map(|f| {
-                    let turns = original_length * f / std::f64::consts::TAU;
-                    let kept = (turns - low_frequency_factor)
-                        / (high_frequency_factor - low_frequency_factor);
-                    let kept = kept.clamp(0.0, 1.0);
-                    f * kept + f / factor * (1.0 - kept)
-                })
-                .collect(),
+            } => {
+                let blend = Blend {
+                    factor: *factor as f32,
+                    low: *low_frequency_factor,
+                    high: *high_frequency_factor,
+                    original_length: *original_length,
+                };
+                plain().map(|f| blend.of(f)).collect()
+            }
             RopeScaling::Yarn {
                 factor: by,
                 attention_factor,
                 ..
             } => {
                 factor = *attention_factor;
-                let ramp = self.yarn_ramp();
-                let pairs = plain.iter().zip(ramp);
-                pairs.map(|(f, r)| f * (1.0 - r) + f / by * r).collect()
+                let pairs = periods.iter().zip(self.yarn_ramp());
+                pairs
+                    .map(|(period, ramp)| {
+                        let kept = 1.0 - ramp;
+                        1.0 / (*by as f32 * period) * (1.0 - kept) + 1.0 / period * kept
+                    })
+                    .collect()
             }
             RopeScaling::Long {
                 short,
@@ -106,14 +115,14 @@ impl RopeConfig {
             head_dim: self.head_dim,
             frequencies,
             long,
-            factor,
+            factor: factor as f32,
             interleaved: self.interleaved,
         }
     }
 
     /// For each pair how much of it shrinks: 0 for those that turn fast, 1 for those that turn
     /// slowly.
-    fn yarn_ramp(&self) -> Vec<f64> {
+    fn yarn_ramp(&self) -> Vec<f32> {
         let RopeScaling::Yarn {
             original_length,
             fast_turns,
@@ -138,9 +147,33 @@ impl RopeConfig {
         if (high - low).abs() < f64::EPSILON {
             high += 0.001;
         }
+        let (start, length) = (low as f32, (high - low) as f32);
         (0..self.width / 2)
-            .map(|i| ((i as f64 - low) / (high - low)).clamp(0.0, 1.0))
+            .map(|i| ((i as f32 - start) / length).clamp(0.0, 1.0))
             .collect()
+    }
+}
+
+/// The frequencies of Llama 3.1.
+struct Blend {
+    factor: f32,
+    low: f64,
+    high: f64,
+    original_length: f64,
+}
+
+impl Blend {
+    fn of(&self, frequency: f32) -> f32 {
+        let wavelength = 1.0 / frequency * std::f32::consts::TAU;
+        if wavelength > (self.original_length / self.low) as f32 {
+            return frequency / self.factor;
+        }
+        if wavelength < (self.original_length / self.high) as f32 {
+            return frequency;
+        }
+        let turns = 1.0 / wavelength * self.original_length as f32;
+        let kept = (turns - self.low as f32) / (self.high - self.low) as f32;
+        (1.0 - kept) * frequency / self.factor + kept * frequency
     }
 }
 

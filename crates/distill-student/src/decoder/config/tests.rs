@@ -1,6 +1,7 @@
 //! Reading configurations: both forms, what is refused, what is absurd.
 
 mod published;
+mod rotations;
 
 use std::time::{Duration, Instant};
 
@@ -295,13 +296,18 @@ fn a_long_value_is_not_repeated_whole() {
     assert!(read("llama", &long).unwrap_err().to_string().len() < 400);
 }
 
+/// To the rounding of single precision.
+fn near(got: f32, expected: f64) -> bool {
+    (f64::from(got) - expected).abs() <= 2e-7 * expected
+}
+
 #[test]
 fn rotations_have_the_frequencies_of_their_method() {
     let rotation = |changes: Value| read("llama", &changes).unwrap().ropes[0].rotation();
     let plain = rotation(json!({}));
     let linear = rotation(json!({"rope_scaling": {"type": "linear", "factor": 4.0}}));
     for (slow, fast) in linear.frequencies.iter().zip(&plain.frequencies) {
-        assert!((slow * 4.0 - fast).abs() < 1e-12);
+        assert_eq!((slow * 4.0).to_bits(), fast.to_bits());
     }
     let llama3 = rotation(
         json!({"rope_scaling": {"rope_type": "llama3", "factor": 8.0,
@@ -309,20 +315,20 @@ fn rotations_have_the_frequencies_of_their_method() {
         "original_max_position_embeddings": 64}}),
     );
     // 64 tokens are 10.2 turns of the first pair, 1.02 of the second, 0.1 of the third.
-    assert!((llama3.frequencies[0] - 1.0).abs() < 1e-12);
+    assert!(near(llama3.frequencies[0], 1.0));
     let kept = (64.0 * 0.1 / std::f64::consts::TAU - 1.0) / 3.0;
     let blend = 0.1 * (kept + (1.0 - kept) / 8.0);
-    assert!((llama3.frequencies[1] - blend).abs() < 1e-12);
-    assert!((llama3.frequencies[2] - 0.01 / 8.0).abs() < 1e-12);
+    assert!(near(llama3.frequencies[1], blend));
+    assert!(near(llama3.frequencies[2], 0.01 / 8.0));
     let yarn = rotation(json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0,
         "original_max_position_embeddings": 64}}));
-    assert!((yarn.factor - (0.1 * 4f64.ln() + 1.0)).abs() < 1e-12);
-    assert!((yarn.frequencies[0] - 1.0).abs() < 1e-12);
-    assert!((yarn.frequencies[3] - 0.001 / 4.0).abs() < 1e-12);
+    assert!(near(yarn.factor, 0.1 * 4f64.ln() + 1.0));
+    assert!(near(yarn.frequencies[0], 1.0));
+    assert!(near(yarn.frequencies[3], 0.001 / 4.0));
     let weights = json!({"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7,
         "mscale_all_dim": 1.4}});
     let expected = (0.07 * 4f64.ln() + 1.0) / (0.14 * 4f64.ln() + 1.0);
-    assert!((rotation(weights).factor - expected).abs() < 1e-12);
+    assert!(near(rotation(weights).factor, expected));
 }
 
 #[test]
@@ -332,11 +338,11 @@ fn phi_turns_long_rows_with_other_factors() {
     let config = read("phi3", &changes).unwrap();
     let rotation = config.ropes[0].rotation();
     assert_eq!(config.long_rows_after(), Some(16));
-    let close = |got: &[f64], expected: [f64; 2]| {
-        got.len() == 2 && got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12)
+    let close = |got: &[f32], expected: [f64; 2]| {
+        got.len() == 2 && got.iter().zip(expected).all(|(a, b)| near(*a, b))
     };
     assert!(close(&rotation.frequencies, [1.0, 0.01 / 2.0]));
     assert!(close(&rotation.long.unwrap().1, [1.0 / 3.0, 0.01 / 4.0]));
     let factor = (1.0 + 8f64.ln() / 16f64.ln()).sqrt();
-    assert!((rotation.factor - factor).abs() < 1e-12);
+    assert!(near(rotation.factor, factor));
 }

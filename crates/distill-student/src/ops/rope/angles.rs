@@ -15,18 +15,20 @@ pub(super) struct Angles {
 impl Angles {
     pub(super) fn new(rotation: &Rotation, positions: usize) -> Self {
         let long = rotation.long.iter().map(|(_, frequencies)| frequencies);
-        let angles: Vec<f64> = std::iter::once(&rotation.frequencies)
+        // The product is rounded to single precision before its cosine is taken, as where the
+        // models come from: at position 1,000 that moves an angle by up to 3e-5.
+        let angles: Vec<f32> = std::iter::once(&rotation.frequencies)
             .chain(long)
             .flat_map(|frequencies| {
-                (0..positions).flat_map(move |p| frequencies.iter().map(move |f| p as f64 * f))
+                (0..positions).flat_map(move |p| frequencies.iter().map(move |f| p as f32 * f))
             })
             .collect();
-        let scaled = |value: f64| (value * rotation.factor) as f32;
+        let scaled = |value: f64| value as f32 * rotation.factor;
         Self {
             positions,
             pairs: rotation.frequencies.len(),
-            cosines: angles.iter().map(|a| scaled(a.cos())).collect(),
-            sines: angles.iter().map(|a| scaled(a.sin())).collect(),
+            cosines: angles.iter().map(|a| scaled(f64::from(*a).cos())).collect(),
+            sines: angles.iter().map(|a| scaled(f64::from(*a).sin())).collect(),
         }
     }
 
