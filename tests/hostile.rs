@@ -354,7 +354,47 @@ fn circle(hostile: &Hostile) {
         let path = hostile.model().join(file);
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink(Path::new("/dev/zero"), &path).unwrap();
-        hostile.refused("a file without an end", &["no regular file"]);
+        hostile.refused("a file without an end", &["it is a device, not a file"]);
+    }
+}
+
+/// A pipe to which nobody writes holds up whoever opens it, for ever.
+#[cfg(unix)]
+#[test]
+fn pipes_of_a_stranger() {
+    let hostile = Hostile::new();
+    let pipe = |path: &Path| {
+        let _ = fs::remove_file(path);
+        let made = Command::new("mkfifo").arg(path).status();
+        made.is_ok_and(|status| status.success())
+    };
+    if !pipe(&hostile.model().join("config.json")) {
+        eprintln!("skipped: pipes_of_a_stranger: `mkfifo` cannot be run here");
+        return;
+    }
+    hostile.refused("config.json", &["it has no config.json"]);
+    for file in [
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "generation_config.json",
+    ] {
+        assert!(pipe(&hostile.model().join(file)));
+        hostile.refused(file, &["it is a named pipe, not a file"]);
+        let path = hostile.model().join(file);
+        let _ = fs::remove_file(&path);
+        fs::create_dir(&path).unwrap();
+        hostile.refused(file, &["it is a folder, not a file"]);
+    }
+    for file in ["train.csv", "pipeline.yaml"] {
+        assert!(pipe(&hostile.job.path().join(file)));
+        let told = hostile.check(file, 2);
+        assert!(
+            told.contains(file) && told.contains("it is a named pipe, not a file"),
+            "{told}"
+        );
+        assert!(told.contains("help:"), "{told}");
     }
 }
 

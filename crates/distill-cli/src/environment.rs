@@ -8,6 +8,7 @@ use std::{
 
 use distill_runner::Home;
 use distill_steps::{prices::PRICES_VARIABLE, teacher::Environment};
+use distill_student::regular_file;
 
 use crate::failure::Failure;
 
@@ -29,6 +30,11 @@ pub(crate) fn with_prices(path: Option<&Path>) -> Environment {
             reader(name)
         }
     })
+}
+
+/// Reads a text file that the user named. What has no end, such as a pipe, is refused at once.
+pub(crate) fn read_text(path: &Path) -> std::io::Result<String> {
+    regular_file::read_text(path, regular_file::LONGEST_TEXT)
 }
 
 /// Where state lives: `DISTILL_HOME`, or `.distill` in the current folder.

@@ -1,9 +1,6 @@
 //! Base models by reference: what a step's key says of them, and how they are loaded.
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use distill_chat::TaskKind;
 use distill_hub::{Cache, ModelName};
@@ -14,12 +11,13 @@ use distill_student::{
     decoder::DecoderError,
     embedded,
     encoder::{EncoderConfig, EncoderTokenizer, EncoderWeights},
+    regular_file,
     template::{ChatEncoder, ChatLimits},
 };
 use serde::{Deserialize, Serialize};
 
 /// Most of a configuration that is looked at to tell a decoder from an encoder.
-const MAX_CONFIG_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_CONFIG_BYTES: u64 = 1 << 20;
 /// Tokens that a label or an object may have.
 const MAX_REPLY_TOKENS: usize = 128;
 /// Tokens that free text may have.
@@ -127,12 +125,7 @@ impl BaseReference {
     /// Whether it is an encoder, as its configuration says.
     pub fn is_encoder(&self) -> bool {
         let config = self.folder().map(|folder| folder.join("config.json"));
-        let text = config.and_then(|path| {
-            let mut text = String::new();
-            let file = std::fs::File::open(path).ok()?;
-            file.take(MAX_CONFIG_BYTES).read_to_string(&mut text).ok()?;
-            Some(text)
-        });
+        let text = config.and_then(|path| regular_file::read_text(&path, MAX_CONFIG_BYTES).ok());
         text.is_some_and(|text| EncoderConfig::is_encoder(&text))
     }
 

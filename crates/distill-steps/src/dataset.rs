@@ -24,4 +24,5 @@ pub use locate::{Places, Resolved, resolve};
 pub use pull::{PullProgress, Pulled, PulledFrom, pull};
 pub(crate) use rows::answer_text;
 pub use rows::{check_columns, check_labels, distinct_labels, read_rows};
+pub(crate) use table::MOST_BYTES;
 pub use table::{Record, Table, read_table};

@@ -1,6 +1,7 @@
 //! The price table of a run: the project's, or one that the user named, at today's prices.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -8,6 +9,7 @@ use std::{
 use distill_gateway::{PriceTable, Target, date_of_days};
 use distill_report::PriceAge;
 use distill_runner::StepFailure;
+use distill_student::regular_file;
 
 use crate::teacher::Environment;
 
@@ -34,7 +36,7 @@ pub fn table(environment: &Environment) -> Result<Option<Arc<PriceTable>>, StepF
     let Some(path) = environment(PRICES_VARIABLE) else {
         return Ok(None);
     };
-    let text = std::fs::read_to_string(&path).map_err(|error| {
+    let text = regular_file::read_text(Path::new(&path), regular_file::LONGEST_TEXT).map_err(|error| {
         StepFailure::bad_input(format!("the price table `{path}` cannot be read"))
             .caused_by(error)
             .hint(format!("name a file with `--prices` or {PRICES_VARIABLE}, or leave both out for the prices that come with the program"))

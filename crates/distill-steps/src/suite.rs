@@ -19,6 +19,7 @@ use distill_pipeline::{
     },
 };
 use distill_runner::StepFailure;
+use distill_student::regular_file;
 
 use crate::{
     dataset::{self, Places},
@@ -110,7 +111,7 @@ impl Suite {
         };
         let source = dataset::resolve(&spec.rows, &places).map_err(as_failure)?;
         let table = dataset::read_table(&source.path, source.format).map_err(as_failure)?;
-        let bytes = std::fs::read(&source.path).map_err(|error| {
+        let bytes = regular_file::read(&source.path, dataset::MOST_BYTES).map_err(|error| {
             StepFailure::bad_input(format!("`{}` cannot be read", source.path.display()))
                 .caused_by(error)
         })?;

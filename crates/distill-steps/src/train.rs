@@ -14,6 +14,7 @@ use distill_student::{
     base::BaseModel,
     bundle::{BundleStudent, Tuned},
     decoder::DecoderConfig,
+    regular_file,
     template::ChatEncoder,
     weights::DecoderWeights,
 };
@@ -30,7 +31,7 @@ use objective::Lesson;
 pub(crate) use objective::ObjectiveRecipe;
 
 use crate::{
-    base::{BaseReference, decoder_failure, encoder, limits},
+    base::{BaseReference, MAX_CONFIG_BYTES, decoder_failure, encoder, limits},
     rows::Example,
     student,
 };
@@ -174,7 +175,7 @@ impl Train {
         let Some(folder) = base.folder() else {
             return settings::check_targets(settings, base.load()?.weights.config());
         };
-        let config = std::fs::read_to_string(folder.join("config.json")).ok();
+        let config = regular_file::read_text(&folder.join("config.json"), MAX_CONFIG_BYTES).ok();
         config
             .and_then(|text| DecoderConfig::from_json(&text).ok())
             .map_or(Ok(()), |config| settings::check_targets(settings, &config))

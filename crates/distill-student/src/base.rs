@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     decoder::{DecoderConfig, DecoderError},
+    regular_file,
     template::{ChatTemplate, TemplateError},
     tokenizer::{Tokenizer, TokenizerError, TokenizerFiles},
     weights::DecoderWeights,
@@ -87,7 +88,7 @@ impl BaseModel {
             if !path.exists() {
                 return Ok(None);
             }
-            read_regular(&path)
+            regular_file::read(&path, LONGEST_TEXT)
                 .map(Some)
                 .map_err(|source| BaseError::Read {
                     name: name.to_owned(),
@@ -160,18 +161,6 @@ impl BaseModel {
 
 /// Longest template or tokenizer configuration; those of the largest models have some megabytes.
 const LONGEST_TEXT: u64 = 64 << 20;
-
-/// Reads a file that has an end: neither a device nor a pipe, nor more than anybody writes.
-fn read_regular(path: &Path) -> std::io::Result<Vec<u8>> {
-    let found = std::fs::metadata(path)?;
-    if !found.is_file() && !found.is_dir() {
-        return Err(std::io::Error::other("it is no regular file"));
-    }
-    if found.len() > LONGEST_TEXT {
-        return Err(std::io::Error::other("it is far larger than such a file"));
-    }
-    std::fs::read(path)
-}
 
 /// Where base models come from.
 pub trait BaseResolver {

@@ -23,6 +23,7 @@ pub mod generate;
 pub mod linear;
 pub mod lora;
 pub mod ops;
+pub mod regular_file;
 pub mod template;
 pub mod tokenizer;
 pub mod weights;

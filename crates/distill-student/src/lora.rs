@@ -17,6 +17,7 @@ pub use dropout::Dropout;
 
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::ops::{FrozenWeight, Storage};
+use crate::regular_file;
 use crate::weights::{DecoderWeights, Draw, Precision, read_tensors, read_text, write_tensors};
 
 /// The update of one projection: `scale * up @ down` is added to its weight.
@@ -48,6 +49,8 @@ const UP: &str = ".lora_B.weight";
 const MAGNITUDE: &str = ".lora_magnitude_vector";
 const EMBEDDINGS: &str = "model.embed_tokens.weight";
 const HEAD: &str = "lm_head.weight";
+/// The largest file of an adapter that is read: trained embeddings and a head of the largest models.
+const LARGEST_FILE: u64 = 16 << 30;
 
 impl LoraAdapter {
     /// Draws a new adapter: A uniform as PEFT draws it (Kaiming with a = √5, which is ±1/√I), B
@@ -417,7 +420,8 @@ impl LoraAdapter {
                     .to_owned(),
             });
         }
-        let bytes = std::fs::read(&path).map_err(|source| DecoderError::Io { path, source })?;
+        let bytes = regular_file::read(&path, LARGEST_FILE)
+            .map_err(|source| DecoderError::Io { path, source })?;
         Self::from_parts(&config, &bytes)
     }
 }

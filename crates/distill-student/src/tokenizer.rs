@@ -21,12 +21,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokenizers::AddedToken;
 
+use crate::regular_file;
+
 mod assemble;
 #[cfg(test)]
 pub(crate) mod tests;
 
 /// Largest `tokenizer.json` that is read. The largest in the field has some 35 MB.
-const MAX_FILE_BYTES: u64 = 96 << 20;
+pub(crate) const MAX_FILE_BYTES: u64 = 96 << 20;
 
 /// Stands in front of a piece that does not open the text, because some tokenizers mark the start
 /// of a text with a space. A noncharacter: no interchanged text contains it.
@@ -53,8 +55,6 @@ pub enum TokenizerError {
         #[source]
         source: std::io::Error,
     },
-    #[error("`{}` has {bytes} bytes, more than a tokenizer file can need", path.display())]
-    TooLarge { path: PathBuf, bytes: u64 },
     #[error("{file} of `{origin}` cannot be read: {problem}")]
     Malformed {
         origin: String,
@@ -514,23 +514,10 @@ impl ControlTokens {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    let failed = |source| TokenizerError::Read {
+    regular_file::read(path, MAX_FILE_BYTES).map_err(|source| TokenizerError::Read {
         path: path.to_owned(),
         source,
-    };
-    let found = std::fs::metadata(path).map_err(failed)?;
-    // A device has no end, and a pipe may never have a beginning.
-    if !found.is_file() && !found.is_dir() {
-        return Err(failed(std::io::Error::other("it is no regular file")));
-    }
-    let bytes = found.len();
-    if bytes > MAX_FILE_BYTES {
-        return Err(TokenizerError::TooLarge {
-            path: path.to_owned(),
-            bytes,
-        });
-    }
-    std::fs::read(path).map_err(failed)
+    })
 }
 
 fn parse_json(

@@ -1,9 +1,6 @@
 //! Which ledger a command is about.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use distill_ledger::{LedgerError, Records, Store};
@@ -95,7 +92,7 @@ impl LedgerArguments {
 }
 
 fn read(path: &Path) -> Result<Config, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = environment::read_text(path).map_err(|error| {
         Failure::bad_input(format!("cannot read {}", path.display())).caused_by(error)
     })?;
     let reader = environment::reader();

@@ -1,6 +1,6 @@
 //! Reads a pipeline file and compiles it: the first two stages of every command that takes one.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use distill_pipeline::spec::ResolvedSpec;
 use distill_steps::Compiled;
@@ -54,7 +54,7 @@ impl Job {
 }
 
 fn read(path: &Path) -> Result<(String, ResolvedSpec), Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = environment::read_text(path).map_err(|error| {
         Failure::bad_input(format!("the pipeline `{}` cannot be read", path.display()))
             .caused_by(error)
             .hint("`distill init your.csv` makes one; pipelines/quickstart.yaml is an example")

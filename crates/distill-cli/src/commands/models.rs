@@ -97,7 +97,7 @@ impl ListArguments {
         };
         let own = path
             .map(|path| {
-                std::fs::read_to_string(path).map_err(|error| {
+                environment::read_text(path).map_err(|error| {
                     Failure::bad_input(format!("`{}` cannot be read", path.display()))
                         .caused_by(error)
                 })

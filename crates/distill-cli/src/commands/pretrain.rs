@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::interruption;
 use crate::{
     arguments::PretrainArguments,
+    environment,
     failure::{Failure, exit},
 };
 
@@ -50,7 +51,7 @@ fn recipe(name: &str) -> Result<Recipe, Failure> {
     if let Some(recipe) = Recipe::named(name) {
         return Ok(recipe);
     }
-    let text = fs::read_to_string(name).map_err(|error| {
+    let text = environment::read_text(Path::new(name)).map_err(|error| {
         Failure::bad_input(format!(
             "`{name}` is neither an embedded recipe nor a file that can be read"
         ))

@@ -60,7 +60,7 @@ pub(crate) fn execute(arguments: &PricesArguments) -> Result<ExitCode, Failure> 
 
 fn import(arguments: &ImportArguments) -> Result<ExitCode, Failure> {
     let read = |path: &PathBuf| {
-        std::fs::read_to_string(path).map_err(|error| {
+        environment::read_text(path).map_err(|error| {
             Failure::bad_input(format!("`{}` cannot be read", path.display()))
                 .caused_by(error)
                 .hint("fetch both tables first: nothing is downloaded here")

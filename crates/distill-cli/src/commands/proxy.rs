@@ -195,7 +195,7 @@ fn read(
     how: fn(&str, &str, &Sources<'_>) -> Result<Config, Findings>,
     show: Show,
 ) -> Result<Config, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = environment::read_text(path).map_err(|error| {
         Failure::bad_input(format!("cannot read {}", path.display()))
             .caused_by(error)
             .hint("name a file: `distill proxy FILE`; `distill proxy --demo` needs none, `distill proxy reference` lists every key")

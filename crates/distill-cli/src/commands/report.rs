@@ -1,6 +1,6 @@
 //! `distill report`: the report of a run, or one made again from its evidence, in the asked form.
 
-use std::{fs, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
 use distill_report::RunReport;
 use distill_runner::{Clock as _, SystemClock};
@@ -75,7 +75,7 @@ fn form(format: ReportFormat) -> &'static distill_report::Format {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| {
+    environment::read_text(path).map_err(|error| {
         Failure::failed(format!("`{}` cannot be read", path.display())).caused_by(error)
     })
 }

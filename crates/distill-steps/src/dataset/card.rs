@@ -7,6 +7,7 @@ use std::{
 };
 
 use distill_chat::Fields;
+use distill_student::regular_file;
 use serde::{Deserialize, Serialize};
 
 use super::{DatasetError, Places, embedded};
@@ -152,10 +153,13 @@ impl Card {
 
     fn read(folder: &Path) -> Result<Self, DatasetError> {
         let path = folder.join("card.yaml");
-        let text = fs::read_to_string(&path).map_err(|source| DatasetError::Unreadable {
-            path: path.clone(),
-            source,
-        })?;
+        let text =
+            regular_file::read_text(&path, regular_file::LONGEST_TEXT).map_err(|source| {
+                DatasetError::Unreadable {
+                    path: path.clone(),
+                    source,
+                }
+            })?;
         let mut card = Self::parse(&path, &text)?;
         if folder
             .file_name()

@@ -1,12 +1,12 @@
 //! Where a data file is: the first place that holds it as its card describes it.
 
 use std::{
-    fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use distill_pipeline::{hash::ContentHash, spec::DataSource};
+use distill_student::regular_file;
 use sha2::{Digest, Sha256};
 
 use super::{Card, DatasetError, Format, Split, embedded, find_card};
@@ -53,7 +53,7 @@ pub fn resolve(source: &DataSource, places: &Places) -> Result<Resolved, Dataset
             let path = places.beside.join(path);
             let format = Format::of(&path)?;
             // Opening it now finds a wrong path before any step runs.
-            File::open(&path).map_err(|source| DatasetError::Unreadable {
+            regular_file::open(&path).map_err(|source| DatasetError::Unreadable {
                 path: path.clone(),
                 source,
             })?;
@@ -123,7 +123,7 @@ pub(super) fn verify(path: &Path, card: &Card, split: &Split) -> Result<(), Data
         path: path.to_owned(),
         source,
     };
-    let mut file = File::open(path).map_err(unreadable)?;
+    let mut file = regular_file::open(path).map_err(unreadable)?;
     let differs = |difference: String| DatasetError::Differs {
         path: path.to_owned(),
         name: card.name.clone(),

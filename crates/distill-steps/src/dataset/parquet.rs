@@ -8,6 +8,7 @@ use std::{
 };
 
 use distill_chat::Fields;
+use distill_student::regular_file;
 use parquet::{
     basic::{Compression, ConvertedType, LogicalType},
     errors::ParquetError,
@@ -37,7 +38,7 @@ pub(super) fn read(path: &Path) -> Result<Table, DatasetError> {
         line: None,
         problem,
     };
-    let file = File::open(path).map_err(|source| DatasetError::Unreadable {
+    let file = regular_file::open(path).map_err(|source| DatasetError::Unreadable {
         path: path.to_owned(),
         source,
     })?;

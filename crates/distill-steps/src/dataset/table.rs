@@ -1,11 +1,15 @@
 //! Files as tables: named columns, and records that know their line.
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, path::Path};
 
 use distill_chat::Fields;
+use distill_student::regular_file;
 use serde_json::Value;
 
 use super::{DatasetError, Format, parquet, span_slots};
+
+/// Most bytes of a data file that is read whole.
+pub(crate) const MOST_BYTES: u64 = 32 << 30;
 
 /// A file's columns and records.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +35,7 @@ pub fn read_table(path: &Path, format: Format) -> Result<Table, DatasetError> {
     let bytes = match format {
         // Read page by page, and not all at once.
         Format::Parquet => Vec::new(),
-        _ => fs::read(path).map_err(|source| DatasetError::Unreadable {
+        _ => regular_file::read(path, MOST_BYTES).map_err(|source| DatasetError::Unreadable {
             path: path.to_owned(),
             source,
         })?,

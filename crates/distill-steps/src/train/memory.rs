@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use distill_runner::StepFailure;
 use distill_student::{
     decoder::DecoderConfig,
+    regular_file,
     weights::{DecoderWeights, Precision},
 };
 use distill_train::{
@@ -14,6 +15,7 @@ use distill_train::{
 };
 
 use super::{Recipe, Train, settings};
+use crate::base::MAX_CONFIG_BYTES;
 
 /// What takes a smaller share than this of the free memory is not worth a line.
 const WORTH_TELLING: f64 = 0.25;
@@ -30,7 +32,7 @@ pub(crate) fn foreseen(train: &Train) -> Option<String> {
         return None;
     };
     let folder = base.folder()?;
-    let config = std::fs::read_to_string(folder.join("config.json")).ok()?;
+    let config = regular_file::read_text(&folder.join("config.json"), MAX_CONFIG_BYTES).ok()?;
     let config = DecoderConfig::from_json(&config).ok()?;
     let stored = stored(folder, config.parameter_count())?;
     let settings = settings::settings(spec, *full, train.seed, &config, &[]);

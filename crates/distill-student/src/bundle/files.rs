@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use safetensors::{Dtype, SafeTensors};
 
 use super::{BundleError, FileEntry, sha256};
+use crate::regular_file;
 
 /// Every file that a bundle may hold beside its manifest. Names in a manifest are only looked up,
 /// never followed.
@@ -86,7 +87,7 @@ pub(super) fn read_bounded(path: &Path, most: u64) -> Result<Vec<u8>, BundleErro
             problem: format!("at most {most} are read"),
         });
     }
-    std::fs::read(path).map_err(|source| BundleError::Io {
+    regular_file::read(path, most).map_err(|source| BundleError::Io {
         action: "read",
         path: path.to_owned(),
         source,

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::tokenizer::{Tokenizer, TokenizerError, TokenizerFiles};
+use crate::regular_file;
+use crate::tokenizer::{MAX_FILE_BYTES, Tokenizer, TokenizerError, TokenizerFiles};
 
 /// A text, or a pair of texts, as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +42,8 @@ impl EncoderTokenizer {
     pub fn from_directory(directory: &Path, limit: usize) -> Result<Self, TokenizerError> {
         let read = |name: &str| {
             let path = directory.join(name);
-            std::fs::read(&path).map_err(|source| TokenizerError::Read { path, source })
+            regular_file::read(&path, MAX_FILE_BYTES)
+                .map_err(|source| TokenizerError::Read { path, source })
         };
         let config = match read("tokenizer_config.json") {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),

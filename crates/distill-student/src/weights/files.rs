@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
@@ -10,6 +9,7 @@ use candle_core::Tensor;
 use super::header::{Entry, Header};
 use super::read::{Widen, read_tensor};
 use crate::decoder::DecoderError;
+use crate::regular_file;
 
 /// Configurations are some kilobytes, indices some megabytes.
 const LONGEST_TEXT: u64 = 16 << 20;
@@ -20,17 +20,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String, DecoderError> {
         path: path.to_owned(),
         source,
     };
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(LONGEST_TEXT + 1).read_to_string(&mut text))
-        .map_err(failed)?;
-    if text.len() as u64 > LONGEST_TEXT {
-        return Err(DecoderError::Format {
-            what: path.display().to_string(),
-            reason: format!("it has more than {LONGEST_TEXT} bytes"),
-        });
-    }
-    Ok(text)
+    regular_file::read_text(path, LONGEST_TEXT).map_err(failed)
 }
 
 /// The open weight files of a directory, their headers read and checked.
@@ -49,7 +39,7 @@ impl WeightFiles {
         };
         for name in file_names(directory)? {
             let path = directory.join(name);
-            let mut file = File::open(&path).map_err(|source| DecoderError::Io {
+            let mut file = regular_file::open(&path).map_err(|source| DecoderError::Io {
                 path: path.clone(),
                 source,
             })?;

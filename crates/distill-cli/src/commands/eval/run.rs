@@ -119,7 +119,7 @@ pub(super) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failur
 
 fn open(arguments: &RunArguments) -> Result<Suite, Failure> {
     let path = &arguments.suite;
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = environment::read_text(path).map_err(|error| {
         Failure::bad_input(format!("the suite `{}` cannot be read", path.display()))
             .caused_by(error)
             .hint("evals/quickstart.yaml is an example")

@@ -250,7 +250,7 @@ async fn by_suite(
 }
 
 fn read_suite(path: &Path) -> Result<SuiteSpec, Failure> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = environment::read_text(path).map_err(|error| {
         Failure::bad_input(format!("the suite `{}` cannot be read", path.display()))
             .caused_by(error)
     })?;
