@@ -36,12 +36,13 @@ pub use packed::PackedTokens;
 pub(crate) use packed::check_row;
 use projection::Projections;
 pub use projection::{DecoderPlan, FrozenMatrices};
+pub(crate) use projection::{Projection, name_number};
 use recompute::TrainedByLayer;
 
 use crate::lora::LoraAdapter;
 use crate::ops::{
-    AttentionRule, Positions, Rope, Segment, Weight, attention, causal_convolution, gated_delta,
-    gather, linear,
+    AttentionRule, OutputHead, Positions, Rope, Segment, Weight, attention, causal_convolution,
+    gated_delta, gather, linear,
 };
 use crate::weights::DecoderWeights;
 
@@ -158,18 +159,11 @@ impl Decoder {
         &self.head
     }
 
-    /// The output head for a loss over its plain products with hidden states.
-    ///
-    /// # Errors
-    /// Refuses a model that bends its logits (`final_logit_softcapping`): no loss here does.
-    pub fn loss_head(&self) -> Result<&Weight, DecoderError> {
-        match self.config.logit_soft_cap {
-            None => Ok(&self.head),
-            Some(cap) => Err(DecoderError::Unsupported {
-                field: "final_logit_softcapping".to_owned(),
-                value: cap.to_string(),
-                reason: "such a model can answer, but it cannot be trained here",
-            }),
+    /// The output head as a loss takes it, with the bend of its logits where the model has one.
+    pub fn loss_head(&self) -> OutputHead<'_> {
+        OutputHead {
+            weight: (&self.head).into(),
+            soft_cap: self.config.logit_soft_cap.map(|cap| cap as f32),
         }
     }
 

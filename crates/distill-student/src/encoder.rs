@@ -5,6 +5,7 @@
 //! either kind. Rows are packed without padding, as in the decoder, and share its operations.
 
 mod config;
+mod dropout;
 mod embeddings;
 mod head;
 mod layer;
@@ -20,15 +21,17 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 pub use config::{EncoderConfig, Pooling};
+pub use dropout::{DropoutRates, EncoderDropout};
 use embeddings::Embeddings;
 use head::Head;
 use layer::Layer;
-use parts::LayerNorm;
+use parts::{LayerNorm, Parts};
 pub use student::{EncoderPrediction, EncoderStudent};
 pub use text::{EncodedText, EncoderTokenizer};
 pub use weights::EncoderWeights;
 
 use crate::decoder::DecoderError;
+use crate::lora::LoraAdapter;
 use crate::ops::{Positions, Rope, Rotation, Segment};
 
 /// Rows of tokens laid end to end.
@@ -97,7 +100,19 @@ impl EncoderRows {
     }
 }
 
-/// An encoder ready to run. Weights that are variables are trained.
+/// How an encoder is built on its weights.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EncoderPlan<'a> {
+    /// What is added to its projections, and what takes the place of its head.
+    pub adapter: Option<&'a LoraAdapter>,
+    /// Values of the adapter change while the encoder is in use: training. Otherwise what follows
+    /// from them is worked out once.
+    pub live: bool,
+    /// What is dropped in a training step.
+    pub dropout: Option<&'a EncoderDropout>,
+}
+
+/// An encoder ready to run. Weights that are variables are trained. Clones share their weights.
 #[derive(Debug, Clone)]
 pub struct Encoder {
     config: EncoderConfig,
@@ -108,7 +123,21 @@ pub struct Encoder {
 }
 
 impl Encoder {
+    /// Builds the encoder on plain weights.
     pub fn new(weights: &EncoderWeights) -> Result<Self, DecoderError> {
+        Self::with_plan(weights, EncoderPlan::default())
+    }
+
+    /// Builds the encoder as a plan says: the adapter, whether values change while it is in use,
+    /// and what is dropped.
+    ///
+    /// # Errors
+    /// When a tensor is missing, or the adapter does not fit.
+    pub fn with_plan(
+        weights: &EncoderWeights,
+        plan: EncoderPlan<'_>,
+    ) -> Result<Self, DecoderError> {
+        let parts = Parts::new(weights, plan)?;
         let config = weights.config().clone();
         let ropes: Vec<Arc<Rope>> = config
             .rope_thetas()
@@ -116,16 +145,16 @@ impl Encoder {
             .map(|theta| Arc::new(Rope::new(Rotation::plain(*theta, config.head_dim()))))
             .collect();
         let layers = (0..config.num_hidden_layers)
-            .map(|index| Layer::build(weights, index, &ropes))
+            .map(|index| Layer::build(&parts, index, &ropes))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            embeddings: Arc::new(Embeddings::build(weights)?),
+            embeddings: Arc::new(Embeddings::build(&parts)?),
             layers: layers.into(),
             final_norm: config
                 .final_norm()
-                .map(|name| LayerNorm::build(weights, name))
+                .map(|name| parts.norm(name))
                 .transpose()?,
-            head: Arc::new(Head::build(weights)?),
+            head: Arc::new(Head::build(&parts)?),
             config,
         })
     }

@@ -1,5 +1,6 @@
 //! Low-rank adapters in PEFT's form: `adapter_config.json` and `adapter_model.safetensors`.
 
+mod adaptable;
 mod config;
 mod dropout;
 pub(crate) mod magnitude;
@@ -12,13 +13,15 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
+pub use adaptable::{Adaptable, AdaptableWeights};
+pub(crate) use config::in_module;
 pub use config::{LoraConfig, LoraVariant, Targets};
 pub use dropout::Dropout;
 
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::ops::{FrozenWeight, Storage};
 use crate::regular_file;
-use crate::weights::{DecoderWeights, Draw, Precision, read_tensors, read_text, write_tensors};
+use crate::weights::{Draw, Precision, read_tensors, read_text, write_tensors};
 
 /// The update of one projection: `scale * up @ down` is added to its weight.
 #[derive(Debug, Clone)]
@@ -60,36 +63,37 @@ impl LoraAdapter {
     /// When the configuration targets nothing, or asks for what only the weights can give
     /// ([`Self::for_weights`] then).
     pub fn init(
-        model: &DecoderConfig,
+        model: &impl Adaptable,
         config: LoraConfig,
         seed: u64,
     ) -> Result<Self, DecoderError> {
-        if config.variant.has_magnitudes() || config.train_embeddings || config.train_head {
+        let whole = !model.trained_whole(&config)?.is_empty();
+        if config.variant.has_magnitudes() || whole {
             return Err(DecoderError::Adapter {
-                reason: "DoRA and trained embeddings or heads start from the weights".to_owned(),
+                reason: "DoRA and what is trained whole start from the weights".to_owned(),
             });
         }
         Self::draw(model, config, seed)
     }
 
     /// Draws a new adapter that changes nothing yet: as [`Self::init`], with the row lengths of
-    /// `DoRA` and trained embeddings and head taken from the weights. `storage` is how the base will
+    /// `DoRA` and what is trained whole taken from the weights. `storage` is how the base will
     /// be held ([`DecoderPlan::storage`](crate::decoder::DecoderPlan)): rows held in four bits have
     /// other lengths.
     ///
     /// # Errors
     /// When the configuration targets nothing that the model has.
     pub fn for_weights(
-        weights: &DecoderWeights,
+        weights: &impl AdaptableWeights,
         storage: Option<Storage>,
         config: LoraConfig,
         seed: u64,
     ) -> Result<Self, DecoderError> {
-        let mut adapter = Self::draw(weights.config(), config, seed)?;
+        let mut adapter = Self::draw(weights.model(), config, seed)?;
         if adapter.config.variant.has_magnitudes() {
             let modules: Vec<String> = adapter.module_names().map(str::to_owned).collect();
             for module in modules {
-                let weight = weights.get(&format!("{module}.weight"))?;
+                let weight = weights.beginning(&format!("{module}.weight"))?;
                 let lengths = match storage {
                     None => magnitude::row_lengths(weight)?,
                     Some(storage) => {
@@ -101,67 +105,72 @@ impl LoraAdapter {
                 adapter.tensors.insert(name, lengths);
             }
         }
-        let config = &adapter.config;
-        let tied = weights.config().tie_word_embeddings;
-        for (wanted, name, source) in [
-            (config.train_embeddings, EMBEDDINGS, EMBEDDINGS),
-            (
-                config.train_head,
-                HEAD,
-                if tied { EMBEDDINGS } else { HEAD },
-            ),
-        ] {
-            if wanted {
-                let copy = weights.get(source)?.detach().to_dtype(DType::F32)?.copy()?;
-                adapter.tensors.insert(format!("{PREFIX}{name}"), copy);
-            }
+        for (name, _) in weights.model().trained_whole(&adapter.config)? {
+            let copy = weights.beginning(&name)?.detach();
+            let copy = copy.to_dtype(DType::F32)?.copy()?;
+            adapter.tensors.insert(format!("{PREFIX}{name}"), copy);
         }
         Ok(adapter)
     }
 
     /// Number of values that an adapter of this configuration has, without making it.
+    ///
+    /// # Errors
+    /// When the configuration asks for what the model has not.
     pub fn parameter_count(
-        model: &DecoderConfig,
+        model: &impl Adaptable,
         config: &LoraConfig,
     ) -> Result<usize, DecoderError> {
         let rules = config.rules()?;
-        let table = model.vocab_size * model.hidden_size;
-        let tables = usize::from(config.train_embeddings) + usize::from(config.train_head);
-        let targeted = projections(model).filter(|(module, _)| rules.targets(module));
+        let whole = model.trained_whole(config)?;
+        let whole: usize = whole
+            .iter()
+            .map(|(_, shape)| shape.iter().product::<usize>())
+            .sum();
+        let projections = model.projections();
+        let targeted = projections
+            .iter()
+            .filter(|(module, _)| rules.targets(module));
         let modules: usize = targeted
             .map(|(module, [output, input])| {
                 let magnitudes = output * usize::from(config.variant.has_magnitudes());
-                rules.strength(&module).rank * (input + output) + magnitudes
+                rules.strength(module).rank * (input + output) + magnitudes
             })
             .sum();
-        Ok(modules + tables * table)
+        Ok(modules + whole)
     }
 
     /// The names among the targets that are no projection of this model, by PEFT's rule: the whole
     /// name, or its end after a dot. Empty for targets that are not names.
-    pub fn unknown_targets<'a>(model: &DecoderConfig, targets: &'a Targets) -> Vec<&'a str> {
+    pub fn unknown_targets<'a>(model: &impl Adaptable, targets: &'a Targets) -> Vec<&'a str> {
         let Targets::Names(names) = targets else {
             return Vec::new();
         };
-        let modules: Vec<String> = projections(model).map(|(module, _)| module).collect();
-        let unknown = |name: &&String| !modules.iter().any(|module| config::ends_in(module, name));
+        let modules = model.projections();
+        let known = |name: &str| {
+            modules
+                .iter()
+                .any(|(module, _)| config::ends_in(module, name))
+        };
+        let unknown = |name: &&String| !known(name);
         names.iter().filter(unknown).map(String::as_str).collect()
     }
 
     /// What projections of a model are called without their layer, each once.
-    pub fn projection_names(model: &DecoderConfig) -> BTreeSet<&'static str> {
-        (0..model.num_hidden_layers)
-            .flat_map(|layer| model.linears(layer))
-            .map(|linear| linear.name.rsplit('.').next().unwrap_or(linear.name))
-            .collect()
+    pub fn projection_names(model: &impl Adaptable) -> BTreeSet<String> {
+        let last = |(module, _): (String, _)| match module.rsplit_once('.') {
+            Some((_, last)) => last.to_owned(),
+            None => module,
+        };
+        model.projections().into_iter().map(last).collect()
     }
 
-    fn draw(model: &DecoderConfig, config: LoraConfig, seed: u64) -> Result<Self, DecoderError> {
+    fn draw(model: &impl Adaptable, config: LoraConfig, seed: u64) -> Result<Self, DecoderError> {
         config.check()?;
         let rules = config.rules()?;
         let mut draw = Draw::new(seed);
         let mut tensors = BTreeMap::new();
-        for (module, [output, input]) in projections(model) {
+        for (module, [output, input]) in model.projections() {
             if !rules.targets(&module) {
                 continue;
             }
@@ -220,6 +229,17 @@ impl LoraAdapter {
                 asked.push(format!("{PREFIX}{name}"));
             }
         }
+        for module in &adapter.config.classifier {
+            let of_module = adapter.tensors.keys().filter(|name| {
+                let own = name.strip_prefix(PREFIX);
+                own.is_some_and(|own| config::in_module(own, module))
+            });
+            let before = asked.len();
+            asked.extend(of_module.cloned());
+            if asked.len() == before {
+                return refused(format!("its `{module}` is missing"));
+            }
+        }
         asked.sort_unstable();
         if let Some(missing) = asked.iter().find(|n| !adapter.tensors.contains_key(*n)) {
             return refused(format!("its tensor `{missing}` is missing"));
@@ -274,14 +294,19 @@ impl LoraAdapter {
         }))
     }
 
+    /// The copy of a tensor of the model that is trained whole, where the adapter has one.
+    pub(crate) fn whole(&self, name: &str) -> Option<&Tensor> {
+        self.tensors.get(&format!("{PREFIX}{name}"))
+    }
+
     /// The trained embeddings, (V, D), where the adapter has them.
     pub(crate) fn embeddings(&self) -> Option<&Tensor> {
-        self.tensors.get(&format!("{PREFIX}{EMBEDDINGS}"))
+        self.whole(EMBEDDINGS)
     }
 
     /// The trained head, (V, D), where the adapter has one.
     pub(crate) fn head(&self) -> Option<&Tensor> {
-        self.tensors.get(&format!("{PREFIX}{HEAD}"))
+        self.whole(HEAD)
     }
 
     /// Whether merging this adapter parts a model's head from the embeddings that it is tied to.
@@ -296,7 +321,7 @@ impl LoraAdapter {
         module: &str,
         weight: &Tensor,
     ) -> Result<Tensor, DecoderError> {
-        if let Some(trained) = self.tensors.get(&format!("{PREFIX}{module}.weight")) {
+        if let Some(trained) = self.whole(&format!("{module}.weight")) {
             return Ok(trained.detach());
         }
         let weight = weight.detach();
@@ -321,9 +346,9 @@ impl LoraAdapter {
 
     /// Refuses an adapter that has a module the model has not, lacks one that it targets, or has
     /// one in another shape.
-    pub(crate) fn check(&self, model: &DecoderConfig) -> Result<(), DecoderError> {
+    pub(crate) fn check(&self, model: &impl Adaptable) -> Result<(), DecoderError> {
         let refused = |reason: String| Err(DecoderError::Adapter { reason });
-        let shapes: BTreeMap<String, [usize; 2]> = projections(model).collect();
+        let shapes: BTreeMap<String, [usize; 2]> = model.projections().into_iter().collect();
         let rules = self.config.rules()?;
         for module in self.module_names() {
             let Some([output, input]) = shapes.get(module).copied() else {
@@ -345,12 +370,8 @@ impl LoraAdapter {
         if let Some(missing) = targeted.find(|module| !adapted(module)) {
             return refused(format!("it targets `{missing}` and has no tensors for it"));
         }
-        let vocabulary = [model.vocab_size, model.hidden_size];
-        for name in [EMBEDDINGS, HEAD] {
-            let name = format!("{PREFIX}{name}");
-            if self.tensors.contains_key(&name) {
-                self.expect(&name, &vocabulary)?;
-            }
+        for (name, shape) in model.trained_whole(&self.config)? {
+            self.expect(&format!("{PREFIX}{name}"), &shape)?;
         }
         Ok(())
     }
@@ -367,9 +388,14 @@ impl LoraAdapter {
 
     /// The text of `adapter_config.json`.
     pub fn adapter_config_json(&self, base_model: &str) -> String {
+        // Where a module beside the classifier is saved whole, the end of a name may mean one in it.
+        let short = self.config.classifier.len() < 2;
         let mut suffixes: Vec<&str> = self
             .module_names()
-            .map(|module| module.rsplit('.').next().unwrap_or(module))
+            .map(|module| match module.rsplit_once('.') {
+                Some((_, last)) if short => last,
+                _ => module,
+            })
             .collect();
         suffixes.sort_unstable();
         suffixes.dedup();
@@ -424,14 +450,4 @@ impl LoraAdapter {
             .map_err(|source| DecoderError::Io { path, source })?;
         Self::from_parts(&config, &bytes)
     }
-}
-
-/// Every projection of a model with its shape (O, I), in the order of the forward pass.
-fn projections(model: &DecoderConfig) -> impl Iterator<Item = (String, [usize; 2])> + '_ {
-    (0..model.num_hidden_layers).flat_map(move |layer| {
-        model.linears(layer).into_iter().map(move |linear| {
-            let module = format!("model.layers.{layer}.{}", linear.name);
-            (module, [linear.output, linear.input])
-        })
-    })
 }

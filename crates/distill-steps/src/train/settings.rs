@@ -6,7 +6,7 @@ use distill_pipeline::spec::{
 use distill_runner::StepFailure;
 use distill_student::{
     decoder::DecoderConfig,
-    lora::{LoraAdapter, LoraConfig, LoraVariant, Targets},
+    lora::{Adaptable, LoraAdapter, LoraConfig, LoraVariant, Targets},
     ops::Storage,
 };
 use distill_train::{Method, Proofs, ScheduleShape, TrainSettings, default_learning_rate};
@@ -108,19 +108,27 @@ fn storage(tuning: &TuningSpec) -> Option<Storage> {
 /// # Errors
 /// A [`StepFailure`] with the names that the model has.
 pub(super) fn check_targets(spec: &DecoderSpec, model: &DecoderConfig) -> Result<(), StepFailure> {
-    let targets = adapter(spec).targets;
-    let quoted = |names: &mut dyn Iterator<Item = &str>| {
+    known_targets("train.decoder", &adapter(spec).targets, model)
+}
+
+/// The same for the targets of any model, which the key of this section names.
+pub(super) fn known_targets(
+    section: &str,
+    targets: &Targets,
+    model: &impl Adaptable,
+) -> Result<(), StepFailure> {
+    let quoted = |names: &mut dyn Iterator<Item = String>| {
         let quoted: Vec<String> = names.map(|name| format!("`{name}`")).collect();
         quoted.join(", ")
     };
-    let unknown = LoraAdapter::unknown_targets(model, &targets);
+    let unknown = LoraAdapter::unknown_targets(model, targets);
     if unknown.is_empty() {
         return Ok(());
     }
-    let unknown = quoted(&mut unknown.into_iter());
+    let unknown = quoted(&mut unknown.into_iter().map(str::to_owned));
     let known = quoted(&mut LoraAdapter::projection_names(model).into_iter());
     Err(StepFailure::bad_input(format!(
-        "`train.decoder.targets` names what is no projection of the model: {unknown}"
+        "`{section}.targets` names what is no projection of the model: {unknown}"
     ))
     .hint(format!("it has {known}; leave the key out for all of them")))
 }

@@ -42,7 +42,7 @@ pub struct DecoderPlan<'a> {
 
 /// A linear layer: plain (frozen, or trained where its weight is a variable) or low-rank.
 #[derive(Debug)]
-pub(super) struct Projection {
+pub(crate) struct Projection {
     matrix: Matrix,
     bias: Option<Tensor>,
 }
@@ -101,9 +101,37 @@ impl Magnitude {
 }
 
 impl Projection {
+    /// A matrix without an update.
+    pub(crate) fn plain(weight: Weight, bias: Option<Tensor>) -> Self {
+        let matrix = Matrix::Plain(weight);
+        Self { matrix, bias }
+    }
+
+    /// A frozen matrix with its update; `live` where the update's values change while it is in use,
+    /// and what the update does not see of its input in a training step.
+    pub(crate) fn low_rank(
+        module: &str,
+        weight: FrozenWeight,
+        update: LowRank,
+        bias: Option<Tensor>,
+        (live, dropout): (bool, Option<&Dropout>),
+    ) -> Result<Self, DecoderError> {
+        let magnitude = match &update.magnitude {
+            None => None,
+            Some(trained) => Some(Magnitude::build(&weight, &update, trained, live)?),
+        };
+        let matrix = Matrix::LowRank {
+            dropout: dropout.map(|dropout| (dropout.clone(), name_number(module))),
+            weight,
+            update,
+            magnitude,
+        };
+        Ok(Self { matrix, bias })
+    }
+
     /// # Shapes
     /// - `x`: (T, I); returns (T, O)
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, DecoderError> {
         let out = match &self.matrix {
             Matrix::Plain(weight) => linear(x, weight)?,
             Matrix::LowRank {
@@ -225,22 +253,12 @@ impl<'a> Projections<'a> {
         };
         let Some(update) = update else {
             let storage = self.plan.storage;
-            let matrix = Matrix::Plain(self.weight(&name, storage)?);
-            return Ok(Projection { matrix, bias });
+            let weight = self.weight(&name, storage)?;
+            return Ok(Projection::plain(weight, bias));
         };
         let weight = self.frozen(&name, self.plan.storage)?;
-        let magnitude = match &update.magnitude {
-            None => None,
-            Some(trained) => Some(Magnitude::build(&weight, &update, trained, self.plan.live)?),
-        };
-        let dropout = self.plan.dropout;
-        let matrix = Matrix::LowRank {
-            dropout: dropout.map(|dropout| (dropout.clone(), name_number(&module))),
-            weight,
-            update,
-            magnitude,
-        };
-        Ok(Projection { matrix, bias })
+        let training = (self.plan.live, self.plan.dropout);
+        Projection::low_rank(&module, weight, update, bias, training)
     }
 
     /// The embeddings, (V, D): those of the adapter where it trains them.
@@ -300,7 +318,7 @@ fn stored(weight: &Tensor) -> Storage {
 }
 
 /// A number of its own for a module, the same on every machine (FNV-1a, 64 bits).
-fn name_number(module: &str) -> u64 {
+pub(crate) fn name_number(module: &str) -> u64 {
     module.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

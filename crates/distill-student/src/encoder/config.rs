@@ -3,30 +3,25 @@
 
 use serde_json::{Map, Value, json};
 
+use super::DropoutRates;
 use crate::decoder::DecoderError;
 use crate::decoder::config::fields::Fields;
 use crate::decoder::config::limits;
 
-/// Fields that change nothing about the weights' meaning or the logits. Dropout is not used.
+/// Fields that change nothing about the weights' meaning or the logits.
 const HARMLESS: &[&str] = &[
     "_attn_implementation",
     "_name_or_path",
     "architectures",
-    "attention_dropout",
-    "attention_probs_dropout_prob",
     "bos_token_id",
-    "classifier_dropout",
     "cls_token_id",
     "decoder_bias",
     "deterministic_flash_attn",
     "dtype",
-    "embedding_dropout",
     "eos_token_id",
     "gradient_checkpointing",
-    "hidden_dropout_prob",
     "initializer_cutoff_factor",
     "label2id",
-    "mlp_dropout",
     "num_labels",
     "pad_token_id",
     "reference_compile",
@@ -54,17 +49,27 @@ const READ: &[&str] = &[
     "vocab_size",
 ];
 
-const BERT: &[&str] = &["layer_norm_eps", "type_vocab_size"];
+const BERT: &[&str] = &[
+    "attention_probs_dropout_prob",
+    "classifier_dropout",
+    "hidden_dropout_prob",
+    "layer_norm_eps",
+    "type_vocab_size",
+];
 const MODERNBERT: &[&str] = &[
     "attention_bias",
+    "attention_dropout",
     "classifier_bias",
+    "classifier_dropout",
     "classifier_pooling",
+    "embedding_dropout",
     "global_attn_every_n_layers",
     "global_rope_theta",
     "layer_types",
     "local_attention",
     "local_rope_theta",
     "mlp_bias",
+    "mlp_dropout",
     "norm_bias",
     "norm_eps",
     "rope_parameters",
@@ -133,6 +138,8 @@ pub struct EncoderConfig {
     pub initializer_range: f64,
     /// In the order of the head's rows.
     pub labels: Vec<String>,
+    /// What is dropped in training.
+    pub dropout: DropoutRates,
     pub(super) family: Family,
     source: Map<String, Value>,
 }
@@ -325,15 +332,17 @@ fn read(map: &Map<String, Value>) -> Result<EncoderConfig, DecoderError> {
         return Err(fields.refuse("num_attention_heads", heads, reason));
     }
     let num_hidden_layers = fields.size("num_hidden_layers", limits::LAYERS)?;
-    let (norm_eps, family) = if model_type == "bert" {
+    let (norm_eps, dropout, family) = if model_type == "bert" {
         let token_types = fields.optional_size("type_vocab_size", limits::HEADS)?;
         let family = Family::Bert {
             token_types: token_types.unwrap_or(2),
         };
-        (fields.number_or("layer_norm_eps", 1e-12)?, family)
+        let dropout = DropoutRates::of_bert(fields)?;
+        (fields.number_or("layer_norm_eps", 1e-12)?, dropout, family)
     } else {
         let family = Family::ModernBert(modern_bert(fields, num_hidden_layers)?);
-        (fields.number_or("norm_eps", 1e-5)?, family)
+        let dropout = DropoutRates::of_modern_bert(fields)?;
+        (fields.number_or("norm_eps", 1e-5)?, dropout, family)
     };
     let mut source = map.clone();
     source.retain(|_, value| !value.is_null());
@@ -348,6 +357,7 @@ fn read(map: &Map<String, Value>) -> Result<EncoderConfig, DecoderError> {
         norm_eps,
         initializer_range: fields.number_or("initializer_range", 0.02)?,
         labels: labels(fields)?,
+        dropout,
         family,
         source,
     })

@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
+use super::EncoderRows;
 use super::config::Family;
-use super::parts::LayerNorm;
-use super::{EncoderRows, EncoderWeights};
+use super::dropout::Place;
+use super::parts::{LayerNorm, Parts};
 use crate::decoder::DecoderError;
 use crate::ops::gather;
 
@@ -14,24 +15,29 @@ pub(super) struct Embeddings {
     /// Of places in a row and of the texts of a pair, where the model learned them.
     learned: Option<(Tensor, Tensor)>,
     norm: LayerNorm,
+    dropped: Place,
 }
 
 impl Embeddings {
-    pub(super) fn build(weights: &EncoderWeights) -> Result<Self, DecoderError> {
-        let get = |name: &str| weights.get(name).cloned();
-        Ok(match weights.config().family {
+    pub(super) fn build(parts: &Parts<'_>) -> Result<Self, DecoderError> {
+        let get = |name: &str| parts.get(name);
+        let rate = parts.rates().embeddings;
+        let dropped = parts.place("dropout.embeddings", rate);
+        Ok(match parts.config().family {
             Family::Bert { .. } => Self {
                 words: get("bert.embeddings.word_embeddings.weight")?,
                 learned: Some((
                     get("bert.embeddings.position_embeddings.weight")?,
                     get("bert.embeddings.token_type_embeddings.weight")?,
                 )),
-                norm: LayerNorm::build(weights, "bert.embeddings.LayerNorm")?,
+                norm: parts.norm("bert.embeddings.LayerNorm")?,
+                dropped,
             },
             Family::ModernBert(_) => Self {
                 words: get("model.embeddings.tok_embeddings.weight")?,
                 learned: None,
-                norm: LayerNorm::build(weights, "model.embeddings.norm")?,
+                norm: parts.norm("model.embeddings.norm")?,
+                dropped,
             },
         })
     }
@@ -44,6 +50,6 @@ impl Embeddings {
             x = (x + gather(types, &rows.types)?)?;
             x = (x + gather(places, &rows.places)?)?;
         }
-        self.norm.forward(&x)
+        self.dropped.forward(self.norm.forward(&x)?)
     }
 }

@@ -4,35 +4,41 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::EncoderRows;
 use super::config::{Family, Pooling};
-use super::parts::{LayerNorm, Linear};
-use super::{EncoderRows, EncoderWeights};
-use crate::decoder::DecoderError;
+use super::dropout::Place;
+use super::parts::{LayerNorm, Parts};
+use crate::decoder::{DecoderError, Projection};
 use crate::ops::{gather, gelu};
 
 #[derive(Debug)]
 pub(super) struct Head {
     pooling: Pooling,
-    dense: Linear,
+    dense: Projection,
     /// Behind a GELU; a tanh without one.
     norm: Option<LayerNorm>,
-    classifier: Linear,
+    dropped: Place,
+    classifier: Projection,
 }
 
 impl Head {
-    pub(super) fn build(weights: &EncoderWeights) -> Result<Self, DecoderError> {
-        let classifier = Linear::build(weights, "classifier")?;
-        Ok(match &weights.config().family {
+    pub(super) fn build(parts: &Parts<'_>) -> Result<Self, DecoderError> {
+        let classifier = parts.linear("classifier")?;
+        let rate = parts.rates().classifier;
+        let dropped = parts.place("dropout.classifier", rate);
+        Ok(match &parts.config().family {
             Family::Bert { .. } => Self {
                 pooling: Pooling::First,
-                dense: Linear::build(weights, "bert.pooler.dense")?,
+                dense: parts.linear("bert.pooler.dense")?,
                 norm: None,
+                dropped,
                 classifier,
             },
             Family::ModernBert(modern) => Self {
                 pooling: modern.pooling,
-                dense: Linear::build(weights, "head.dense")?,
-                norm: Some(LayerNorm::build(weights, "head.norm")?),
+                dense: parts.linear("head.dense")?,
+                norm: Some(parts.norm("head.norm")?),
+                dropped,
                 classifier,
             },
         })
@@ -60,6 +66,6 @@ impl Head {
             Some(norm) => norm.forward(&gelu(&dense)?)?,
             None => dense.tanh()?,
         };
-        self.classifier.forward(&ready)
+        self.classifier.forward(&self.dropped.forward(ready)?)
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
+use super::EncoderRows;
 use super::config::Family;
-use super::parts::{LayerNorm, Linear};
-use super::{EncoderRows, EncoderWeights};
-use crate::decoder::DecoderError;
+use super::dropout::Place;
+use super::parts::{LayerNorm, Parts};
+use crate::decoder::{DecoderError, Projection};
 use crate::ops::{AttentionRule, Heads, Rope, attention, gelu};
 
 #[derive(Debug)]
@@ -29,33 +30,37 @@ enum Norms {
 #[derive(Debug)]
 struct Attention {
     input: Input,
-    output: Linear,
+    output: Projection,
     rope: Option<Arc<Rope>>,
     rule: AttentionRule,
+    /// Of the probabilities, and of the result.
+    dropped: [Place; 2],
 }
 
 #[derive(Debug)]
 enum Input {
-    Apart([Linear; 3]),
+    Apart([Projection; 3]),
     /// q, k and v after one another in one projection.
-    Fused(Linear),
+    Fused(Projection),
 }
 
 #[derive(Debug)]
 struct FeedForward {
-    input: Linear,
-    output: Linear,
+    input: Projection,
+    output: Projection,
     /// Half of the inner width gates the other.
     gated: bool,
+    /// Of the inner values, and of the result.
+    dropped: [Place; 2],
 }
 
 impl Layer {
     pub(super) fn build(
-        weights: &EncoderWeights,
+        parts: &Parts<'_>,
         index: usize,
         ropes: &[Arc<Rope>],
     ) -> Result<Self, DecoderError> {
-        let config = weights.config();
+        let config = parts.config();
         let heads = Heads {
             query: config.num_attention_heads,
             key_value: config.num_attention_heads,
@@ -66,14 +71,14 @@ impl Layer {
             ..AttentionRule::from(heads)
         };
         match &config.family {
-            Family::Bert { .. } => bert(weights, index, rule),
+            Family::Bert { .. } => bert(parts, index, rule),
             Family::ModernBert(modern) => {
                 let local = modern.local[index];
                 let rule = AttentionRule {
                     window: local.then_some(modern.reach + 1),
                     ..rule
                 };
-                modern_bert(weights, index, rule, ropes.get(usize::from(local)).cloned())
+                modern_bert(parts, index, rule, ropes.get(usize::from(local)).cloned())
             }
         }
     }
@@ -99,14 +104,10 @@ impl Layer {
     }
 }
 
-fn bert(
-    weights: &EncoderWeights,
-    index: usize,
-    rule: AttentionRule,
-) -> Result<Layer, DecoderError> {
+fn bert(parts: &Parts<'_>, index: usize, rule: AttentionRule) -> Result<Layer, DecoderError> {
     let at = |name: &str| format!("bert.encoder.layer.{index}.{name}");
-    let linear = |name: &str| Linear::build(weights, &at(name));
-    let norm = |name: &str| LayerNorm::build(weights, &at(name));
+    let linear = |name: &str| parts.linear(&at(name));
+    let norm = |name: &str| parts.norm(&at(name));
     Ok(Layer {
         attention: Attention {
             input: Input::Apart([
@@ -117,11 +118,13 @@ fn bert(
             output: linear("attention.output.dense")?,
             rope: None,
             rule,
+            dropped: attention_places(parts, index),
         },
         feed_forward: FeedForward {
             input: linear("intermediate.dense")?,
             output: linear("output.dense")?,
             gated: false,
+            dropped: feed_forward_places(parts, index),
         },
         norms: Norms::Behind(
             norm("attention.output.LayerNorm")?,
@@ -131,31 +134,51 @@ fn bert(
 }
 
 fn modern_bert(
-    weights: &EncoderWeights,
+    parts: &Parts<'_>,
     index: usize,
     rule: AttentionRule,
     rope: Option<Arc<Rope>>,
 ) -> Result<Layer, DecoderError> {
     let at = |name: &str| format!("model.layers.{index}.{name}");
-    let linear = |name: &str| Linear::build(weights, &at(name));
-    let norm = |name: &str| LayerNorm::build(weights, &at(name));
+    let linear = |name: &str| parts.linear(&at(name));
+    let norm = |name: &str| parts.norm(&at(name));
     Ok(Layer {
         attention: Attention {
             input: Input::Fused(linear("attn.Wqkv")?),
             output: linear("attn.Wo")?,
             rope,
             rule,
+            dropped: attention_places(parts, index),
         },
         feed_forward: FeedForward {
             input: linear("mlp.Wi")?,
             output: linear("mlp.Wo")?,
             gated: true,
+            dropped: feed_forward_places(parts, index),
         },
         norms: Norms::Before(
             (index > 0).then(|| norm("attn_norm")).transpose()?,
             norm("mlp_norm")?,
         ),
     })
+}
+
+fn attention_places(parts: &Parts<'_>, index: usize) -> [Place; 2] {
+    let rates = parts.rates();
+    let at = |name: &str| format!("dropout.{index}.{name}");
+    [
+        parts.place(&at("attention"), rates.attention),
+        parts.place(&at("attended"), rates.attended),
+    ]
+}
+
+fn feed_forward_places(parts: &Parts<'_>, index: usize) -> [Place; 2] {
+    let rates = parts.rates();
+    let at = |name: &str| format!("dropout.{index}.{name}");
+    [
+        parts.place(&at("inner"), rates.inner),
+        parts.place(&at("fed_forward"), rates.fed_forward),
+    ]
 }
 
 impl Attention {
@@ -175,8 +198,13 @@ impl Attention {
             q = rope.apply(&q, &rows.positions)?;
             k = rope.apply(&k, &rows.positions)?;
         }
-        let mixed = attention(&q, &k, &v, self.rule, &rows.segments)?;
-        self.output.forward(&mixed)
+        let [probabilities, result] = &self.dropped;
+        let with_dropout = probabilities.attention([&q, &k, &v], &self.rule, &rows.segments)?;
+        let mixed = match with_dropout {
+            Some(mixed) => mixed,
+            None => attention(&q, &k, &v, self.rule, &rows.segments)?,
+        };
+        result.forward(self.output.forward(&mixed)?)
     }
 }
 
@@ -191,6 +219,7 @@ impl FeedForward {
         } else {
             gelu(&inner)?
         };
-        self.output.forward(&active)
+        let [inner, result] = &self.dropped;
+        result.forward(self.output.forward(&inner.forward(active)?)?)
     }
 }

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::EncoderConfig;
 use super::config::Family;
 use crate::decoder::DecoderError;
+use crate::lora::{LoraAdapter, in_module};
 use crate::ops::elements_of;
 use crate::weights::{Draw, Precision, WeightFiles, read_tensors, read_text, write_tensors};
 
@@ -18,6 +19,8 @@ use crate::weights::{Draw, Precision, WeightFiles, read_tensors, read_text, writ
 pub struct EncoderWeights {
     config: EncoderConfig,
     tensors: BTreeMap<String, Tensor>,
+    /// Modules of the head, beside the classifier, that were drawn and not read.
+    drawn: Vec<String>,
 }
 
 impl EncoderWeights {
@@ -62,7 +65,11 @@ impl EncoderWeights {
                 names: foreign.take(5).cloned().collect(),
             });
         }
-        Ok(Self { config, tensors })
+        Ok(Self {
+            config,
+            tensors,
+            drawn: Vec::new(),
+        })
     }
 
     /// Reads the bytes of a classifier's safetensors file.
@@ -91,8 +98,10 @@ impl EncoderWeights {
         if !kept {
             tensors.retain(|name, _| !name.starts_with("classifier."));
         }
-        draw_head(&config, &mut tensors, seed)?;
-        Self::from_tensors(config, tensors)
+        let drawn = draw_head(&config, &mut tensors, seed)?;
+        let mut weights = Self::from_tensors(config, tensors)?;
+        weights.drawn = drawn;
+        Ok(weights)
     }
 
     /// Draws every weight: normal for matrices, ones for norms, zeros for biases. The same seed
@@ -114,6 +123,42 @@ impl EncoderWeights {
         &self.config
     }
 
+    /// The modules that an adapter has to train whole, by PEFT's names: the classifier, and what
+    /// else of the head no file has, since it was drawn.
+    pub fn classifier_modules(&self) -> Vec<String> {
+        let classifier = std::iter::once("classifier".to_owned());
+        classifier.chain(self.drawn.iter().cloned()).collect()
+    }
+
+    /// The weights with an adapter's updates added in and its head in place, as a model of its own.
+    ///
+    /// # Errors
+    /// When the adapter does not fit.
+    pub fn merge(&self, adapter: &LoraAdapter) -> Result<Self, DecoderError> {
+        adapter.check(&self.config)?;
+        let merged = self.tensors.iter().map(|(name, tensor)| {
+            let merged = match (adapter.whole(name), name.strip_suffix(".weight")) {
+                (Some(trained), _) => trained.detach(),
+                (None, Some(module)) => adapter.merged_weight(module, tensor)?,
+                (None, None) => tensor.detach(),
+            };
+            Ok((name.clone(), merged))
+        });
+        let merged = merged.collect::<Result<_, DecoderError>>()?;
+        Self::from_tensors(self.config.clone(), merged)
+    }
+
+    /// A hash of the configuration but for its labels, and of every value that an adapter does not
+    /// bring with it: what an adapter was trained on.
+    pub fn base_sha256(&self) -> Result<String, DecoderError> {
+        let own = |name: &str| {
+            let mut brought = self.classifier_modules().into_iter();
+            !brought.any(|module| in_module(name, &module))
+        };
+        let config = self.config.clone().with_labels(&[]).to_json();
+        self.hash(&config, own)
+    }
+
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
@@ -125,9 +170,13 @@ impl EncoderWeights {
 
     /// A hash of the configuration and every value.
     pub fn sha256(&self) -> Result<String, DecoderError> {
+        self.hash(&self.config.to_json(), |_| true)
+    }
+
+    fn hash(&self, config: &str, of: impl Fn(&str) -> bool) -> Result<String, DecoderError> {
         let mut hash = Sha256::new();
-        hash.update(self.config.to_json());
-        for (name, tensor) in &self.tensors {
+        hash.update(config);
+        for (name, tensor) in self.tensors.iter().filter(|(name, _)| of(name)) {
             hash.update(name);
             let tensor = tensor.contiguous()?;
             for value in elements_of(&tensor)?.iter() {
@@ -137,7 +186,7 @@ impl EncoderWeights {
         Ok(format!("{:x}", hash.finalize()))
     }
 
-    pub(super) fn get(&self, name: &str) -> Result<&Tensor, DecoderError> {
+    pub(crate) fn get(&self, name: &str) -> Result<&Tensor, DecoderError> {
         self.find(name).ok_or_else(|| DecoderError::MissingTensor {
             name: name.to_owned(),
             expected: Vec::new(),
@@ -185,23 +234,29 @@ fn canonical(config: &EncoderConfig, name: &str) -> Option<String> {
     Some(name)
 }
 
-/// Draws those tensors of the head that are not there.
+/// Draws those tensors of the head that are not there; returns the modules beside the classifier
+/// that were drawn, by the names that PEFT saves them under.
 fn draw_head(
     config: &EncoderConfig,
     tensors: &mut BTreeMap<String, Tensor>,
     seed: u64,
-) -> Result<(), DecoderError> {
+) -> Result<Vec<String>, DecoderError> {
     let mut draw = Draw::new(seed);
+    let mut modules = Vec::new();
     for (name, shape) in config.tensors() {
-        let of_head = ["classifier.", "head.", "bert.pooler."]
-            .iter()
-            .any(|part| name.starts_with(part));
-        if of_head && !tensors.contains_key(&name) {
-            let tensor = drawn(config, &name, shape, &mut draw)?;
-            tensors.insert(name, tensor);
+        let module = ["classifier", "head", "pooler"]
+            .into_iter()
+            .find(|module| in_module(&name, module));
+        let Some(module) = module.filter(|_| !tensors.contains_key(&name)) else {
+            continue;
+        };
+        let tensor = drawn(config, &name, shape, &mut draw)?;
+        tensors.insert(name, tensor);
+        if module != "classifier" && !modules.iter().any(|drawn| drawn == module) {
+            modules.push(module.to_owned());
         }
     }
-    Ok(())
+    Ok(modules)
 }
 
 fn drawn(

@@ -74,6 +74,9 @@ pub struct LoraConfig {
     pub train_embeddings: bool,
     /// A copy of the head is trained and saved whole.
     pub train_head: bool,
+    /// Modules of an encoder's head that are trained and saved whole: `classifier`, and those that
+    /// its checkpoint did not have. Empty for a decoder; otherwise PEFT's task is `SEQ_CLS`.
+    pub classifier: Vec<String>,
     /// Share of a projection's inputs that the update does not see in a training step.
     pub dropout: f64,
 }
@@ -89,6 +92,7 @@ impl Default for LoraConfig {
             alpha_pattern: Vec::new(),
             train_embeddings: false,
             train_head: false,
+            classifier: Vec::new(),
             dropout: 0.0,
         }
     }
@@ -150,6 +154,10 @@ impl Rules<'_> {
     /// Whether a projection, by its name in the model, gets an update.
     pub(crate) fn targets(&self, module: &str) -> bool {
         let ends_in = |name: &str| ends_in(module, name);
+        let mut saved = self.config.classifier.iter();
+        if saved.any(|saved| in_module(module, saved)) {
+            return false;
+        }
         match &self.config.targets {
             Targets::AllLinear => true,
             Targets::Usual => ends_in("q_proj") || ends_in("v_proj"),
@@ -178,6 +186,16 @@ pub(super) fn ends_in(module: &str, name: &str) -> bool {
     module
         .strip_suffix(name)
         .is_some_and(|front| front.is_empty() || front.ends_with('.'))
+}
+
+/// Whether a module or tensor is one of this name, or lies within one.
+pub(crate) fn in_module(path: &str, name: &str) -> bool {
+    let starts = path.match_indices(name).map(|(at, _)| at);
+    let whole = |at: usize| {
+        let (before, after) = (&path[..at], &path[at + name.len()..]);
+        (before.is_empty() || before.ends_with('.')) && (after.is_empty() || after.starts_with('.'))
+    };
+    starts.into_iter().any(whole)
 }
 
 fn first_match<V: Copy>(patterns: &[(Regex, V)], module: &str) -> Option<V> {

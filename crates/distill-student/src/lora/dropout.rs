@@ -1,5 +1,5 @@
-//! Dropout of an update's input: a function of the run's seed, the batch and the projection alone,
-//! so that a batch run again (a resumed step, a recomputed layer) drops the same values.
+//! Dropout of an update's input, and of other values: a function of the run's seed, the batch and
+//! the place in the model alone, so that a batch run again (a resumed step, a recomputed layer) drops the same values.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,16 +26,28 @@ impl Dropout {
         }
     }
 
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate
+    }
+
+    /// Another share, of the same batches.
+    pub(crate) fn with_rate(&self, rate: f64) -> Self {
+        Self {
+            rate,
+            batch: Arc::clone(&self.batch),
+        }
+    }
+
     /// Chooses what the next batch drops; the same three numbers choose the same.
     pub fn begin(&self, seed: u64, step: u64, batch: u64) {
         let key = mix(mix(mix(seed) ^ step) ^ batch);
         self.batch.store(key, Ordering::Relaxed);
     }
 
-    /// Drops values of a projection's input and scales the rest up, so that the mean stays.
+    /// Drops values and scales the rest up, so that the mean stays.
     ///
     /// # Shapes
-    /// - `x`: (T, I); returns (T, I)
+    /// - `x`: any; returns the same
     pub(crate) fn apply(&self, x: &Tensor, projection: u64) -> Result<Tensor> {
         let key = mix(self.batch.load(Ordering::Relaxed) ^ mix(projection));
         // A draw is dropped below this: 32 bits of it are compared.

@@ -36,13 +36,21 @@ const READ: &[&str] = &[
 /// `loftq`) change the base's weights too, so that their adapters mean nothing on the base itself.
 const STARTS: &[&str] = &["gaussian", "orthogonal", "eva"];
 
+/// PEFT's name for the task of a classifier.
+const CLASSIFICATION: &str = "SEQ_CLS";
+
 pub(super) fn write(config: &LoraConfig, suffixes: &[&str], base_model: &str) -> String {
     let targets = match &config.targets {
         Targets::AllLinear | Targets::Usual => json!(suffixes),
         Targets::Names(names) => json!(names),
         Targets::Pattern(pattern) => json!(pattern),
     };
-    let mut saved = Vec::new();
+    let mut saved: Vec<&str> = config.classifier.iter().map(String::as_str).collect();
+    let task = if saved.is_empty() {
+        "CAUSAL_LM"
+    } else {
+        CLASSIFICATION
+    };
     if config.train_embeddings {
         saved.push("embed_tokens");
     }
@@ -75,7 +83,7 @@ pub(super) fn write(config: &LoraConfig, suffixes: &[&str], base_model: &str) ->
         "r": config.rank,
         "rank_pattern": ranks,
         "target_modules": targets,
-        "task_type": "CAUSAL_LM",
+        "task_type": task,
         "use_dora": config.variant.has_magnitudes(),
         "use_rslora": config.variant.is_rank_stabilised(),
     });
@@ -122,7 +130,10 @@ pub(super) fn read(text: &str) -> Result<LoraConfig, DecoderError> {
     for (field, value) in fields {
         refuse_unknown(field, value)?;
     }
-    let (train_embeddings, train_head) = saved(fields.get("modules_to_save"))?;
+    let classifies = fields
+        .get("task_type")
+        .is_some_and(|task| task == CLASSIFICATION);
+    let saved = saved(fields.get("modules_to_save"), classifies)?;
     let config = LoraConfig {
         rank: integer(fields, "r")?,
         alpha: fields
@@ -140,8 +151,9 @@ pub(super) fn read(text: &str) -> Result<LoraConfig, DecoderError> {
             value.as_u64().map(|rank| rank as usize)
         })?,
         alpha_pattern: pattern(fields, "alpha_pattern", Value::as_f64)?,
-        train_embeddings,
-        train_head,
+        train_embeddings: saved.embeddings,
+        train_head: saved.head,
+        classifier: saved.classifier,
         dropout: match fields.get("lora_dropout") {
             None | Some(Value::Null) => 0.0,
             Some(value) => value
@@ -221,23 +233,40 @@ fn targets(value: Option<&Value>) -> Result<Targets, DecoderError> {
     }
 }
 
-/// Whether the embeddings and whether the head are saved whole.
-fn saved(value: Option<&Value>) -> Result<(bool, bool), DecoderError> {
+/// What is saved whole.
+#[derive(Default)]
+struct Saved {
+    embeddings: bool,
+    head: bool,
+    classifier: Vec<String>,
+}
+
+/// Of a classifier PEFT names both names that a head may have; encoders here call it `classifier`.
+fn saved(value: Option<&Value>, classifies: bool) -> Result<Saved, DecoderError> {
+    let mut saved = Saved::default();
+    if classifies {
+        saved.classifier.push("classifier".to_owned());
+    }
     let Some(value) = value.filter(|value| !is_neutral(value)) else {
-        return Ok((false, false));
+        return Ok(saved);
     };
-    let (mut embeddings, mut head) = (false, false);
     for name in texts("modules_to_save", value)? {
         match name.as_str() {
-            "embed_tokens" | "model.embed_tokens" => embeddings = true,
-            "lm_head" => head = true,
+            "classifier" | "score" if classifies => {}
+            "pooler" | "head" if classifies => saved.classifier.push(name),
+            "embed_tokens" | "model.embed_tokens" if !classifies => saved.embeddings = true,
+            "lm_head" if !classifies => saved.head = true,
             _ => {
-                let reason = "the embeddings (`embed_tokens`) and the head (`lm_head`) are read";
+                let reason = if classifies {
+                    "of an encoder's head `classifier`, `pooler` and `head` are read"
+                } else {
+                    "the embeddings (`embed_tokens`) and the head (`lm_head`) are read"
+                };
                 return Err(unsupported("modules_to_save", value, reason));
             }
         }
     }
-    Ok((embeddings, head))
+    Ok(saved)
 }
 
 /// A table of patterns, in the order of the file: the first that matches counts.

@@ -4,6 +4,7 @@ use candle_core::Var;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::weights::DecoderWeights;
 use crate::decoder::tests::tiny;
 use crate::decoder::{Decoder, DecoderPlan, PackedTokens};
 use crate::ops::Storage;
