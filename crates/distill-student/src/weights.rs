@@ -7,6 +7,7 @@ mod files;
 mod header;
 mod random;
 mod read;
+mod shards;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -21,6 +22,7 @@ pub(crate) use files::{WeightFiles, read_text};
 pub use header::{Entry, Header};
 pub(crate) use random::Draw;
 pub(crate) use read::read_tensors;
+pub use shards::{SHARD_BYTES, Written};
 pub(crate) use write::write_tensors;
 
 use crate::decoder::config::own_name;
@@ -267,7 +269,7 @@ impl DecoderWeights {
         if adapter.unties(&self.config) {
             let head = self.get("model.embed_tokens.weight")?.clone();
             all.tensors.insert("lm_head.weight".to_owned(), head);
-            all.config.tie_word_embeddings = false;
+            all.config.untie();
         }
         for (name, tensor) in &mut all.tensors {
             if let Some(module) = name.strip_suffix(".weight") {

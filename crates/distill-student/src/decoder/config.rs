@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 
 use super::{DecoderError, DeltaConfig, LinearShape};
 use crate::ops::{AttentionRule, Heads};
+use crate::weights::Precision;
 pub use rope::{RopeConfig, RopeScaling};
 pub(crate) use wrapper::own_name;
 
@@ -131,6 +132,24 @@ impl DecoderConfig {
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         format!("{:#}\n", Value::Object(sorted))
+    }
+
+    /// Parts the head from the embeddings, for those who read [`Self::to_json`] too.
+    pub(crate) fn untie(&mut self) {
+        self.tie_word_embeddings = false;
+        self.source
+            .insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+    }
+
+    /// Says how the numbers of a file are stored: other programs load them so.
+    pub(crate) fn tell_precision(&mut self, precision: Precision) {
+        let name = match precision {
+            Precision::F32 => "float32",
+            Precision::Bf16 => "bfloat16",
+        };
+        let older = self.source.contains_key("torch_dtype");
+        let field = if older { "torch_dtype" } else { "dtype" };
+        self.source.insert(field.to_owned(), Value::from(name));
     }
 
     /// Key and value heads of the attention.

@@ -4,10 +4,10 @@ use candle_core::Var;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::weights::DecoderWeights;
 use crate::decoder::tests::tiny;
 use crate::decoder::{Decoder, DecoderPlan, PackedTokens};
 use crate::ops::Storage;
+use crate::weights::{DecoderWeights, Written};
 
 fn config() -> LoraConfig {
     LoraConfig {
@@ -148,6 +148,35 @@ fn an_adapter_merged_in_answers_as_one_beside() {
             assert!(largest(&(&beside - &base).unwrap()) > 1e-2, "{config:?}");
             let difference = largest(&(beside - merged).unwrap());
             assert!(difference < 1e-4, "{config:?}: {difference}");
+        }
+    }
+}
+
+#[test]
+fn a_merged_model_read_back_from_its_files_answers_as_the_adapter_beside() {
+    for tied in [false, true] {
+        let weights = weights(tied);
+        for config in every_kind() {
+            let adapter = moved(&weights, config.clone());
+            let beside = logits(&Decoder::with_adapter(&weights, &adapter).unwrap());
+            // In one file, and in as many as there are tensors.
+            for shard_bytes in [u64::MAX, 1] {
+                let directory = tempfile::tempdir().unwrap();
+                let how = Written {
+                    adapter: Some(&adapter),
+                    shard_bytes,
+                    ..Written::default()
+                };
+                weights.write_dir(directory.path(), &how).unwrap();
+                let index = directory.path().join("model.safetensors.index.json");
+                assert_eq!(index.exists(), shard_bytes == 1);
+                let read = DecoderWeights::from_dir(directory.path()).unwrap();
+                let difference =
+                    largest(&(&beside - logits(&Decoder::new(&read).unwrap())).unwrap());
+                assert!(difference < 1e-4, "{config:?}, tied {tied}: {difference}");
+                let merged = weights.merge(&adapter).unwrap();
+                assert_eq!(read.sha256().unwrap(), merged.sha256().unwrap());
+            }
         }
     }
 }

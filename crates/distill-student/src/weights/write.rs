@@ -1,6 +1,7 @@
 //! Safetensors out.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 use candle_core::{DType, Tensor};
 use half::bf16;
@@ -13,54 +14,107 @@ use crate::ops::elements_of;
 /// Values turned to bytes at a time.
 const PART: usize = 1 << 16;
 
+/// A tensor of a file: what its header says of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) name: &'a str,
+    pub(super) shape: &'a [usize],
+    pub(super) precision: Precision,
+}
+
+impl Entry<'_> {
+    /// Bytes of its values in the file.
+    pub(super) fn bytes(&self) -> u64 {
+        let width = match self.precision {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        };
+        self.shape.iter().product::<usize>() as u64 * width
+    }
+}
+
 /// Writes tensors in order of name; the same tensors give the same bytes.
 pub(crate) fn write_tensors(
     tensors: &BTreeMap<String, Tensor>,
     precision: Precision,
 ) -> Result<Vec<u8>, DecoderError> {
-    let (dtype, width) = match precision {
-        Precision::F32 => ("F32", 4),
-        Precision::Bf16 => ("BF16", 2),
-    };
-    let mut header = serde_json::Map::new();
-    let mut start = 0;
-    for (name, tensor) in tensors {
-        let end = start + tensor.elem_count() * width;
-        let entry = json!({"dtype": dtype, "shape": tensor.dims(), "data_offsets": [start, end]});
-        header.insert(name.clone(), entry);
-        start = end;
-    }
-    let mut text = serde_json::Value::Object(header).to_string();
-    // The data begins at a multiple of eight.
-    while !text.len().is_multiple_of(8) {
-        text.push(' ');
-    }
-    let mut out = Vec::with_capacity(8 + text.len() + start);
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
+    let entries: Vec<Entry<'_>> = tensors
+        .iter()
+        .map(|(name, tensor)| Entry {
+            name,
+            shape: tensor.dims(),
+            precision,
+        })
+        .collect();
+    let bytes: u64 = entries.iter().map(Entry::bytes).sum();
+    let mut out = header(&entries, None);
+    out.reserve_exact(bytes as usize);
     for tensor in tensors.values() {
-        write(tensor, precision, &mut out)?;
+        write_values(tensor, precision, &mut out)?;
     }
     Ok(out)
 }
 
+/// What stands before the values of a file that holds these tensors, in their order. `format` is the
+/// library that the file says it is for.
+pub(super) fn header(entries: &[Entry<'_>], format: Option<&str>) -> Vec<u8> {
+    let mut fields = serde_json::Map::new();
+    if let Some(format) = format {
+        fields.insert("__metadata__".to_owned(), json!({ "format": format }));
+    }
+    let mut start = 0;
+    for entry in entries {
+        let end = start + entry.bytes();
+        let dtype = match entry.precision {
+            Precision::F32 => "F32",
+            Precision::Bf16 => "BF16",
+        };
+        let value = json!({"dtype": dtype, "shape": entry.shape, "data_offsets": [start, end]});
+        fields.insert(entry.name.to_owned(), value);
+        start = end;
+    }
+    let mut text = serde_json::Value::Object(fields).to_string();
+    // The data begins at a multiple of eight.
+    while !text.len().is_multiple_of(8) {
+        text.push(' ');
+    }
+    let mut out = (text.len() as u64).to_le_bytes().to_vec();
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
 /// Appends the values of a tensor, a part at a time: of the bytes there is one copy.
-fn write(tensor: &Tensor, precision: Precision, out: &mut Vec<u8>) -> Result<(), DecoderError> {
+pub(super) fn write_values(
+    tensor: &Tensor,
+    precision: Precision,
+    out: &mut impl Write,
+) -> Result<(), DecoderError> {
     let tensor = tensor.contiguous()?.flatten_all()?;
     for start in (0..tensor.elem_count()).step_by(PART) {
         let count = PART.min(tensor.elem_count() - start);
         let part = tensor.narrow(0, start, count)?;
-        match precision {
+        let bytes: Vec<u8> = match precision {
             Precision::F32 => {
                 let part = part.to_dtype(DType::F32)?;
                 let values = elements_of(&part)?;
-                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect()
             }
             Precision::Bf16 => {
                 let values = part.to_dtype(DType::BF16)?.to_vec1::<bf16>()?;
-                out.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+                values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect()
             }
-        }
+        };
+        out.write_all(&bytes)
+            .map_err(|error| DecoderError::Format {
+                what: "the weights".to_owned(),
+                reason: error.to_string(),
+            })?;
     }
     Ok(())
 }

@@ -123,3 +123,52 @@ fn a_configuration_with_more_layers_than_tensors_is_refused_before_its_names_are
     let error = check_shapes(&config, shapes).unwrap_err().to_string();
     assert!(error.contains("layers"), "{error}");
 }
+
+#[test]
+fn a_directory_is_written_in_files_of_a_size_and_in_the_asked_type() {
+    let weights = weights(5);
+    let directory = tempfile::tempdir().unwrap();
+    let how = Written {
+        precision: Some(Precision::Bf16),
+        shard_bytes: 8_000,
+        ..Written::default()
+    };
+    weights.write_dir(directory.path(), &how).unwrap();
+    let read = DecoderWeights::from_dir(directory.path()).unwrap();
+    assert_eq!(read.precision(), Precision::Bf16);
+    let rounded = weights.to_safetensors(Precision::Bf16).unwrap();
+    let rounded = DecoderWeights::from_safetensors(read.config().clone(), &rounded).unwrap();
+    assert_eq!(read.sha256().unwrap(), rounded.sha256().unwrap());
+    let config = std::fs::read_to_string(directory.path().join("config.json")).unwrap();
+    assert!(config.contains(r#""dtype": "bfloat16""#), "{config}");
+
+    let index = std::fs::read(directory.path().join("model.safetensors.index.json")).unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    assert_eq!(
+        index["metadata"]["total_size"],
+        2 * weights.config().parameter_count()
+    );
+    let mut files: Vec<&str> = index["weight_map"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|file| file.as_str().unwrap())
+        .collect();
+    files.sort_unstable();
+    files.dedup();
+    let count = files.len();
+    assert!(count > 2);
+    for (at, file) in files.iter().enumerate() {
+        let name = format!("model-{:05}-of-{count:05}.safetensors", at + 1);
+        assert_eq!(*file, name);
+        let bytes = std::fs::read(directory.path().join(file)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let held: usize = file.iter().map(|(_, tensor)| tensor.data().len()).sum();
+        assert!(held <= 8_000 || file.len() == 1, "{name}: {held}");
+        let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+        assert_eq!(
+            metadata.metadata().as_ref().unwrap().get("format").unwrap(),
+            "pt"
+        );
+    }
+}
