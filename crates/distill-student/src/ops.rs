@@ -10,8 +10,8 @@ mod convolution;
 mod delta;
 mod distillation;
 mod frozen;
+mod gated;
 mod gather;
-mod geglu;
 mod gelu;
 mod layer_norm;
 mod linear;
@@ -22,7 +22,6 @@ mod recompute;
 mod rope;
 mod rows;
 mod storage;
-mod swiglu;
 #[cfg(test)]
 mod tests;
 
@@ -40,8 +39,8 @@ pub use distillation::{
     logits_at_a_time, token_log_probabilities, top_tokens, whole_distillation,
 };
 pub use frozen::{FrozenWeight, Storage, Weight, WeightRef};
+pub use gated::{Activation, gated};
 pub use gather::gather;
-pub use geglu::geglu;
 pub use gelu::gelu;
 pub use layer_norm::layer_norm;
 pub use linear::{frozen_linear, linear, low_rank_linear};
@@ -50,4 +49,3 @@ pub use norm::rms_norm;
 pub(crate) use recompute::{Block, recomputed};
 pub use rope::{Positions, Rope, Rotation};
 pub(crate) use storage::elements_of;
-pub use swiglu::swiglu;

@@ -15,18 +15,11 @@ mod wrapper;
 use serde_json::{Map, Value};
 
 use super::{DecoderError, DeltaConfig, LinearShape};
+pub use crate::ops::Activation;
 use crate::ops::{AttentionRule, Heads};
 use crate::weights::Precision;
 pub use rope::{RopeConfig, RopeScaling};
 pub(crate) use wrapper::own_name;
-
-/// The activation of the gated feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    Silu,
-    /// GELU by its tanh form.
-    GeluTanh,
-}
 
 /// What one layer is made of.
 #[derive(Debug, Clone, PartialEq)]

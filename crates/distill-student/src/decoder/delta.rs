@@ -13,7 +13,7 @@ use candle_core::{DType, Tensor};
 use super::norm::Norm;
 use super::projection::{Projection, Projections};
 use super::{DecoderError, LinearShape, Pass, shape_of};
-use crate::ops::{DeltaHeads, swiglu};
+use crate::ops::{Activation, DeltaHeads, gated};
 
 /// The shape of a gated delta net.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,8 +141,8 @@ impl DeltaNet {
         };
         let recalled = pass.mix.recall(layer, inputs)?; // (T, value heads * value width)
         let normed = self.norm.forward(&recalled)?;
-        let gated = swiglu(&self.gate.forward(x)?, &normed)?;
-        self.output.forward(&gated)
+        let active = gated(&self.gate.forward(x)?, &normed, Activation::Silu)?;
+        self.output.forward(&active)
     }
 
     /// g = -e^A · softplus(a + b), never above 0.

@@ -2,10 +2,9 @@
 
 use candle_core::{D, Tensor};
 
-use super::config::Activation;
 use super::projection::{Projection, Projections};
 use super::{DecoderError, shape_of};
-use crate::ops::{geglu, swiglu};
+use crate::ops::{Activation, gated};
 
 #[derive(Debug)]
 pub(super) struct FeedForward {
@@ -58,10 +57,7 @@ impl FeedForward {
                 (both.narrow(1, 0, half)?, both.narrow(1, half, half)?)
             }
         };
-        let active = match self.activation {
-            Activation::Silu => swiglu(&gate, &up)?,
-            Activation::GeluTanh => geglu(&gate, &up)?,
-        };
+        let active = gated(&gate, &up, self.activation)?;
         self.down.forward(&active) // (T, I) → (T, D)
     }
 }

@@ -2,9 +2,8 @@
 //! <https://arxiv.org/abs/1606.08415>).
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::rows::{TASK, exp, vectorised};
+use super::rows::{exp, map_elements};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Returns x Φ(x), Φ the distribution function of the standard normal; the shape of `x`.
@@ -41,33 +40,23 @@ impl CustomOp1 for Gelu {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = elements(x, layout)?;
-        let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(TASK)
-            .zip(x.par_chunks(TASK))
-            .for_each(|(out, x)| {
-                vectorised(|| {
-                    for (out, x) in out.iter_mut().zip(x) {
-                        *out = x * normal(*x).0;
-                    }
-                });
-            });
+        let [out] = map_elements([x], |[x], [out]| {
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = x * normal(*x).0;
+            }
+        });
         Ok(output(out, layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _result: &Tensor, upstream: &Tensor) -> Result<Option<Tensor>> {
         let upstream = upstream.contiguous()?;
         let (values, upstream) = (elements_of(x)?, elements_of(&upstream)?);
-        let mut out = vec![0.0; values.len()];
-        out.par_chunks_mut(TASK)
-            .zip(values.par_chunks(TASK).zip(upstream.par_chunks(TASK)))
-            .for_each(|(out, (values, upstream))| {
-                vectorised(|| {
-                    for ((out, x), up) in out.iter_mut().zip(values).zip(upstream) {
-                        let (below, density) = normal(*x);
-                        *out = up * (below + x * density);
-                    }
-                });
-            });
+        let [out] = map_elements([&values, &upstream], |[values, upstream], [out]| {
+            for ((out, x), up) in out.iter_mut().zip(values).zip(upstream) {
+                let (below, density) = normal(*x);
+                *out = up * (below + x * density);
+            }
+        });
         gradient(out, x)
     }
 }

@@ -1,9 +1,8 @@
 //! Layer norm over the last axis (Ba, Kiros, Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 
 use candle_core::{CpuStorage, CustomOp3, D, Layout, Result, Shape, Tensor, bail};
-use rayon::prelude::*;
 
-use super::rows::{dot, rows_per_task, vectorised};
+use super::rows::{dot, dot_of_three, map_rows, sum_rows};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Brings each row to mean 0 and variance 1, then scales by `weight` and adds `bias`.
@@ -56,66 +55,32 @@ impl LayerNorm {
 
     fn input_gradient(&self, x: &[f32], weight: &[f32], upstream: &[f32]) -> Vec<f32> {
         let width = weight.len();
-        let task = rows_per_task(width) * width;
-        let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(task)
-            .zip(x.par_chunks(task).zip(upstream.par_chunks(task)))
-            .for_each(|(out, (x, upstream))| {
-                let (mut unit, mut scaled) = (vec![0.0; width], vec![0.0; width]);
-                vectorised(|| {
-                    for (out, (x, upstream)) in out
-                        .chunks_exact_mut(width)
-                        .zip(x.chunks_exact(width).zip(upstream.chunks_exact(width)))
-                    {
-                        let inverse = self.normalise(x, &mut unit);
-                        for ((scaled, up), weight) in scaled.iter_mut().zip(upstream).zip(weight) {
-                            *scaled = up * weight;
-                        }
-                        let mean = scaled.iter().sum::<f32>() / width as f32;
-                        let pull = dot(&scaled, &unit) / width as f32;
-                        for ((out, scaled), unit) in out.iter_mut().zip(&scaled).zip(&unit) {
-                            *out = (scaled - mean - unit * pull) * inverse;
-                        }
-                    }
-                });
-            });
-        out
+        map_rows([x, upstream], width, |[x, upstream], out| {
+            let inverse = self.normalise(x, out);
+            let scaled = || upstream.iter().zip(weight).map(|(up, weight)| up * weight);
+            let mean = scaled().sum::<f32>() / width as f32;
+            let pull = dot_of_three(upstream, weight, out) / width as f32;
+            for (out, scaled) in out.iter_mut().zip(scaled()) {
+                *out = (scaled - mean - *out * pull) * inverse;
+            }
+        })
     }
 
-    /// The gradients of weight and bias, each task's share added in order.
-    fn parameter_gradients(
-        &self,
-        x: &[f32],
-        width: usize,
-        upstream: &[f32],
-    ) -> (Vec<f32>, Vec<f32>) {
-        let task = rows_per_task(width) * width;
-        let shares: Vec<(Vec<f32>, Vec<f32>)> = x
-            .par_chunks(task)
-            .zip(upstream.par_chunks(task))
-            .map(|(x, upstream)| {
-                let mut unit = vec![0.0; width];
-                let (mut weight, mut bias) = (vec![0.0; width], vec![0.0; width]);
-                vectorised(|| {
-                    for (x, upstream) in x.chunks_exact(width).zip(upstream.chunks_exact(width)) {
-                        self.normalise(x, &mut unit);
-                        for i in 0..width {
-                            weight[i] += upstream[i] * unit[i];
-                            bias[i] += upstream[i];
-                        }
-                    }
-                });
-                (weight, bias)
-            })
-            .collect();
-        let mut total = (vec![0.0; width], vec![0.0; width]);
-        for (weight, bias) in &shares {
-            for i in 0..width {
-                total.0[i] += weight[i];
-                total.1[i] += bias[i];
-            }
-        }
-        total
+    /// The gradients of weight and bias.
+    fn parameter_gradients(&self, x: &[f32], width: usize, upstream: &[f32]) -> [Vec<f32>; 2] {
+        sum_rows(
+            [x, upstream],
+            width,
+            |[x, upstream], [weight, bias], unit| {
+                self.normalise(x, unit);
+                for ((sum, up), unit) in weight.iter_mut().zip(upstream).zip(unit) {
+                    *sum += up * *unit;
+                }
+                for (sum, up) in bias.iter_mut().zip(upstream) {
+                    *sum += up;
+                }
+            },
+        )
     }
 }
 
@@ -139,20 +104,12 @@ impl CustomOp3 for LayerNorm {
             elements(bias, bias_layout)?,
         );
         let width = weight.len();
-        let task = rows_per_task(width) * width;
-        let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(task)
-            .zip(x.par_chunks(task))
-            .for_each(|(out, x)| {
-                vectorised(|| {
-                    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                        self.normalise(x, out);
-                        for ((out, weight), bias) in out.iter_mut().zip(weight).zip(bias) {
-                            *out = *out * weight + bias;
-                        }
-                    }
-                });
-            });
+        let out = map_rows([x], width, |[x], out| {
+            self.normalise(x, out);
+            for ((out, weight), bias) in out.iter_mut().zip(weight).zip(bias) {
+                *out = *out * weight + bias;
+            }
+        });
         Ok(output(out, x_layout.shape().clone()))
     }
 
@@ -175,7 +132,7 @@ impl CustomOp3 for LayerNorm {
         if !weight.track_op() && !bias.track_op() {
             return Ok((input, None, None));
         }
-        let (by_weight, by_bias) = self.parameter_gradients(&values, weights.len(), &upstream);
+        let [by_weight, by_bias] = self.parameter_gradients(&values, weights.len(), &upstream);
         let of = |values, tensor: &Tensor| {
             if tensor.track_op() {
                 gradient(values, tensor)

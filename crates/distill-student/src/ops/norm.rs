@@ -1,9 +1,8 @@
 //! Root-mean-square norm over the last axis.
 
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
-use super::rows::{dot, rows_per_task, vectorised};
+use super::rows::{dot, map_rows, sum_rows};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Scales each row to unit mean square, then by `weight`.
@@ -42,56 +41,26 @@ impl RmsNorm {
 
     fn input_gradient(&self, x: &[f32], weight: &[f32], upstream: &[f32]) -> Vec<f32> {
         let width = weight.len();
-        let task = rows_per_task(width) * width;
-        let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(task)
-            .zip(x.par_chunks(task).zip(upstream.par_chunks(task)))
-            .for_each(|(out, (x, upstream))| {
-                let mut scaled = vec![0.0; width];
-                vectorised(|| {
-                    for (out, (x, upstream)) in out
-                        .chunks_exact_mut(width)
-                        .zip(x.chunks_exact(width).zip(upstream.chunks_exact(width)))
-                    {
-                        let inverse = self.inverse(x);
-                        for ((s, u), w) in scaled.iter_mut().zip(upstream).zip(weight) {
-                            *s = u * w;
-                        }
-                        let pull = dot(&scaled, x) * inverse * inverse * inverse / width as f32;
-                        for ((out, s), x) in out.iter_mut().zip(&scaled).zip(x) {
-                            *out = s * inverse - x * pull;
-                        }
-                    }
-                });
-            });
-        out
+        map_rows([x, upstream], width, |[x, upstream], out| {
+            let inverse = self.inverse(x);
+            for ((scaled, u), w) in out.iter_mut().zip(upstream).zip(weight) {
+                *scaled = u * w;
+            }
+            let pull = dot(out, x) * inverse * inverse * inverse / width as f32;
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = *out * inverse - x * pull;
+            }
+        })
     }
 
     fn weight_gradient(&self, x: &[f32], width: usize, upstream: &[f32]) -> Vec<f32> {
-        let task = rows_per_task(width) * width;
-        let partial: Vec<Vec<f32>> = x
-            .par_chunks(task)
-            .zip(upstream.par_chunks(task))
-            .map(|(x, upstream)| {
-                let mut sum = vec![0.0; width];
-                vectorised(|| {
-                    for (x, upstream) in x.chunks_exact(width).zip(upstream.chunks_exact(width)) {
-                        let inverse = self.inverse(x);
-                        for ((sum, x), u) in sum.iter_mut().zip(x).zip(upstream) {
-                            *sum += u * x * inverse;
-                        }
-                    }
-                });
-                sum
-            })
-            .collect();
-        let mut total = vec![0.0; width];
-        for sum in &partial {
-            for (total, value) in total.iter_mut().zip(sum) {
-                *total += value;
+        let [sum] = sum_rows([x, upstream], width, |[x, upstream], [sum], _| {
+            let inverse = self.inverse(x);
+            for ((sum, x), u) in sum.iter_mut().zip(x).zip(upstream) {
+                *sum += u * x * inverse;
             }
-        }
-        total
+        });
+        sum
     }
 }
 
@@ -112,20 +81,12 @@ impl CustomOp2 for RmsNorm {
         if width == 0 || !x.len().is_multiple_of(width) {
             candle_core::bail!("a norm of width {width} does not divide {x_layout:?}");
         }
-        let task = rows_per_task(width) * width;
-        let mut out = vec![0.0; x.len()];
-        out.par_chunks_mut(task)
-            .zip(x.par_chunks(task))
-            .for_each(|(out, x)| {
-                vectorised(|| {
-                    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                        let inverse = self.inverse(x);
-                        for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
-                            *out = x * inverse * w;
-                        }
-                    }
-                });
-            });
+        let out = map_rows([x], width, |[x], out| {
+            let inverse = self.inverse(x);
+            for ((out, x), w) in out.iter_mut().zip(x).zip(weight) {
+                *out = x * inverse * w;
+            }
+        });
         Ok(output(out, x_layout.shape().clone()))
     }
 

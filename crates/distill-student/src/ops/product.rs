@@ -6,6 +6,7 @@
 //! kernel, so the wrappers are safe to call.
 
 mod blocked;
+mod fresh;
 mod kernel;
 mod pack;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod thin;
 use gemm::Parallelism;
 
 pub(crate) use blocked::{Direction, LowRankTerm, Matrix, Product, Rows};
+pub(crate) use fresh::fresh;
 pub(crate) use kernel::Instructions;
 
 /// A read-only matrix over a slice.

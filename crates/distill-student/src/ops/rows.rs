@@ -4,7 +4,12 @@
 //! No fused multiply-add is written out: without the instruction it becomes a library call, and
 //! leaving it out makes these kernels give the same bits on every machine.
 
+use std::array;
+
 use pulp::Arch;
+use rayon::prelude::*;
+
+use super::product::fresh;
 
 /// Partial sums per reduction: wide enough for two of the widest registers.
 const LANES: usize = 32;
@@ -14,6 +19,79 @@ pub(crate) const TASK: usize = 1 << 14;
 /// Rows per parallel task for rows of this width.
 pub(crate) fn rows_per_task(width: usize) -> usize {
     (TASK / width.max(1)).max(1)
+}
+
+/// Elements of a result that are made at a time, in the first cache.
+const PIECE: usize = 1 << 10;
+
+/// Results made element by element from inputs of one length. `run` gets the same part of each and
+/// writes all of each result's part, which holds numbers of no meaning before.
+pub(crate) fn map_elements<const N: usize, const K: usize>(
+    inputs: [&[f32]; N],
+    run: impl Fn([&[f32]; N], [&mut [f32]; K]) + Sync,
+) -> [Vec<f32>; K] {
+    let length = inputs.first().map_or(0, |input| input.len());
+    fresh(length, TASK, PIECE, |range, results| {
+        let parts = inputs.map(|input| &input[range.clone()]);
+        vectorised(|| run(parts, results));
+    })
+}
+
+/// A result made row by row from inputs of the same rows. `run` gets one row of each and writes all
+/// of the result's, which holds numbers of no meaning before.
+pub(crate) fn map_rows<const N: usize>(
+    inputs: [&[f32]; N],
+    width: usize,
+    run: impl Fn([&[f32]; N], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let length = inputs.first().map_or(0, |input| input.len());
+    let piece = (PIECE / width).max(1) * width;
+    let task = (TASK / piece).max(1) * piece;
+    let [result] = fresh(length, task, piece, |range, [result]| {
+        vectorised(|| {
+            for (at, row) in range.step_by(width).zip(result.chunks_exact_mut(width)) {
+                run(inputs.map(|input| &input[at..at + width]), row);
+            }
+        });
+    });
+    result
+}
+
+/// Sums of `width` over rows. `add` gets one row of each input, and a row to use as it likes; each
+/// task's share is added in order.
+pub(crate) fn sum_rows<const N: usize, const K: usize>(
+    inputs: [&[f32]; N],
+    width: usize,
+    add: impl Fn([&[f32]; N], &mut [Vec<f32>; K], &mut [f32]) + Sync,
+) -> [Vec<f32>; K] {
+    let length = inputs.first().map_or(0, |input| input.len());
+    let task = rows_per_task(width) * width;
+    let shares: Vec<[Vec<f32>; K]> = (0..length.div_ceil(task))
+        .into_par_iter()
+        .map(|index| {
+            let mut sums = array::from_fn(|_| vec![0.0; width]);
+            let mut spare = vec![0.0; width];
+            vectorised(|| {
+                for at in (index * task..length.min((index + 1) * task)).step_by(width) {
+                    add(
+                        inputs.map(|input| &input[at..at + width]),
+                        &mut sums,
+                        &mut spare,
+                    );
+                }
+            });
+            sums
+        })
+        .collect();
+    let mut totals: [Vec<f32>; K] = array::from_fn(|_| vec![0.0; width]);
+    for sums in &shares {
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            for (total, value) in total.iter_mut().zip(sum) {
+                *total += value;
+            }
+        }
+    }
+    totals
 }
 
 /// Runs a kernel under the widest instruction set of this machine.
@@ -53,6 +131,27 @@ pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 {
     for (a, b) in xs.zip(ys) {
         for i in 0..LANES {
             lanes[i] += a[i] * b[i];
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+/// The sum of `x * y * z`, in the order of [`dot`] of `x * y` and `z`.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(crate) fn dot_of_three(x: &[f32], y: &[f32], z: &[f32]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let parts = [x, y, z].map(|values| values.as_chunks::<LANES>());
+    let [x, y, z] = parts;
+    let tail: f32 =
+        x.1.iter()
+            .zip(y.1)
+            .zip(z.1)
+            .map(|((a, b), c)| a * b * c)
+            .sum();
+    for ((a, b), c) in x.0.iter().zip(y.0).zip(z.0) {
+        for i in 0..LANES {
+            lanes[i] += a[i] * b[i] * c[i];
         }
     }
     lanes.iter().sum::<f32>() + tail

@@ -113,13 +113,15 @@ fn rope_matches_the_composed_one() {
 }
 
 #[test]
-fn swiglu_matches_the_composed_one() {
+fn gated_activations_match_the_composed_ones() {
     let (gate, up) = (variable(&[33, 70], 4), variable(&[33, 70], 5));
-    check(
-        &[&gate, &up],
-        || swiglu(&gate, &up),
-        || swiglu::composed(&gate, &up),
-    );
+    for activation in [Activation::Silu, Activation::GeluTanh] {
+        check(
+            &[&gate, &up],
+            || gated(&gate, &up, activation),
+            || gated::composed(&gate, &up, activation),
+        );
+    }
 }
 
 #[test]
