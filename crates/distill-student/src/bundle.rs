@@ -76,7 +76,7 @@ pub enum BundleError {
     Hash { path: PathBuf },
     #[error("tensor `{tensor}` of `{}` holds a value that is not a finite number", path.display())]
     NotFinite { path: PathBuf, tensor: String },
-    #[error("the {what} of base model `{base}` is not the one the student was trained on")]
+    #[error("base model `{base}` does not have the {what} that the student was trained on")]
     Base { base: String, what: &'static str },
     #[error("the student's answers are outside the task: label `{0}`")]
     ForeignLabel(String),

@@ -1,11 +1,12 @@
 //! Differentiable operations of the decoder.
 //!
 //! On the CPU each is one fused kernel on candle's tape with its own backward; on other devices
-//! the same function composes candle's differentiable operations. A tensor that needs no gradient
+//! the same function is made of candle's operations ([`composed`]). A tensor that needs no gradient
 //! gets none. Sums have one order whatever the number of threads.
 
 mod attention;
 mod choice;
+mod composed;
 mod convolution;
 mod delta;
 mod distillation;
@@ -21,9 +22,23 @@ mod product;
 mod recompute;
 mod rope;
 mod rows;
+mod soft_cap;
 mod storage;
 #[cfg(test)]
 mod tests;
+
+use candle_core::{Device, Tensor};
+
+/// Whether the kernels of this crate run on a device; elsewhere operations are made of candle's.
+/// With the feature `composed` they are so everywhere, for tests of what runs on cards.
+pub fn has_kernels(device: &Device) -> bool {
+    device.is_cpu() && !cfg!(feature = "composed")
+}
+
+/// Whether an operation on this tensor is a kernel of this crate.
+pub(crate) fn fused(tensor: &Tensor) -> bool {
+    has_kernels(tensor.device())
+}
 
 pub use attention::{AttentionRule, Heads, Segment, attention};
 pub(crate) use attention::{Piece, Queries, attend_over};
@@ -35,7 +50,7 @@ pub(crate) use convolution::{ConvolutionRow, convolve_over};
 pub use delta::{DeltaHeads, gated_delta};
 pub(crate) use delta::{DeltaRow, gated_delta_over};
 pub use distillation::{
-    Distillation, Divergence, Rest, Target, TopTokens, WholeTeacher, distillation,
+    Distillation, Divergence, OutputHead, Rest, Target, TopTokens, WholeTeacher, distillation,
     logits_at_a_time, token_log_probabilities, top_tokens, whole_distillation,
 };
 pub use frozen::{FrozenWeight, Storage, Weight, WeightRef};

@@ -240,13 +240,14 @@ impl DecoderWeights {
         widened(self.get(name)?)
     }
 
-    /// A hash of the configuration and every value, the same for equal values in f32 and bf16:
-    /// what an adapter and a checkpoint refer to.
+    /// A hash of what the configuration means and of every tensor's name, shape and values: what an
+    /// adapter and a checkpoint refer to. It is the same however `config.json` is written and
+    /// whatever number of files holds the tensors, and for equal values in f32 and bf16.
     pub fn sha256(&self) -> Result<String, DecoderError> {
         let mut hash = Sha256::new();
-        hash.update(self.config.to_json());
+        hash.update(self.config.identity());
         for (name, tensor) in &self.tensors {
-            hash.update(name);
+            hash.update(format!("{name} {:?}\n", tensor.dims()));
             let tensor = tensor.flatten_all()?;
             for start in (0..tensor.elem_count()).step_by(HASHED) {
                 let count = HASHED.min(tensor.elem_count() - start);

@@ -96,7 +96,7 @@ impl Objective {
                 let targets = places.targets(rows);
                 Ok(distillation(
                     &hidden,
-                    decoder.loss_head()?,
+                    decoder.loss_head(),
                     &targets,
                     settings,
                     weight,
@@ -218,7 +218,7 @@ pub fn packed_loss(
     {
         return Ok(cross_entropy(
             &hidden,
-            decoder.loss_head()?,
+            decoder.loss_head(),
             &places.tokens,
             weight,
         )?);
@@ -230,7 +230,7 @@ pub fn packed_loss(
     let settings = by_tokens(decoder);
     Ok(distillation(
         &hidden,
-        decoder.loss_head()?,
+        decoder.loss_head(),
         &targets,
         &settings,
         weight,

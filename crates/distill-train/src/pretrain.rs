@@ -466,7 +466,7 @@ impl<'a> Run<'a> {
             .collect();
         let packed = PackedTokens::new(batch.rows.iter().map(Vec::as_slice));
         let hidden = self.decoder.hidden_rows(&packed, &places)?; // (N, D)
-        let head = self.decoder.head();
+        let head = self.decoder.loss_head();
         let reply = cross_entropy(
             &hidden.narrow(0, 0, replies)?,
             head,

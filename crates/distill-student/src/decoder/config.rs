@@ -4,6 +4,7 @@
 //! gives plausible nonsense.
 
 pub(crate) mod fields;
+mod identity;
 mod layers;
 pub(crate) mod limits;
 mod read;

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+pub(crate) mod families;
 mod gradients;
 mod parity;
 

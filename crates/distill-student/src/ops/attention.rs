@@ -5,8 +5,9 @@
 //! time, never those of a whole row. Key/value heads are shared by groups of query heads.
 
 mod backward;
+mod composed;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -14,8 +15,11 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+pub(crate) use composed::{Span as KeySpan, attend_over_tables};
+
 use super::product::{Threads, View, ViewMut, product_into};
-use super::rows::{exp, exp_shifted, max, scale, vectorised};
+use super::rows::{exp_shifted, max, scale, vectorised};
+use super::soft_cap::{self, bend};
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Query rows whose scores exist at a time.
@@ -113,7 +117,7 @@ pub fn attention(
 ) -> Result<Tensor> {
     let rule = rule.into();
     check(q, k, v, &rule, segments)?;
-    if q.device().is_cpu() {
+    if super::fused(q) {
         let operation = Attention {
             rule,
             segments: Arc::clone(segments),
@@ -123,7 +127,7 @@ pub fn attention(
             .contiguous()?
             .apply_op3(&k.contiguous()?, &v.contiguous()?, operation);
     }
-    composed(q, k, v, rule, segments)
+    composed::attention(q, k, v, rule, segments)
 }
 
 fn check(
@@ -155,48 +159,6 @@ fn check(
         bail!("attention of {q:?}, {k:?}, {v:?} with {heads:?} over {next} tokens");
     }
     Ok(())
-}
-
-/// The same in plain differentiable operations, with a mask of T × T.
-pub(super) fn composed(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    rule: impl Into<AttentionRule>,
-    segments: &[Segment],
-) -> Result<Tensor> {
-    let rule = rule.into();
-    let (tokens, heads) = (q.dim(0)?, rule.heads);
-    let split = |x: &Tensor, count: usize| {
-        x.reshape((tokens, count, heads.width))?
-            .transpose(0, 1)?
-            .contiguous() // (T, count * E) → (count, T, E)
-    };
-    let repeated = |x: &Tensor| -> Result<Tensor> {
-        let shape = (heads.key_value, heads.group(), tokens, heads.width);
-        split(x, heads.key_value)?
-            .unsqueeze(1)?
-            .broadcast_as(shape)?
-            .reshape((heads.query, tokens, heads.width)) // (K, T, E) → (H, T, E)
-    };
-    let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
-    for segment in segments {
-        for place in 0..segment.length {
-            let start = (segment.start + place) * tokens + segment.start;
-            let seen = rule.seen(place, segment.length);
-            mask[start + seen.start..start + seen.end].fill(0.0);
-        }
-    }
-    let mask = Tensor::from_vec(mask, (1, tokens, tokens), q.device())?;
-    let scores = split(q, heads.query)?.matmul(&repeated(k)?.t()?)?;
-    let mut scores = (scores * f64::from(rule.scale))?;
-    if let Some(cap) = rule.soft_cap.map(f64::from) {
-        scores = ((scores / cap)?.tanh()? * cap)?;
-    }
-    candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, candle_core::D::Minus1)?
-        .matmul(&repeated(v)?)?
-        .transpose(0, 1)?
-        .reshape((tokens, heads.query_row())) // (H, T, E) → (T, H * E)
 }
 
 /// Adjacent keys and values, rows of K * E.
@@ -389,22 +351,6 @@ fn weigh(scores: &mut [f32], soft_cap: Option<f32>) -> f32 {
         (largest, sum)
     });
     largest + sum.ln()
-}
-
-/// Bends scores to lie within ± `cap`.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
-fn bend(scores: &mut [f32], cap: f32) {
-    for score in scores {
-        *score = cap * tanh(*score / cap);
-    }
-}
-
-/// The hyperbolic tangent, to 2e-7.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
-fn tanh(x: f32) -> f32 {
-    1.0 - 2.0 / (exp(2.0 * x) + 1.0)
 }
 
 /// The part of a piece that a block looks at.

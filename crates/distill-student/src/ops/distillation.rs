@@ -7,6 +7,7 @@
 //! arXiv:2306.13649). It counts τ² in the loss, so that its gradient keeps its size beside
 //! that of the cross-entropy whatever τ is (Hinton et al., section 2).
 
+mod chunked;
 mod composed;
 mod head;
 mod row;
@@ -21,10 +22,12 @@ use rayon::prelude::*;
 
 use super::frozen::{Direction, FrozenWeight, Storage, WeightRef};
 use super::product::View;
-use super::rows::scale;
+use super::rows::{scale, vectorised};
+use super::soft_cap::bend;
 use super::storage::{elements, elements_of, output};
-pub use head::logits_at_a_time;
+use chunked::Chunked;
 use head::{Head, chunk_rows};
+pub use head::{OutputHead, logits_at_a_time};
 use row::{Prepared, Scratch};
 pub use score::{token_log_probabilities, top_tokens};
 
@@ -91,7 +94,7 @@ pub struct WholeTeacher<'a> {
     /// (N, its own width)
     pub hidden: &'a Tensor,
     /// (its vocabulary, its own width)
-    pub head: WeightRef<'a>,
+    pub head: OutputHead<'a>,
 }
 
 /// Returns `weight * Σ w * ((1 - share) * -log p(token) + share * τ² * divergence)` over the rows,
@@ -104,7 +107,7 @@ pub struct WholeTeacher<'a> {
 /// Sizes that do not fit, a token outside the vocabulary, a temperature or share out of range.
 pub fn distillation<'a>(
     hidden: &Tensor,
-    head: impl Into<WeightRef<'a>>,
+    head: impl Into<OutputHead<'a>>,
     targets: &[Target<'_>],
     settings: &Distillation,
     weight: f64,
@@ -118,7 +121,7 @@ pub fn distillation<'a>(
 /// - `hidden`: (N, D); `head`: (V, D); `targets`: N of them, whose own teacher is not looked at
 pub fn whole_distillation<'a>(
     hidden: &Tensor,
-    head: impl Into<WeightRef<'a>>,
+    head: impl Into<OutputHead<'a>>,
     targets: &[Target<'_>],
     teacher: WholeTeacher<'_>,
     settings: &Distillation,
@@ -140,15 +143,15 @@ pub fn whole_distillation<'a>(
 
 fn run(
     hidden: &Tensor,
-    head: WeightRef<'_>,
+    head: OutputHead<'_>,
     targets: &[Target<'_>],
     teacher: Option<WholeTeacher<'_>>,
     settings: &Distillation,
     weight: f64,
 ) -> Result<Tensor> {
-    let vocabulary = vocabulary(head)?;
+    let vocabulary = head.vocabulary()?;
     let taught = match teacher {
-        Some(teacher) => self::vocabulary(teacher.head)?,
+        Some(teacher) => teacher.head.vocabulary()?,
         None => vocabulary,
     };
     settings.check(vocabulary.min(taught))?;
@@ -157,29 +160,47 @@ fn run(
         .iter()
         .map(|target| Prepared::new(target, settings, whole))
         .collect::<Result<_>>()?;
-    if !hidden.device().is_cpu() {
+    if !super::fused(hidden) {
         check_rows(hidden, &rows, vocabulary)?;
-        return composed::distillation(hidden, head, &rows, teacher, settings, weight);
+        let chunked = Chunked {
+            head,
+            rows: &rows,
+            teacher,
+            settings,
+            weight,
+        };
+        return chunked.loss(hidden);
     }
     let teacher = teacher.map(Teacher::new).transpose()?;
     apply(hidden, head, rows, teacher, *settings, weight)
 }
 
-/// The loss on the CPU of rows that learn their own tokens alone.
+/// The loss of rows that learn their own tokens alone.
 pub(super) fn of_own_tokens(
     hidden: &Tensor,
-    head: WeightRef<'_>,
+    head: OutputHead<'_>,
     targets: &[u32],
     weight: f64,
 ) -> Result<Tensor> {
-    let rows = targets.iter().map(|token| Prepared::own(*token)).collect();
+    let rows: Vec<Prepared> = targets.iter().map(|token| Prepared::own(*token)).collect();
     let settings = Distillation {
         divergence: Divergence::Forward,
         rest: Rest::Bucket,
         temperature: 1.0,
         share: 0.0,
-        shared_vocabulary: vocabulary(head)?,
+        shared_vocabulary: head.vocabulary()?,
     };
+    if !super::fused(hidden) {
+        check_rows(hidden, &rows, settings.shared_vocabulary)?;
+        let chunked = Chunked {
+            head,
+            rows: &rows,
+            teacher: None,
+            settings: &settings,
+            weight,
+        };
+        return chunked.loss(hidden);
+    }
     apply(hidden, head, rows, None, settings, weight)
 }
 
@@ -199,37 +220,31 @@ fn check_rows(hidden: &Tensor, rows: &[Prepared], vocabulary: usize) -> Result<(
 /// Runs the operation on the CPU.
 fn apply(
     hidden: &Tensor,
-    head: WeightRef<'_>,
+    head: OutputHead<'_>,
     rows: Vec<Prepared>,
     teacher: Option<Teacher>,
     settings: Distillation,
     weight: f64,
 ) -> Result<Tensor> {
-    check_rows(hidden, &rows, vocabulary(head)?)?;
+    check_rows(hidden, &rows, head.vocabulary()?)?;
     let operation = Operation {
         rows,
         settings,
         weight,
         teacher,
-        frozen_head: match head {
+        soft_cap: head.soft_cap,
+        frozen_head: match head.weight {
             WeightRef::Frozen(frozen) => Some(frozen.clone()),
             WeightRef::Trained(_) => None,
         },
         hidden_tracked: hidden.track_op(),
-        head_tracked: matches!(head, WeightRef::Trained(head) if head.track_op()),
+        head_tracked: matches!(head.weight, WeightRef::Trained(head) if head.track_op()),
         gradients: OnceLock::new(),
     };
     let hidden = hidden.contiguous()?;
-    match head {
+    match head.weight {
         WeightRef::Trained(head) => hidden.apply_op2(head, operation),
         WeightRef::Frozen(_) => hidden.apply_op1(operation),
-    }
-}
-
-fn vocabulary(head: WeightRef<'_>) -> Result<usize> {
-    match head {
-        WeightRef::Trained(head) => head.dim(0),
-        WeightRef::Frozen(head) => Ok(head.dims().0),
     }
 }
 
@@ -256,6 +271,7 @@ struct Teacher {
     hidden: Arc<[f32]>,
     width: usize,
     head: FrozenWeight,
+    soft_cap: Option<f32>,
 }
 
 impl Teacher {
@@ -264,7 +280,8 @@ impl Teacher {
         let values = elements_of(&hidden)?;
         Ok(Self {
             width: teacher.hidden.dim(1)?,
-            head: match teacher.head {
+            soft_cap: teacher.head.soft_cap,
+            head: match teacher.head.weight {
                 WeightRef::Frozen(head) => head.clone(),
                 WeightRef::Trained(head) => FrozenWeight::new(head, Storage::F32)?,
             },
@@ -291,6 +308,7 @@ struct Operation {
     settings: Distillation,
     weight: f64,
     teacher: Option<Teacher>,
+    soft_cap: Option<f32>,
     /// None where the head is the second argument.
     frozen_head: Option<FrozenWeight>,
     hidden_tracked: bool,
@@ -361,15 +379,13 @@ impl Operation {
         taught: usize,
     ) -> f64 {
         let rows = &self.rows[start..start + logits.len() / vocabulary];
-        let settings = &self.settings;
-        let weight = self.weight as f32;
         let scratch = Scratch::default;
         let losses: Vec<f64> = if taught == 0 {
             logits
                 .par_chunks_mut(vocabulary)
                 .zip(rows)
                 .map_init(scratch, |scratch, (logits, row)| {
-                    row.loss(logits, None, scratch, settings, weight)
+                    self.loss(row, logits, None, scratch)
                 })
                 .collect()
         } else {
@@ -378,11 +394,33 @@ impl Operation {
                 .zip(taught_logits.par_chunks_mut(taught))
                 .zip(rows)
                 .map_init(scratch, |scratch, ((logits, taught), row)| {
-                    row.loss(logits, Some(taught), scratch, settings, weight)
+                    self.loss(row, logits, Some(taught), scratch)
                 })
                 .collect()
         };
         losses.iter().sum()
+    }
+
+    /// One row's loss, without the weight of all; bends its logits first, and its gradient back.
+    fn loss(
+        &self,
+        row: &Prepared,
+        logits: &mut [f32],
+        mut taught: Option<&mut [f32]>,
+        scratch: &mut Scratch,
+    ) -> f64 {
+        let teacher_cap = self.teacher.as_ref().and_then(|teacher| teacher.soft_cap);
+        if let (Some(taught), Some(cap)) = (&mut taught, teacher_cap) {
+            vectorised(|| bend(taught, cap));
+        }
+        if let Some(cap) = self.soft_cap {
+            scratch.bend(logits, cap);
+        }
+        let loss = row.loss(logits, taught, scratch, &self.settings, self.weight as f32);
+        if self.soft_cap.is_some() {
+            scratch.unbend(logits);
+        }
+        loss
     }
 
     /// The gradients, times the one that arrives from above.

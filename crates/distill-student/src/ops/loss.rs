@@ -1,9 +1,10 @@
 //! Cross-entropy against an output head: the loss of rows that learn their own tokens alone.
 
-use candle_core::{D, Result, Tensor, bail};
+#[cfg(test)]
+use candle_core::D;
+use candle_core::{Result, Tensor};
 
-use super::distillation::of_own_tokens;
-use super::frozen::WeightRef;
+use super::distillation::{OutputHead, of_own_tokens};
 
 /// Returns `weight * Σ -log softmax(hidden @ headᵀ)[target]`, a scalar: `weight` is one over the
 /// number of unmasked tokens of the whole optimizer step. No rows give 0.
@@ -13,26 +14,20 @@ use super::frozen::WeightRef;
 ///
 /// # Shapes
 /// - `hidden`: (N, D), only rows that carry a label; `head`: (V, D); `targets`: N of them
+///
+/// # Errors
+/// Sizes that do not fit, or a target outside the vocabulary.
 pub fn cross_entropy<'a>(
     hidden: &Tensor,
-    head: impl Into<WeightRef<'a>>,
+    head: impl Into<OutputHead<'a>>,
     targets: &[u32],
     weight: f64,
 ) -> Result<Tensor> {
-    let head = head.into();
-    if hidden.device().is_cpu() {
-        return of_own_tokens(hidden, head, targets, weight);
-    }
-    if hidden.dim(0)? != targets.len() {
-        bail!("{} targets for hidden rows {hidden:?}", targets.len());
-    }
-    match head {
-        WeightRef::Trained(head) => composed(hidden, head, targets, weight),
-        WeightRef::Frozen(head) => composed(hidden, &head.dequantised()?, targets, weight),
-    }
+    of_own_tokens(hidden, head.into(), targets, weight)
 }
 
-/// The same in plain differentiable operations.
+/// The same in plain differentiable operations, for tests.
+#[cfg(test)]
 pub(super) fn composed(
     hidden: &Tensor,
     head: &Tensor,

@@ -35,6 +35,55 @@ fn a_file_gives_the_weights_back() {
     }
 }
 
+/// Other words for the same model have its hash, another meaning has not.
+#[test]
+fn a_hash_is_of_what_a_configuration_means() {
+    let weights = weights(3);
+    let hash = |text: &str| {
+        let config = DecoderConfig::from_json(text).unwrap();
+        let tensors = weights.tensors().clone();
+        let read = DecoderWeights::from_tensors(config, tensors).unwrap();
+        read.sha256().unwrap()
+    };
+    let written = weights.config().to_json();
+    let fields: serde_json::Value = serde_json::from_str(&written).unwrap();
+    let with = |name: &str, value: serde_json::Value| {
+        let mut fields = fields.clone();
+        fields[name] = value;
+        fields.to_string()
+    };
+    let own = weights.sha256().unwrap();
+    let theta = |theta: f64| serde_json::json!({"rope_type": "default", "rope_theta": theta});
+    let mut newer = fields.clone();
+    newer["rope_parameters"] = theta(10_000.0);
+    newer.as_object_mut().unwrap().remove("rope_theta");
+    for same in [
+        written.replace([' ', '\n'], ""),
+        written.replace("1e-5", "0.00001").replace("10000.0", "1e4"),
+        with("attention_bias", false.into()),
+        with("num_key_value_heads", 2.into()),
+        with("transformers_version", "5.0.0".into()),
+        with("torch_dtype", "bfloat16".into()),
+        with("initializer_range", 0.01.into()),
+        newer.to_string(),
+    ] {
+        assert_eq!(hash(&same), own, "{same}");
+    }
+    for other in [
+        with("rms_norm_eps", 2e-5.into()),
+        with("rope_theta", 20_000.0.into()),
+        with("max_position_embeddings", 256.into()),
+        with(
+            "rope_scaling",
+            serde_json::json!({"rope_type": "linear", "factor": 2.0}),
+        ),
+        with("rope_interleaved", true.into()),
+        with("model_type", "granite".into()),
+    ] {
+        assert_ne!(hash(&other), own, "{other}");
+    }
+}
+
 #[test]
 fn missing_misshapen_and_unknown_tensors_are_named() {
     let weights = weights(1);

@@ -208,7 +208,7 @@ impl OnPolicy {
         let hidden = places.hidden(decoder)?;
         let shared = self.distillation.shared_vocabulary;
         let mut scores =
-            token_log_probabilities(&hidden, decoder.loss_head()?, &places.tokens, shared)?
+            token_log_probabilities(&hidden, decoder.loss_head(), &places.tokens, shared)?
                 .into_iter();
         for row in &mut drawn {
             let own = row.drawn.take().unwrap_or_default();
@@ -266,11 +266,11 @@ impl OnPolicy {
         let taught = places.hidden(self.teacher.decoder())?;
         let teacher = WholeTeacher {
             hidden: &taught,
-            head: self.teacher.decoder().loss_head()?.into(),
+            head: self.teacher.decoder().loss_head(),
         };
         let hidden = places.hidden(decoder)?;
         let targets = places.targets(rows);
-        let head = decoder.loss_head()?;
+        let head = decoder.loss_head();
         let loss = whole_distillation(&hidden, head, &targets, teacher, settings, weight)?;
         Ok(Some(loss))
     }
@@ -299,7 +299,7 @@ fn advantages(
     let divergence: f64 = targets.iter().map(|t| -f64::from(t.weight)).sum();
     let hidden = places.hidden(decoder)?;
     let settings = by_tokens(decoder);
-    let surrogate = distillation(&hidden, decoder.loss_head()?, &targets, &settings, weight)?;
+    let surrogate = distillation(&hidden, decoder.loss_head(), &targets, &settings, weight)?;
     let value = (surrogate.detach().neg()? + weight * divergence)?;
     Ok(Some((surrogate + value)?))
 }

@@ -9,6 +9,7 @@ use distill_student::weights::DecoderWeights;
 use sha2::{Digest, Sha256};
 
 use super::{Places, TrainExample};
+use crate::training::batches::in_order;
 use crate::decoder::TrainError;
 
 /// A frozen decoder whose probabilities a student learns. Clones share its weights.
@@ -88,7 +89,7 @@ pub fn with_top_tokens(
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Vec<TrainExample>, TrainError> {
     let mut taught = Vec::with_capacity(rows.len());
-    for batch in crate::decoder::in_order(rows, settings.batch_tokens) {
+    for batch in in_order(rows, |row| row.tokens.len(), settings.batch_tokens) {
         if cancelled() {
             return Err(TrainError::Cancelled { step: 0 });
         }
@@ -96,7 +97,7 @@ pub fn with_top_tokens(
         let hidden = places.hidden(&teacher.decoder)?;
         let mut tops = top_tokens(
             &hidden,
-            teacher.decoder.loss_head()?,
+            teacher.decoder.loss_head(),
             settings.count,
             settings.temperature,
             settings.shared_vocabulary,

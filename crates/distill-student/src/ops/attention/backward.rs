@@ -3,9 +3,10 @@
 
 use rayon::prelude::*;
 
-use super::{AttentionRule, BLOCK, Segment, bend};
+use super::{AttentionRule, BLOCK, Segment};
 use crate::ops::product::{Threads, View, ViewMut, product_into};
 use crate::ops::rows::{dot, exp_shifted, vectorised};
+use crate::ops::soft_cap::bend_with_slopes;
 
 /// What the forward pass read and left.
 pub(super) struct Forward<'a> {
@@ -116,7 +117,7 @@ impl Forward<'_> {
         write(weights, n, false, q, k.transposed(), rule.scale);
         if let Some(cap) = rule.soft_cap {
             scratch.slopes.resize(m * n, 0.0);
-            bend_with_slopes(weights, &mut scratch.slopes, cap);
+            vectorised(|| bend_with_slopes(weights, &mut scratch.slopes, cap));
         }
         write(&mut scratch.errors, n, false, up, v.transposed(), 1.0);
         for (r, row) in weights.chunks_exact_mut(n).enumerate() {
@@ -156,17 +157,6 @@ impl Forward<'_> {
         let to = &mut part.k[keys.start * e..];
         write(to, e, true, errors.transposed(), q, rule.scale);
     }
-}
-
-/// Bends scores and leaves the derivative of each bent score: `1 - (bent / cap)²`.
-fn bend_with_slopes(scores: &mut [f32], slopes: &mut [f32], cap: f32) {
-    vectorised(|| {
-        bend(scores, cap);
-        for (slope, bent) in slopes.iter_mut().zip(scores) {
-            let share = *bent / cap;
-            *slope = 1.0 - share * share;
-        }
-    });
 }
 
 /// A run of queries of one head.

@@ -4,22 +4,23 @@
 use candle_core::{D, DType, Result, Tensor};
 
 use super::row::{Prepared, Top};
-use super::{Distillation, Divergence, WholeTeacher};
-use crate::ops::frozen::WeightRef;
+use super::{Distillation, Divergence, OutputHead, WholeTeacher};
 use crate::ops::linear::linear;
+use crate::ops::soft_cap;
 
 /// The least probability whose logarithm is taken.
 const LEAST: f64 = 1e-6;
 
+/// The loss of some rows; their logits are held at once.
 pub(super) fn distillation(
     hidden: &Tensor,
-    head: WeightRef<'_>,
+    head: OutputHead<'_>,
     rows: &[Prepared],
     teacher: Option<WholeTeacher<'_>>,
     settings: &Distillation,
     weight: f64,
 ) -> Result<Tensor> {
-    let logits = linear(hidden, head)?; // (N, V)
+    let logits = logits_of(hidden, head)?; // (N, V)
     let count = rows.len();
     let column = |of: &dyn Fn(&Prepared) -> f32| {
         let values: Vec<f32> = rows.iter().map(of).collect();
@@ -32,7 +33,7 @@ pub(super) fn distillation(
     let student = shared(&logits, settings)?;
     let divergence = match teacher {
         Some(teacher) => {
-            let taught = linear(&teacher.hidden.detach(), teacher.head)?.detach();
+            let taught = logits_of(&teacher.hidden.detach(), teacher.head)?.detach();
             let log_q = log_softmax(&shared(&taught, settings)?)?;
             Some(whole(&log_softmax(&student)?, &log_q, settings.divergence)?)
         }
@@ -45,6 +46,15 @@ pub(super) fn distillation(
         loss = (loss + (divergence * column(&|row| row.soft)?)?)?;
     }
     (loss.sum_all()? * weight)?.reshape(())
+}
+
+/// (N, D), (V, D) → (N, V)
+pub(super) fn logits_of(hidden: &Tensor, head: OutputHead<'_>) -> Result<Tensor> {
+    let logits = linear(hidden, head.weight)?;
+    match head.soft_cap {
+        None => Ok(logits),
+        Some(cap) => soft_cap::composed(&logits, cap.into()),
+    }
 }
 
 /// z / τ of the shared tokens.

@@ -1,8 +1,8 @@
 //! The output head as a loss sees it: products with it, there and back, a chunk of rows at a time.
 
-use candle_core::Result;
+use candle_core::{Result, Tensor, Var};
 
-use crate::ops::frozen::{Direction, FrozenWeight};
+use crate::ops::frozen::{Direction, FrozenWeight, Weight, WeightRef};
 use crate::ops::product::{Threads, View, ViewMut, product_into};
 
 /// Rows whose logits are held at a time: fewer would read a large head too often for what they
@@ -25,6 +25,58 @@ pub fn logits_at_a_time(vocabulary: usize, rows: usize) -> usize {
     chunk_rows(vocabulary).min(rows) * vocabulary
 }
 
+/// What turns hidden states to logits: a matrix, and for some models a bend of what it gives.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputHead<'a> {
+    /// (V, D)
+    pub weight: WeightRef<'a>,
+    /// Logits are bent to lie within ± this: `cap * tanh(logit / cap)`.
+    pub soft_cap: Option<f32>,
+}
+
+impl OutputHead<'_> {
+    pub(super) fn vocabulary(&self) -> Result<usize> {
+        match self.weight {
+            WeightRef::Trained(weight) => weight.dim(0),
+            WeightRef::Frozen(weight) => Ok(weight.dims().0),
+        }
+    }
+}
+
+impl<'a> From<WeightRef<'a>> for OutputHead<'a> {
+    fn from(weight: WeightRef<'a>) -> Self {
+        Self {
+            weight,
+            soft_cap: None,
+        }
+    }
+}
+
+impl<'a> From<&'a Tensor> for OutputHead<'a> {
+    fn from(weight: &'a Tensor) -> Self {
+        WeightRef::from(weight).into()
+    }
+}
+
+impl<'a> From<&'a Var> for OutputHead<'a> {
+    fn from(weight: &'a Var) -> Self {
+        WeightRef::from(weight).into()
+    }
+}
+
+impl<'a> From<&'a FrozenWeight> for OutputHead<'a> {
+    fn from(weight: &'a FrozenWeight) -> Self {
+        WeightRef::from(weight).into()
+    }
+}
+
+impl<'a> From<&'a Weight> for OutputHead<'a> {
+    fn from(weight: &'a Weight) -> Self {
+        WeightRef::from(weight).into()
+    }
+}
+
+/// The matrix of an [`OutputHead`] on the CPU.
 pub(super) enum Head<'a> {
     Frozen(&'a FrozenWeight),
     Trained {

@@ -8,6 +8,7 @@ use candle_core::{Result, bail};
 
 use super::{Distillation, Divergence, Rest, Target};
 use crate::ops::rows::{dot, exp_shifted, max, scale, vectorised};
+use crate::ops::soft_cap::bend_with_slopes;
 
 /// The least that a teacher is taken to give to all tokens outside its top ones: reverse, its
 /// logarithm counts, and rounding alone makes it 0.
@@ -117,6 +118,8 @@ pub(super) struct Scratch {
     soft: Vec<f32>,
     /// How far the teacher's logits lie above the student's.
     above: Vec<f32>,
+    /// How the student's logits move with what they were before they were bent.
+    slopes: Vec<f32>,
 }
 
 impl Prepared {
@@ -144,14 +147,17 @@ impl Prepared {
         }
         if self.hard.abs() > 0.0 {
             let token = self.token as usize;
-            let chosen = logits[token];
-            let hard = self.hard * weight;
+            let hard = f64::from(self.hard * weight);
             let loss = vectorised(|| {
                 let largest = max(logits);
-                let sum = exp_shifted(logits, largest);
-                scale(logits, hard / sum);
-                logits[token] -= hard;
-                f64::from(largest - chosen) + f64::from(sum).ln()
+                let gap = f64::from(largest) - f64::from(logits[token]);
+                // The token's own part stays out of the sum: a sure row would lose it there.
+                logits[token] = f32::NEG_INFINITY;
+                let others = exponentials(logits, largest);
+                let sum = others + (-gap).exp();
+                scale(logits, (hard / sum) as f32);
+                logits[token] = (-hard * others / sum) as f32;
+                gap + (others + (-gap).exp_m1()).ln_1p()
             });
             total += f64::from(self.hard) * loss;
         } else {
@@ -170,7 +176,47 @@ impl Prepared {
     }
 }
 
+/// Elements whose sum is taken in single precision.
+const BLOCK: usize = 1 << 10;
+
+/// Replaces each x by e^(x - shift); returns the sum. Over a large vocabulary it needs more than single
+/// precision: every gradient is divided by it.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+pub(super) fn exponentials(values: &mut [f32], shift: f32) -> f64 {
+    let mut sum = 0.0;
+    for block in values.chunks_mut(BLOCK) {
+        sum += f64::from(exp_shifted(block, shift));
+    }
+    sum
+}
+
+/// The sum of products, as exact.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
+fn products(one: &[f32], other: &[f32]) -> f64 {
+    let mut sum = 0.0;
+    for (one, other) in one.chunks(BLOCK).zip(other.chunks(BLOCK)) {
+        sum += f64::from(dot(one, other));
+    }
+    sum
+}
+
 impl Scratch {
+    pub(super) fn bend(&mut self, logits: &mut [f32], cap: f32) {
+        self.slopes.resize(logits.len(), 0.0);
+        vectorised(|| bend_with_slopes(logits, &mut self.slopes, cap));
+    }
+
+    /// Turns a gradient by bent logits to that by the logits themselves.
+    pub(super) fn unbend(&self, gradient: &mut [f32]) {
+        vectorised(|| {
+            for (value, slope) in gradient.iter_mut().zip(&self.slopes) {
+                *value *= slope;
+            }
+        });
+    }
+
     /// The divergence from the teacher's top tokens; leaves its gradient by z / τ in `soft`.
     fn against_top(&mut self, student: &[f32], top: &Top, settings: &Distillation) -> f64 {
         let inverse = 1.0 / settings.temperature as f32;
@@ -190,7 +236,7 @@ impl Scratch {
             // Its exponential is nothing beside any other: the sum is that of the rest alone.
             soft[token as usize] = f32::NEG_INFINITY;
         }
-        let rest = f64::from(vectorised(|| exp_shifted(soft, largest)));
+        let rest = vectorised(|| exponentials(soft, largest));
         let inside_sum: f64 = inside.iter().map(|value| value.exp()).sum();
         let student = Student {
             log_total: (rest + inside_sum).ln(),
@@ -229,24 +275,25 @@ impl Scratch {
             }
             let (p_largest, q_largest) = (max(soft), max(teacher));
             let (p_sum, q_sum) = (
-                exp_shifted(soft, p_largest),
-                exp_shifted(teacher, q_largest),
+                exponentials(soft, p_largest),
+                exponentials(teacher, q_largest),
             );
+            let (p_share, q_share) = ((1.0 / p_sum) as f32, (1.0 / q_sum) as f32);
             // ln q_j - ln p_j = above_j - ahead
-            let ahead = f64::from(q_largest - p_largest) + f64::from(q_sum / p_sum).ln();
+            let ahead = f64::from(q_largest) - f64::from(p_largest) + (q_sum / p_sum).ln();
             match settings.divergence {
                 Divergence::Forward => {
-                    let loss = f64::from(dot(teacher, above)) / f64::from(q_sum) - ahead;
+                    let loss = products(teacher, above) / q_sum - ahead;
                     for (p, q) in soft.iter_mut().zip(&*teacher) {
-                        *p = *p / p_sum - q / q_sum;
+                        *p = *p * p_share - q * q_share;
                     }
                     loss
                 }
                 Divergence::Reverse => {
-                    let loss = ahead - f64::from(dot(soft, above)) / f64::from(p_sum);
+                    let loss = ahead - products(soft, above) / p_sum;
                     let shift = (ahead - loss) as f32;
                     for (p, above) in soft.iter_mut().zip(&*above) {
-                        *p = *p / p_sum * (shift - above);
+                        *p = *p * p_share * (shift - above);
                     }
                     loss
                 }

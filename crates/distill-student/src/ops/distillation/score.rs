@@ -3,10 +3,10 @@
 use candle_core::{Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::{TopTokens, chunk_rows, vocabulary};
-use crate::ops::frozen::WeightRef;
-use crate::ops::linear::linear;
-use crate::ops::rows::{exp_shifted, max, vectorised};
+use super::composed::logits_of;
+use super::row::exponentials;
+use super::{OutputHead, TopTokens, chunk_rows};
+use crate::ops::rows::{max, vectorised};
 use crate::ops::storage::elements_of;
 
 /// The `count` likeliest tokens of each row among the first `shared` ones, at a temperature; of
@@ -19,7 +19,7 @@ use crate::ops::storage::elements_of;
 /// Sizes that do not fit; a `count` of 0; a temperature that is not above 0.
 pub fn top_tokens<'a>(
     hidden: &Tensor,
-    head: impl Into<WeightRef<'a>>,
+    head: impl Into<OutputHead<'a>>,
     count: usize,
     temperature: f64,
     shared: usize,
@@ -61,7 +61,7 @@ pub fn top_tokens<'a>(
 /// Sizes that do not fit; a token that is not shared.
 pub fn token_log_probabilities<'a>(
     hidden: &Tensor,
-    head: impl Into<WeightRef<'a>>,
+    head: impl Into<OutputHead<'a>>,
     tokens: &[u32],
     shared: usize,
 ) -> Result<Vec<f32>> {
@@ -81,18 +81,18 @@ pub fn token_log_probabilities<'a>(
 fn log_sum(values: &mut [f32]) -> f64 {
     vectorised(|| {
         let largest = max(values);
-        f64::from(largest) + f64::from(exp_shifted(values, largest)).ln()
+        f64::from(largest) + exponentials(values, largest).ln()
     })
 }
 
 /// Calls `of` with each row's number and its logits of the shared tokens.
 fn each_row<T: Send>(
     hidden: &Tensor,
-    head: WeightRef<'_>,
+    head: OutputHead<'_>,
     shared: usize,
     of: &(dyn Fn(usize, &[f32]) -> T + Sync),
 ) -> Result<Vec<T>> {
-    let (vocabulary, rows) = (vocabulary(head)?, hidden.dim(0)?);
+    let (vocabulary, rows) = (head.vocabulary()?, hidden.dim(0)?);
     if shared == 0 || shared > vocabulary {
         bail!("{shared} shared tokens of a vocabulary of {vocabulary}");
     }
@@ -100,7 +100,7 @@ fn each_row<T: Send>(
     let mut found = Vec::with_capacity(rows);
     for start in (0..rows).step_by(chunk) {
         let part = hidden.narrow(0, start, chunk.min(rows - start))?;
-        let logits = linear(&part.detach(), head)?.contiguous()?;
+        let logits = logits_of(&part.detach(), head)?.contiguous()?;
         let logits = logits.to_device(&candle_core::Device::Cpu)?;
         let logits = elements_of(&logits)?;
         found.par_extend(

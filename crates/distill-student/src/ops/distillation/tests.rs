@@ -7,6 +7,8 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::ops::cross_entropy;
 
+mod exact;
+
 const ROWS: usize = 7;
 const WIDTH: usize = 6;
 const VOCABULARY: usize = 40;
@@ -146,17 +148,24 @@ fn targets(rows: &[Row]) -> Vec<Target<'_>> {
         .collect()
 }
 
+fn bent(mut logits: Vec<Vec<f64>>, cap: Option<f64>) -> Vec<Vec<f64>> {
+    if let Some(cap) = cap {
+        for logit in logits.iter_mut().flatten() {
+            *logit = cap * (*logit / cap).tanh();
+        }
+    }
+    logits
+}
+
 fn reference(
-    hidden: &[f64],
-    head: &[f64],
+    logits: &[Vec<f64>],
     rows: &[Row],
     whole: Option<&[Vec<f64>]>,
     settings: &Distillation,
 ) -> f64 {
-    let logits = logits_of(hidden, head, WIDTH);
     let temperature = settings.temperature;
     let mut total = 0.0;
-    for (at, (row, logits)) in rows.iter().zip(&logits).enumerate() {
+    for (at, (row, logits)) in rows.iter().zip(logits).enumerate() {
         let hard = -softmax(logits, 1.0)[row.token as usize].ln();
         let p = softmax(&logits[..SHARED], temperature);
         let soft = match (whole, &row.top) {
@@ -220,25 +229,47 @@ fn assert_close(got: &[f64], expected: &[f64], what: &str) {
     let largest = expected.iter().fold(0.1f64, |most, v| most.max(v.abs()));
     for (at, (a, b)) in got.iter().zip(expected).enumerate() {
         assert!(
-            (a - b).abs() <= 2e-5 * largest,
+            (a - b).abs() <= 1e-5 * largest,
             "{what}[{at}]: {a} instead of {b}"
         );
     }
 }
 
-/// Value and gradients of an operation against the reference.
+/// Value and gradients of an operation against the reference, with plain logits and with bent ones.
 fn check(
     settings: &Distillation,
     whole: Option<&[Vec<f64>]>,
-    operation: impl Fn(&Tensor, &Tensor, &[Target<'_>]) -> Result<Tensor>,
+    operation: impl Fn(&Tensor, OutputHead<'_>, &[Target<'_>]) -> Result<Tensor>,
 ) {
-    let what = format!("{settings:?}, whole teacher: {}", whole.is_some());
+    for soft_cap in [None, Some(2.5)] {
+        check_bent(settings, whole, soft_cap, &operation);
+    }
+}
+
+fn check_bent(
+    settings: &Distillation,
+    whole: Option<&[Vec<f64>]>,
+    soft_cap: Option<f32>,
+    operation: &dyn Fn(&Tensor, OutputHead<'_>, &[Target<'_>]) -> Result<Tensor>,
+) {
+    let what = format!(
+        "{settings:?}, whole teacher: {}, {soft_cap:?}",
+        whole.is_some()
+    );
     let hidden = Var::from_tensor(&matrix(ROWS, WIDTH, 1)).unwrap();
     let head = Var::from_tensor(&matrix(VOCABULARY, WIDTH, 2)).unwrap();
     let rows = rows();
-    let loss = operation(&hidden, &head, &targets(&rows)).unwrap();
+    let output = OutputHead {
+        soft_cap,
+        ..(&head).into()
+    };
+    let loss = operation(&hidden, output, &targets(&rows)).unwrap();
     let (x, w) = (doubles(&hidden), doubles(&head));
-    let at = |x: &[f64], w: &[f64]| 0.25 * reference(x, w, &rows, whole, settings);
+    let cap = soft_cap.map(f64::from);
+    let at = |x: &[f64], w: &[f64]| {
+        let logits = bent(logits_of(x, w, WIDTH), cap);
+        0.25 * reference(&logits, &rows, whole, settings)
+    };
     assert_close(&doubles(&loss), &[at(&x, &w)], &what);
     // A factor above, so that the gradient from there counts.
     let gradients = (loss * 3.0).unwrap().backward().unwrap();
@@ -274,6 +305,35 @@ fn a_whole_teacher_gives_the_defined_loss_and_gradient() {
 }
 
 #[test]
+fn a_teacher_that_bends_its_logits_teaches_the_bent_ones() {
+    let (hidden_t, head_t) = (matrix(ROWS, 9, 5), matrix(VOCABULARY + 3, 9, 6));
+    let taught = logits_of(&doubles(&hidden_t), &doubles(&head_t), 9);
+    let taught = bent(taught, Some(3.0));
+    let head_t = OutputHead {
+        soft_cap: Some(3.0),
+        ..(&head_t).into()
+    };
+    let settings = plain(SHARED);
+    check(&settings, Some(&taught), |hidden, head, targets| {
+        let teacher = WholeTeacher {
+            hidden: &hidden_t,
+            head: head_t,
+        };
+        whole_distillation(hidden, head, targets, teacher, &settings, 0.25)
+    });
+    let tops = top_tokens(&hidden_t, head_t, 4, 2.0, SHARED).unwrap();
+    let tokens: Vec<u32> = tops.iter().map(|top| top.tokens[0]).collect();
+    let scores = token_log_probabilities(&hidden_t, head_t, &tokens, SHARED).unwrap();
+    for (at, (top, logits)) in tops.iter().zip(&taught).enumerate() {
+        let first = tokens[at] as usize;
+        let warm = softmax(&logits[..SHARED], 2.0)[first].ln();
+        assert!((f64::from(top.log_probabilities[0]) - warm).abs() < 1e-5);
+        let plain = softmax(&logits[..SHARED], 1.0)[first].ln();
+        assert!((f64::from(scores[at]) - plain).abs() < 1e-5);
+    }
+}
+
+#[test]
 fn composed_operations_for_other_devices_agree() {
     let (hidden_t, head_t) = (matrix(ROWS, 9, 5), matrix(VOCABULARY + 3, 9, 6));
     let taught = logits_of(&doubles(&hidden_t), &doubles(&head_t), 9);
@@ -285,7 +345,7 @@ fn composed_operations_for_other_devices_agree() {
     for settings in every_setting() {
         check(&settings, None, |hidden, head, targets| {
             let rows = prepared(targets, &settings, false);
-            composed::distillation(hidden, head.into(), &rows, None, &settings, 0.25)
+            composed::distillation(hidden, head, &rows, None, &settings, 0.25)
         });
         check(&settings, Some(&taught), |hidden, head, targets| {
             let teacher = WholeTeacher {
@@ -293,7 +353,7 @@ fn composed_operations_for_other_devices_agree() {
                 head: (&head_t).into(),
             };
             let rows = prepared(targets, &settings, true);
-            composed::distillation(hidden, head.into(), &rows, Some(teacher), &settings, 0.25)
+            composed::distillation(hidden, head, &rows, Some(teacher), &settings, 0.25)
         });
     }
 }
