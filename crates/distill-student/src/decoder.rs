@@ -22,7 +22,7 @@ pub(crate) mod tests;
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 pub use config::{
     Activation, AttentionConfig, DecoderConfig, LayerConfig, MixerConfig, RopeConfig, RopeScaling,
@@ -152,6 +152,14 @@ impl Decoder {
 
     pub fn config(&self) -> &DecoderConfig {
         &self.config
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> &Device {
+        match &self.head {
+            Weight::Trained(head) => head.device(),
+            Weight::Frozen(head) => head.device(),
+        }
     }
 
     /// The output head, (V, D).

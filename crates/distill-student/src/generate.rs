@@ -8,6 +8,7 @@
 mod cache;
 mod labels;
 mod pass;
+mod placed;
 mod recall;
 mod sampling;
 #[cfg(test)]
@@ -23,7 +24,9 @@ use sampling::{Chooser, Scratch, check_finite};
 pub use labels::{LabelTrie, score_continuations, score_labels};
 pub use sampling::{Draws, Sampling};
 
-use crate::decoder::{Decoder, DecoderConfig, DecoderError, check_row};
+use candle_core::Device;
+
+use crate::decoder::{Decoder, DecoderError, check_row};
 use crate::ops::{Choice, elements_of};
 
 /// Prompt tokens that join one pass.
@@ -219,7 +222,7 @@ impl<'a> Beginnings<'a> {
             prompt,
             turned_as: prompt.len(),
             before,
-            cache: RowCache::new(decoder.config()),
+            cache: RowCache::new(decoder),
             chooser,
             pending: pending.to_vec(),
             tokens: Vec::new(),
@@ -258,14 +261,14 @@ impl Row<'_> {
 
     /// Begins anew, with what it has chosen so far, where the row has grown so long that the model
     /// turns it otherwise.
-    fn turn(&mut self, config: &DecoderConfig) {
+    fn turn(&mut self, decoder: &Decoder) {
         let length = self.length() + self.pending.len();
-        if config.turns_alike(self.turned_as, length) {
+        if decoder.config().turns_alike(self.turned_as, length) {
             return;
         }
         self.turned_as = length;
         self.before = Vec::new();
-        self.cache = RowCache::new(config);
+        self.cache = RowCache::new(decoder);
         self.pending = [self.prompt, &self.tokens].concat();
     }
 
@@ -308,7 +311,7 @@ fn advance(
     let mut packed = 0;
     let mut branches = Vec::with_capacity(live.len());
     for row in live.iter_mut() {
-        row.turn(decoder.config());
+        row.turn(decoder);
         packed += row.pending.len();
         ends.push((packed - 1) as u32);
         branches.push(Branch {
@@ -321,7 +324,7 @@ fn advance(
     }
     let x = run(decoder, branches)?;
     let hidden = decoder.finish(&x, &ends.into())?; // (T, D) → (rows, D)
-    let logits = decoder.logits_of(&hidden)?; // (rows, V)
+    let logits = decoder.logits_of(&hidden)?.to_device(&Device::Cpu)?; // (rows, V)
     let logits = elements_of(&logits)?;
     let limit = decoder.config().max_position_embeddings;
     for (row, logits) in live
@@ -378,7 +381,7 @@ fn prefill(
     before: &[&RowCache],
     row_length: usize,
 ) -> Result<RowCache, DecoderError> {
-    let mut cache = RowCache::new(decoder.config());
+    let mut cache = RowCache::new(decoder);
     if !tokens.is_empty() {
         let branch = Branch {
             tokens: tokens.to_vec(),

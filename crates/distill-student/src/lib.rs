@@ -17,6 +17,7 @@ pub mod answer;
 pub mod base;
 pub mod bundle;
 pub mod decoder;
+pub mod device;
 pub mod embedded;
 pub mod encoder;
 pub mod generate;

@@ -41,14 +41,14 @@ pub(crate) fn fused(tensor: &Tensor) -> bool {
 }
 
 pub use attention::{AttentionRule, Heads, Segment, attention};
-pub(crate) use attention::{Piece, Queries, attend_over};
+pub(crate) use attention::{KeySpan, Piece, Queries, attend_over, attend_over_tables};
 #[cfg(test)]
 pub(crate) use choice::log_probability_of;
 pub(crate) use choice::{Choice, best_of_row, log_sum_of, weights_of};
 pub use convolution::causal_convolution;
-pub(crate) use convolution::{ConvolutionRow, convolve_over};
+pub(crate) use convolution::{ConvolutionRow, convolve_behind, convolve_over};
 pub use delta::{DeltaHeads, gated_delta};
-pub(crate) use delta::{DeltaRow, gated_delta_over};
+pub(crate) use delta::{DeltaRow, gated_delta_from, gated_delta_over, memories};
 pub use distillation::{
     Distillation, Divergence, OutputHead, Rest, Target, TopTokens, WholeTeacher, distillation,
     logits_at_a_time, token_log_probabilities, top_tokens, whole_distillation,
@@ -61,6 +61,7 @@ pub use layer_norm::layer_norm;
 pub use linear::{frozen_linear, linear, low_rank_linear};
 pub use loss::cross_entropy;
 pub use norm::rms_norm;
+pub use product::keep_freed_memory;
 pub(crate) use recompute::{Block, recomputed};
 pub use rope::{Positions, Rope, Rotation};
 pub(crate) use storage::elements_of;

@@ -109,7 +109,7 @@ impl DeltaNet {
             let name = format!("linear_attn.{name}");
             projections.get(prefix, shape_of(&linears, &name)?)
         };
-        let plain = |name: &str| weights.get_f32(&format!("{prefix}.linear_attn.{name}"));
+        let plain = |name: &str| projections.get_f32(&format!("{prefix}.linear_attn.{name}"));
         Ok(Self {
             mixed: get("in_proj_qkv")?,
             gate: get("in_proj_z")?,

@@ -20,7 +20,7 @@ impl Norm {
         let weights = projections.weights();
         let config: &DecoderConfig = weights.config();
         Ok(Self {
-            weight: weights.get_f32(&format!("{name}.weight"))?,
+            weight: projections.get_f32(&format!("{name}.weight"))?,
             zero_centred: config.zero_centred_norms,
             epsilon: config.rms_norm_eps,
         })

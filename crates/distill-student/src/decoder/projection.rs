@@ -7,7 +7,7 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 
 use super::recompute::TrainedByLayer;
 use super::{DecoderError, LinearShape};
@@ -36,8 +36,10 @@ pub struct DecoderPlan<'a> {
     /// Layers keep their inputs alone for the backward pass, which runs them again.
     pub recompute: bool,
     /// Where frozen matrices are looked for, and left for the next decoder on the same weights
-    /// and of the same storage.
+    /// and of the same storage and device.
     pub shared: Option<&'a FrozenMatrices>,
+    /// Where it runs; none: where the weights are. What is not there is copied, a matrix at a time.
+    pub device: Option<&'a Device>,
 }
 
 /// A linear layer: plain (frozen, or trained where its weight is a variable) or low-rank.
@@ -219,6 +221,29 @@ impl<'a> Projections<'a> {
         self.weights
     }
 
+    /// A tensor where the decoder runs: the same one, variable or not, where it lies there.
+    fn placed(&self, tensor: &Tensor) -> Result<Tensor, DecoderError> {
+        Ok(match self.plan.device {
+            Some(device) => tensor.to_device(device)?,
+            None => tensor.clone(),
+        })
+    }
+
+    fn placed_update(&self, update: LowRank) -> Result<LowRank, DecoderError> {
+        let magnitude = update.magnitude.as_ref();
+        Ok(LowRank {
+            down: self.placed(&update.down)?,
+            up: self.placed(&update.up)?,
+            magnitude: magnitude.map(|lengths| self.placed(lengths)).transpose()?,
+            ..update
+        })
+    }
+
+    /// A tensor in f32 where the decoder runs.
+    pub(super) fn get_f32(&self, name: &str) -> Result<Tensor, DecoderError> {
+        self.placed(&self.weights.get_f32(name)?)
+    }
+
     /// The trained tensors of each layer, where the plan has layers run again.
     pub(super) fn recomputed(&self) -> Option<TrainedByLayer> {
         let trained = |layer: usize| {
@@ -242,7 +267,7 @@ impl<'a> Projections<'a> {
     pub(super) fn get(&self, prefix: &str, shape: LinearShape) -> Result<Projection, DecoderError> {
         let module = format!("{prefix}.{}", shape.name);
         let bias = if shape.bias {
-            Some(self.weights.get_f32(&format!("{module}.bias"))?)
+            Some(self.get_f32(&format!("{module}.bias"))?)
         } else {
             None
         };
@@ -251,6 +276,9 @@ impl<'a> Projections<'a> {
             None => None,
             Some(adapter) => adapter.low_rank(&module)?,
         };
+        let update = update
+            .map(|update| self.placed_update(update))
+            .transpose()?;
         let Some(update) = update else {
             let storage = self.plan.storage;
             let weight = self.weight(&name, storage)?;
@@ -264,7 +292,7 @@ impl<'a> Projections<'a> {
     /// The embeddings, (V, D): those of the adapter where it trains them.
     pub(super) fn embedding(&self) -> Result<Weight, DecoderError> {
         match self.plan.adapter.and_then(LoraAdapter::embeddings) {
-            Some(trained) => Ok(Weight::Trained(trained.clone())),
+            Some(trained) => Ok(Weight::Trained(self.placed(trained)?)),
             None => self.table("model.embed_tokens.weight"),
         }
     }
@@ -272,7 +300,7 @@ impl<'a> Projections<'a> {
     /// The output head, (V, D): that of the adapter where it trains one.
     pub(super) fn head(&self) -> Result<Weight, DecoderError> {
         if let Some(trained) = self.plan.adapter.and_then(LoraAdapter::head) {
-            return Ok(Weight::Trained(trained.clone()));
+            return Ok(Weight::Trained(self.placed(trained)?));
         }
         if self.weights.config().tie_word_embeddings {
             self.table("model.embed_tokens.weight")
@@ -290,7 +318,7 @@ impl<'a> Projections<'a> {
         let weight = self.weights.get(name)?;
         // A frozen matrix may be a copy, which would not follow values that change.
         if weight.track_op() || (self.plan.live && self.plan.adapter.is_none()) {
-            return Ok(Weight::Trained(weight.clone()));
+            return Ok(Weight::Trained(self.placed(weight)?));
         }
         Ok(Weight::Frozen(self.frozen(name, storage)?))
     }
@@ -302,7 +330,8 @@ impl<'a> Projections<'a> {
             return Ok(found.clone());
         }
         let storage = storage.unwrap_or_else(|| stored(weight));
-        let frozen = FrozenWeight::new(weight, storage)?;
+        let device = self.plan.device.unwrap_or(weight.device());
+        let frozen = FrozenWeight::new(weight, storage)?.to_device(device)?;
         held.borrow_mut().insert(name.to_owned(), frozen.clone());
         Ok(frozen)
     }

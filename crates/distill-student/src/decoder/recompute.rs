@@ -9,7 +9,7 @@ use std::sync::Arc;
 use candle_core::{Error, Tensor};
 
 use super::{Decoder, DecoderError, PackedTokens, Pass, WithinSegments};
-use crate::ops::{Block, recomputed};
+use crate::ops::{Block, Positions, recomputed};
 
 /// The trained tensors of each layer, in the order of the layers.
 #[derive(Debug, Clone)]
@@ -19,16 +19,16 @@ pub(super) struct TrainedByLayer(pub(super) Arc<[Vec<Tensor>]>);
 struct Layers {
     decoder: Decoder,
     packed: PackedTokens,
+    positions: Positions,
 }
 
 impl Layers {
     fn run(&self, layer: usize, x: &Tensor) -> Result<Tensor, DecoderError> {
-        let positions = self.packed.placed();
         let mut within = WithinSegments {
             segments: Arc::clone(self.packed.segments()),
         };
         let mut pass = Pass {
-            positions: &positions,
+            positions: &self.positions,
             mix: &mut within,
         };
         self.decoder.layers[layer].forward(x, &mut pass)
@@ -49,6 +49,7 @@ impl Decoder {
         let layers = Arc::new(Layers {
             decoder: self.clone(),
             packed: packed.clone(),
+            positions: packed.placed(),
         });
         let mut x = self.embedded(packed.tokens())?;
         for (layer, trained) in trained.0.iter().enumerate() {

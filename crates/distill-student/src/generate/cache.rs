@@ -1,45 +1,49 @@
 //! What tokens that have been run leave behind, layer by layer.
 
-use crate::decoder::{DecoderConfig, DeltaConfig, MixerConfig};
-use crate::ops::Piece;
+use super::placed::{PlacedDelta, PlacedKeys};
+use crate::decoder::{Decoder, DeltaConfig, MixerConfig};
+use crate::ops::{Piece, has_kernels};
 
 /// Least rows of keys beyond a window before they are dropped together: dropping moves the rest.
 const WINDOW_SLACK: usize = 8;
 
 /// What a run of tokens has left behind in every layer. What came before it is in other caches.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct RowCache {
     pub(super) layers: Vec<LayerCache>,
     /// Tokens that have been run.
     length: usize,
 }
 
-/// What one layer remembers.
-#[derive(Debug, Clone)]
+/// What one layer remembers: in main memory, or placed where the model runs.
+#[derive(Debug)]
 pub(super) enum LayerCache {
     KeyValue(KeyValue),
     DeltaNet(DeltaCache),
+    PlacedKeys(PlacedKeys),
+    /// None before the first token.
+    PlacedDelta(Option<PlacedDelta>),
 }
 
 impl LayerCache {
     pub(super) fn key_value(&self) -> &KeyValue {
         match self {
             Self::KeyValue(cache) => cache,
-            Self::DeltaNet(_) => unreachable!("a delta net does not attend"),
+            _ => unreachable!("no keys are kept here"),
         }
     }
 
     pub(super) fn delta_net(&self) -> &DeltaCache {
         match self {
             Self::DeltaNet(cache) => cache,
-            Self::KeyValue(_) => unreachable!("attention keeps keys and values"),
+            _ => unreachable!("no memory of a delta net is kept here"),
         }
     }
 
     pub(super) fn delta_net_mut(&mut self) -> &mut DeltaCache {
         match self {
             Self::DeltaNet(cache) => cache,
-            Self::KeyValue(_) => unreachable!("attention keeps keys and values"),
+            _ => unreachable!("no memory of a delta net is kept here"),
         }
     }
 }
@@ -68,7 +72,7 @@ impl DeltaCache {
 }
 
 /// Keys and values, rows of K * E. A layer with a window keeps the last tokens only.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(super) struct KeyValue {
     keys: Vec<f32>,
     values: Vec<f32>,
@@ -77,13 +81,18 @@ pub(super) struct KeyValue {
 }
 
 impl RowCache {
-    pub(super) fn new(config: &DecoderConfig) -> Self {
+    pub(super) fn new(decoder: &Decoder) -> Self {
+        let (config, here) = (decoder.config(), has_kernels(decoder.device()));
         let layer = |mixer: &MixerConfig| match mixer {
-            MixerConfig::Attention(attention) => LayerCache::KeyValue(KeyValue {
+            MixerConfig::Attention(attention) if here => LayerCache::KeyValue(KeyValue {
                 window: attention.window,
                 ..KeyValue::default()
             }),
-            MixerConfig::DeltaNet(_) => LayerCache::DeltaNet(DeltaCache::default()),
+            MixerConfig::DeltaNet(_) if here => LayerCache::DeltaNet(DeltaCache::default()),
+            MixerConfig::Attention(attention) => {
+                LayerCache::PlacedKeys(PlacedKeys::new(attention.window))
+            }
+            MixerConfig::DeltaNet(_) => LayerCache::PlacedDelta(None),
         };
         Self {
             layers: config.layers.iter().map(|of| layer(&of.mixer)).collect(),
@@ -101,7 +110,8 @@ impl RowCache {
         for layer in &mut self.layers {
             match layer {
                 LayerCache::KeyValue(cache) => cache.trim(key_row),
-                LayerCache::DeltaNet(_) => {}
+                LayerCache::PlacedKeys(cache) => cache.trim(),
+                LayerCache::DeltaNet(_) | LayerCache::PlacedDelta(_) => {}
             }
         }
     }
@@ -112,6 +122,8 @@ impl RowCache {
         let elements = |layer: &LayerCache| match layer {
             LayerCache::KeyValue(cache) => cache.keys.len() + cache.values.len(),
             LayerCache::DeltaNet(cache) => cache.tail.len() + cache.state.len(),
+            LayerCache::PlacedKeys(cache) => cache.elements(),
+            LayerCache::PlacedDelta(cache) => cache.as_ref().map_or(0, PlacedDelta::elements),
         };
         self.layers.iter().map(elements).sum::<usize>() * size_of::<f32>()
     }

@@ -1,7 +1,7 @@
 //! Scoring of given continuations: a prompt is run once, and of the continuations every common
 //! beginning once.
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::cache::RowCache;
 use super::pass::{Branch, run};
@@ -261,7 +261,7 @@ fn score_together(
 ) -> Result<(), DecoderError> {
     let each = 1 + labels.edges.len();
     let mut caches: Vec<RowCache> = (0..tails.len() * each)
-        .map(|_| RowCache::new(decoder.config()))
+        .map(|_| RowCache::new(decoder))
         .collect();
     let mut branches = Vec::with_capacity(caches.len());
     let mut asked: Vec<Asked> = Vec::new();
@@ -323,7 +323,7 @@ fn score_rows(
 ) -> Result<(), DecoderError> {
     let rows: Vec<u32> = asked.iter().map(|asked| asked.packed).collect();
     let hidden = decoder.finish(x, &rows.into())?; // (T, D) → (rows, D)
-    let logits = decoder.logits_of(&hidden)?; // (rows, V)
+    let logits = decoder.logits_of(&hidden)?.to_device(&Device::Cpu)?; // (rows, V)
     let logits = elements_of(&logits)?;
     let rows = logits.chunks_exact(decoder.config().vocab_size);
     for (logits, asked) in rows.zip(asked) {

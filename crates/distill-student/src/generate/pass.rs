@@ -3,8 +3,11 @@
 use candle_core::{Device, Tensor};
 
 use super::cache::{LayerCache, RowCache};
+use super::placed::OverPlaced;
 use crate::decoder::{Decoder, DecoderError, DeltaInputs, Mix};
-use crate::ops::{AttentionRule, Heads, Piece, Positions, Queries, attend_over, elements_of};
+use crate::ops::{
+    AttentionRule, Heads, Piece, Positions, Queries, attend_over, elements_of, has_kernels,
+};
 
 /// New tokens that follow one another, and where they come.
 pub(super) struct Branch<'a> {
@@ -45,20 +48,42 @@ pub(super) fn run(decoder: &Decoder, branches: Vec<Branch<'_>>) -> Result<Tensor
         let length = end.max(branch.row_length) as u32;
         lengths.extend(std::iter::repeat_n(length, branch.tokens.len()));
     }
-    let mut over = Over {
-        heads: decoder.config().heads(),
-        branches,
-    };
     let positions = Positions::with_row_lengths(positions.into(), lengths.into());
-    let x = decoder.trunk(&tokens.into(), &positions, &mut over)?;
-    let key_row = over.key_row();
-    for branch in &mut over.branches {
-        branch.cache.advance(branch.tokens.len(), key_row);
+    let heads = decoder.config().heads();
+    let (x, branches) = if has_kernels(decoder.device()) {
+        let mut over = Over { heads, branches };
+        let x = decoder.trunk(&tokens.into(), &positions, &mut over)?;
+        (x, over.branches)
+    } else {
+        let mut over = OverPlaced { branches };
+        let x = decoder.trunk(&tokens.into(), &positions, &mut over)?;
+        (x, over.branches)
+    };
+    for branch in branches {
+        branch
+            .cache
+            .advance(branch.tokens.len(), heads.key_value * heads.width);
     }
     Ok(x)
 }
 
-/// New tokens see what lies before their branch, what the branch has cached and one another.
+/// Branches by how many others of their pass lie before them: those of one generation run side by
+/// side.
+pub(super) fn generations(branches: &[Branch<'_>]) -> Vec<Vec<usize>> {
+    let mut depths: Vec<usize> = Vec::with_capacity(branches.len());
+    let mut generations: Vec<Vec<usize>> = Vec::new();
+    for (index, branch) in branches.iter().enumerate() {
+        let behind = branch.parents.iter().map(|parent| depths[*parent] + 1);
+        let depth = behind.max().unwrap_or(0);
+        depths.push(depth);
+        generations.resize(generations.len().max(depth + 1), Vec::new());
+        generations[depth].push(index);
+    }
+    generations
+}
+
+/// New tokens see what lies before their branch, what the branch has cached and one another. Caches
+/// lie in main memory.
 pub(super) struct Over<'a> {
     heads: Heads,
     pub(super) branches: Vec<Branch<'a>>,
@@ -101,11 +126,6 @@ impl Over<'_> {
     }
 }
 
-/// Caches live in main memory, whatever device the products run on.
-fn here(x: &Tensor) -> Result<Tensor, DecoderError> {
-    Ok(x.to_device(&Device::Cpu)?.contiguous()?)
-}
-
 impl Mix for Over<'_> {
     fn attend(
         &mut self,
@@ -115,8 +135,8 @@ impl Mix for Over<'_> {
         k: Tensor,
         v: Tensor,
     ) -> Result<Tensor, DecoderError> {
-        let (device, shape) = (q.device().clone(), q.shape().clone());
-        let (q, k, v) = (here(&q)?, here(&k)?, here(&v)?);
+        let shape = q.shape().clone();
+        let (q, k, v) = (q.contiguous()?, k.contiguous()?, v.contiguous()?);
         self.remember(layer, &elements_of(&k)?, &elements_of(&v)?);
         let rows = elements_of(&q)?;
         let query_row = self.heads.query * self.heads.width;
@@ -134,7 +154,7 @@ impl Mix for Over<'_> {
             start += count;
         }
         let out = attend_over(*rule, &queries);
-        Ok(Tensor::from_vec(out, shape, &Device::Cpu)?.to_device(&device)?)
+        Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
     }
 
     fn recall(&mut self, layer: usize, inputs: DeltaInputs<'_>) -> Result<Tensor, DecoderError> {

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::cache::DeltaCache;
-use super::pass::Over;
+use super::pass::{Over, generations};
 use crate::decoder::{DecoderError, DeltaConfig, DeltaInputs};
 use crate::ops::{ConvolutionRow, DeltaRow, convolve_over, elements_of, gated_delta_over};
 
@@ -25,11 +25,8 @@ impl Over<'_> {
         layer: usize,
         inputs: &DeltaInputs<'_>,
     ) -> Result<Tensor, DecoderError> {
-        let device = inputs.mixed.device().clone();
-        // Caches live in main memory, whatever device the products run on.
-        let here = |x: &Tensor| x.to_device(&Device::Cpu)?.contiguous();
-        let (mixed, convolution) = (here(&inputs.mixed)?, here(inputs.convolution)?);
-        let (log_decay, beta) = (here(&inputs.log_decay)?, here(&inputs.beta)?);
+        let (mixed, convolution) = (inputs.mixed.contiguous()?, inputs.convolution.contiguous()?);
+        let (log_decay, beta) = (inputs.log_decay.contiguous()?, inputs.beta.contiguous()?);
         let (tokens, width) = (mixed.dim(0)?, inputs.config.heads.value_row());
         let rows = Rows {
             config: inputs.config,
@@ -38,7 +35,7 @@ impl Over<'_> {
             log_decay: &elements_of(&log_decay)?,
             beta: &elements_of(&beta)?,
         };
-        let generations = self.generations();
+        let generations = generations(&self.branches);
         let out = if let [all] = generations.as_slice() {
             self.recall_generation(layer, all, rows)
         } else {
@@ -48,22 +45,7 @@ impl Over<'_> {
             }
             out
         };
-        Ok(Tensor::from_vec(out, (tokens, width), &Device::Cpu)?.to_device(&device)?)
-    }
-
-    /// Branches by how many others of this pass lie before them: those of one generation run side
-    /// by side.
-    fn generations(&self) -> Vec<Vec<usize>> {
-        let mut depths: Vec<usize> = Vec::with_capacity(self.branches.len());
-        let mut generations: Vec<Vec<usize>> = Vec::new();
-        for (index, branch) in self.branches.iter().enumerate() {
-            let behind = branch.parents.iter().map(|parent| depths[*parent] + 1);
-            let depth = behind.max().unwrap_or(0);
-            depths.push(depth);
-            generations.resize(generations.len().max(depth + 1), Vec::new());
-            generations[depth].push(index);
-        }
-        generations
+        Ok(Tensor::from_vec(out, (tokens, width), &Device::Cpu)?)
     }
 
     /// Runs branches whose rows do not lie together in the inputs.

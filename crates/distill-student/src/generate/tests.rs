@@ -1,8 +1,8 @@
 //! Cached, batched and shared runs against the plain forward pass.
 
 use super::*;
-use crate::decoder::PackedTokens;
 use crate::decoder::tests::tiny;
+use crate::decoder::{DecoderConfig, PackedTokens};
 use crate::ops::{best_of_row, log_probability_of};
 use crate::weights::DecoderWeights;
 
@@ -345,7 +345,7 @@ fn a_windowed_layer_keeps_its_window() {
     };
     assert_eq!(bytes(90), bytes(60));
     // Token by token it keeps no more than the window and what is dropped together.
-    let mut cache = RowCache::new(decoder.config());
+    let mut cache = RowCache::new(&decoder);
     for token in 0..90 {
         let branch = Branch {
             tokens: vec![token % 50],

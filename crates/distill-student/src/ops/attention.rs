@@ -19,7 +19,7 @@ pub(crate) use composed::{Span as KeySpan, attend_over_tables};
 
 use super::product::{Threads, View, ViewMut, product_into};
 use super::rows::{exp_shifted, max, scale, vectorised};
-use super::soft_cap::{self, bend};
+use super::soft_cap::bend;
 use super::storage::{elements, elements_of, gradient, output};
 
 /// Query rows whose scores exist at a time.

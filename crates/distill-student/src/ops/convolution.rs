@@ -1,6 +1,7 @@
 //! Causal depthwise convolution over packed rows, followed by `SiLU`: each channel mixes a token
 //! with the few that precede it in its own segment.
 
+mod composed;
 #[cfg(test)]
 mod tests;
 
@@ -8,6 +9,8 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
+
+pub(crate) use composed::convolve_behind;
 
 use super::attention::Segment;
 use super::rows::{exp, rows_per_task, vectorised};
@@ -31,39 +34,13 @@ pub fn causal_convolution(
         bail!("cannot convolve {x:?} with {weight:?} over {covered} tokens");
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    if x.device().is_cpu() {
+    if super::fused(&x) {
         let operation = Convolution {
             segments: Arc::clone(segments),
         };
         return x.apply_op2(&weight, operation);
     }
-    composed(&x, &weight, segments)
-}
-
-/// The same in plain differentiable operations.
-pub(super) fn composed(x: &Tensor, weight: &Tensor, segments: &[Segment]) -> Result<Tensor> {
-    let taps = weight.dim(1)?;
-    let mut rows = Vec::with_capacity(segments.len());
-    for segment in segments {
-        let padded = x
-            .narrow(0, segment.start, segment.length)?
-            .pad_with_zeros(0, taps - 1, 0)?;
-        let mut sum: Option<Tensor> = None;
-        for tap in 0..taps {
-            let tap_weight = weight.narrow(1, tap, 1)?.t()?; // (C, 1) → (1, C)
-            let term = padded
-                .narrow(0, tap, segment.length)?
-                .broadcast_mul(&tap_weight)?;
-            sum = Some(match sum {
-                Some(sum) => (sum + term)?,
-                None => term,
-            });
-        }
-        rows.extend(sum);
-    }
-    let sums = Tensor::cat(&rows, 0)?;
-    let denominators = (sums.neg()?.exp()? + 1.0)?;
-    sums / denominators
+    composed::convolution(&x, &weight, segments)
 }
 
 /// New tokens of one row of a cache, behind the inputs that precede them.

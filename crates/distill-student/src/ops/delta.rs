@@ -26,6 +26,8 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+pub(crate) use composed::{gated_delta_from, memories};
+
 use super::attention::Segment;
 use super::storage::{elements, elements_of, gradient, output};
 use chunk::{Group, Rows};
@@ -108,7 +110,7 @@ pub fn gated_delta(
             "gated delta rule of {mixed:?}, {log_decay:?}, {beta:?} with {heads:?} over {next} tokens"
         );
     }
-    if mixed.device().is_cpu() {
+    if super::fused(mixed) {
         let operation = GatedDelta {
             heads,
             segments: Arc::clone(segments),

@@ -1,5 +1,6 @@
 //! Matrices that are never trained, held in as few bytes as asked for.
 
+mod codes;
 pub(crate) mod nf4;
 #[cfg(test)]
 mod tests;
@@ -10,9 +11,11 @@ use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use serde::{Deserialize, Serialize};
 
 use super::gather::gather;
+use super::has_kernels;
 pub(crate) use super::product::Direction;
 use super::product::{Instructions, LowRankTerm, Matrix, Product, Rows, View};
 use super::storage::{elements_of, halves_of};
+use codes::Codes;
 use nf4::Nf4;
 
 /// How a frozen matrix is held in memory.
@@ -40,7 +43,9 @@ pub struct FrozenWeight {
 enum Values {
     /// Contiguous, f32 or bf16.
     Dense(Tensor),
-    Nf4(Arc<Nf4>, Device),
+    Nf4(Arc<Nf4>),
+    /// NF4 as candle's operations take it.
+    Codes(Arc<Codes>),
 }
 
 impl FrozenWeight {
@@ -67,8 +72,7 @@ impl FrozenWeight {
                         values[at]
                     );
                 }
-                let quantised = Nf4::quantise(&values);
-                Values::Nf4(Arc::new(quantised), weight.device().clone())
+                Values::Nf4(Arc::new(Nf4::quantise(&values)))
             }
         };
         Ok(Self {
@@ -87,22 +91,37 @@ impl FrozenWeight {
         match &self.values {
             Values::Dense(tensor) if tensor.dtype() == DType::BF16 => Storage::Bf16,
             Values::Dense(_) => Storage::F32,
-            Values::Nf4(..) => Storage::Nf4,
+            Values::Nf4(_) | Values::Codes(_) => Storage::Nf4,
         }
     }
 
     pub fn device(&self) -> &Device {
         match &self.values {
             Values::Dense(tensor) => tensor.device(),
-            Values::Nf4(_, device) => device,
+            Values::Nf4(_) => &Device::Cpu,
+            Values::Codes(codes) => codes.device(),
         }
+    }
+
+    /// The same matrix on a device; what is there already is shared. Four bits stay four bits.
+    pub fn to_device(&self, device: &Device) -> Result<Self> {
+        let values = match &self.values {
+            Values::Dense(tensor) => Values::Dense(tensor.to_device(device)?),
+            Values::Nf4(quantised) if !has_kernels(device) => {
+                Values::Codes(Arc::new(Codes::new(quantised, device)?))
+            }
+            held if self.device().same_device(device) => held.clone(),
+            _ => bail!("a matrix in four bits cannot be moved from card to card"),
+        };
+        Ok(Self { values, ..*self })
     }
 
     /// Memory of the elements and their scales.
     pub fn bytes(&self) -> usize {
         match &self.values {
             Values::Dense(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
-            Values::Nf4(quantised, _) => quantised.bytes(),
+            Values::Nf4(quantised) => quantised.bytes(),
+            Values::Codes(codes) => codes.bytes(),
         }
     }
 
@@ -110,11 +129,12 @@ impl FrozenWeight {
     pub fn dequantised(&self) -> Result<Tensor> {
         match &self.values {
             Values::Dense(tensor) => tensor.to_dtype(DType::F32),
-            Values::Nf4(quantised, device) => {
+            Values::Nf4(quantised) => {
                 let mut values = vec![0.0; quantised.length()];
                 quantised.dequantise(0, &mut values);
-                Tensor::from_vec(values, self.dims(), device)
+                Tensor::from_vec(values, self.dims(), &Device::Cpu)
             }
+            Values::Codes(codes) => codes.dequantised()?.reshape(self.dims()),
         }
     }
 
@@ -129,7 +149,8 @@ impl FrozenWeight {
                 let indices = Tensor::from_slice(indices, indices.len(), tensor.device())?;
                 tensor.index_select(&indices, 0)?.to_dtype(DType::F32)
             }
-            Values::Nf4(quantised, device) => {
+            Values::Codes(codes) => gather(&codes.dequantised()?.reshape(self.dims())?, indices),
+            Values::Nf4(quantised) => {
                 let mut out = vec![0.0; indices.len() * self.columns];
                 for (&index, row) in indices.iter().zip(out.chunks_exact_mut(self.columns)) {
                     let index = index as usize;
@@ -138,7 +159,7 @@ impl FrozenWeight {
                     }
                     quantised.dequantise(index * self.columns, row);
                 }
-                Tensor::from_vec(out, (indices.len(), self.columns), device)
+                Tensor::from_vec(out, (indices.len(), self.columns), &Device::Cpu)
             }
         }
     }
@@ -187,7 +208,8 @@ impl FrozenWeight {
     fn with_matrix<R>(&self, run: impl FnOnce(Matrix<'_>) -> R) -> Result<R> {
         let (rows, columns) = self.dims();
         match &self.values {
-            Values::Nf4(quantised, _) => Ok(run(Matrix::new(Rows::Nf4(quantised), rows, columns))),
+            Values::Codes(_) => bail!("the kernels of the processor do not read codes of a card"),
+            Values::Nf4(quantised) => Ok(run(Matrix::new(Rows::Nf4(quantised), rows, columns))),
             Values::Dense(tensor) if tensor.dtype() == DType::BF16 => {
                 let values = halves_of(tensor)?;
                 Ok(run(Matrix::new(Rows::Half(&values), rows, columns)))
@@ -199,16 +221,30 @@ impl FrozenWeight {
         }
     }
 
-    /// `x @ weightᵀ` in candle's operations, for other devices.
-    pub(super) fn composed_product(&self, x: &Tensor) -> Result<Tensor> {
-        if let Values::Dense(tensor) = &self.values {
-            let x = x.to_dtype(tensor.dtype())?;
-            return x.matmul(&tensor.t()?)?.to_dtype(DType::F32);
+    /// The product of some rows with the matrix in candle's operations; nothing is recorded.
+    ///
+    /// # Shapes
+    /// - `left`: (T, I) forward, (T, O) backward; returns (T, O) forward, (T, I) backward
+    pub(super) fn composed_product(&self, left: &Tensor, direction: Direction) -> Result<Tensor> {
+        let matrix = match &self.values {
+            Values::Dense(tensor) => tensor.clone(),
+            Values::Nf4(_) | Values::Codes(_) => self.dequantised()?.to_dtype(DType::BF16)?,
+        };
+        let matrix = match direction {
+            Direction::Forward => matrix.t()?,
+            Direction::Backward => matrix,
+        };
+        if matrix.dtype() == DType::F32 {
+            return left.matmul(&matrix);
         }
-        let weight = self.dequantised()?.to_dtype(DType::BF16)?;
-        x.to_dtype(DType::BF16)?
-            .matmul(&weight.t()?)?
-            .to_dtype(DType::F32)
+        let left = left.to_dtype(matrix.dtype())?;
+        if left.device().is_cpu() {
+            // candle has no such product on the processor.
+            return left
+                .to_dtype(DType::F32)?
+                .matmul(&matrix.to_dtype(DType::F32)?);
+        }
+        left.matmul(&matrix)?.to_dtype(DType::F32)
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Activation {
 
 /// Returns `activation(gate) * up`; both of the same shape.
 pub fn gated(gate: &Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
-    if gate.device().is_cpu() {
+    if super::fused(gate) {
         return gate
             .contiguous()?
             .apply_op2(&up.contiguous()?, Gated { activation });

@@ -11,7 +11,7 @@ use super::storage::{elements, elements_of, gradient, output};
 /// # Shapes
 /// - `table`: (N, W), `indices`: M of them; returns (M, W)
 pub fn gather(table: &Tensor, indices: &Arc<[u32]>) -> Result<Tensor> {
-    if table.device().is_cpu() {
+    if super::fused(table) {
         let operation = Gather {
             indices: Arc::clone(indices),
         };

@@ -9,7 +9,7 @@ use super::storage::{elements, elements_of, gradient, output};
 /// Returns x Φ(x), Φ the distribution function of the standard normal; the shape of `x`.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     let x = x.contiguous()?;
-    if x.device().is_cpu() {
+    if super::fused(&x) {
         return x.apply_op1(Gelu);
     }
     x.gelu_erf()

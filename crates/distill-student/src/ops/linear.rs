@@ -7,7 +7,9 @@ use candle_core::{
     CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
+use super::composed::{of_one, of_three};
 use super::frozen::{FrozenWeight, WeightRef};
+use super::fused;
 use super::product::{Direction, LowRankTerm, View, product};
 use super::storage::{elements, elements_of, gradient, output};
 
@@ -18,9 +20,7 @@ use super::storage::{elements, elements_of, gradient, output};
 pub fn linear<'a>(x: &Tensor, weight: impl Into<WeightRef<'a>>) -> Result<Tensor> {
     match weight.into() {
         WeightRef::Frozen(frozen) => frozen_linear(x, frozen),
-        WeightRef::Trained(weight) if x.device().is_cpu() => {
-            x.contiguous()?.apply_op2(weight, Linear)
-        }
+        WeightRef::Trained(weight) if fused(x) => x.contiguous()?.apply_op2(weight, Linear),
         WeightRef::Trained(weight) => x.matmul(&weight.t()?),
     }
 }
@@ -30,13 +30,18 @@ pub fn linear<'a>(x: &Tensor, weight: impl Into<WeightRef<'a>>) -> Result<Tensor
 /// # Shapes
 /// - `x`: (T, I), `weight`: (O, I); returns (T, O)
 pub fn frozen_linear(x: &Tensor, weight: &FrozenWeight) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if fused(x) {
         let operation = FrozenLinear {
             weight: weight.clone(),
         };
         return x.contiguous()?.apply_op1(operation);
     }
-    weight.composed_product(x)
+    let out = weight.composed_product(&x.detach(), Direction::Forward)?;
+    let weight = weight.clone();
+    of_one(x, out, move |upstream| {
+        let input = weight.composed_product(upstream, Direction::Backward)?;
+        Ok([Some(input)])
+    })
 }
 
 /// Returns `x @ weightᵀ + scale * (x @ downᵀ) @ upᵀ`; the weight is frozen.
@@ -50,7 +55,7 @@ pub fn low_rank_linear(
     up: &Tensor,
     scale: f64,
 ) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if fused(x) {
         let operation = LowRankLinear {
             weight: weight.clone(),
             scale: scale as f32,
@@ -58,7 +63,35 @@ pub fn low_rank_linear(
         };
         return x.contiguous()?.apply_op3(down, up, operation);
     }
-    weight.composed_product(x)? + (x.matmul(&down.t()?)?.matmul(&up.t()?)? * scale)?
+    composed_low_rank(x, weight, down, up, scale)
+}
+
+/// The same in candle's operations.
+pub(super) fn composed_low_rank(
+    x: &Tensor,
+    weight: &FrozenWeight,
+    down: &Tensor,
+    up: &Tensor,
+    scale: f64,
+) -> Result<Tensor> {
+    let input_tracked = x.track_op();
+    let (values, downs, ups) = (x.detach(), down.detach(), up.detach());
+    let reduced = values.matmul(&downs.t()?)?; // (T, I) → (T, R)
+    let update = (reduced.matmul(&ups.t()?)? * scale)?; // (T, R) → (T, O)
+    let out = (weight.composed_product(&values, Direction::Forward)? + update)?;
+    let weight = weight.clone();
+    of_three([x, down, up], out, move |upstream| {
+        let through_up = (upstream.matmul(&ups)? * scale)?; // (T, O) → (T, R)
+        let up_gradient = (upstream.t()?.matmul(&reduced)? * scale)?; // (O, R)
+        let down_gradient = through_up.t()?.matmul(&values)?; // (R, I)
+        let input_gradient = if input_tracked {
+            let base = weight.composed_product(upstream, Direction::Backward)?;
+            Some((base + through_up.matmul(&downs)?)?)
+        } else {
+            None
+        };
+        Ok([input_gradient, Some(down_gradient), Some(up_gradient)])
+    })
 }
 
 /// The sizes (T, I, O) of a product of these layouts.
@@ -68,6 +101,12 @@ fn sizes(x: &Shape, weight: &Shape) -> Result<(usize, usize, usize)> {
         bail!("a weight of ({out}, {width}) cannot take rows of {input}");
     }
     Ok((tokens, input, out))
+}
+
+/// A small matrix the other way round.
+fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let column = |column: usize| (0..rows).map(move |row| values[row * columns + column]);
+    (0..columns).flat_map(column).collect()
 }
 
 struct Linear;
@@ -149,7 +188,8 @@ impl CustomOp1 for FrozenLinear {
 struct LowRankLinear {
     weight: FrozenWeight,
     scale: f32,
-    /// `x @ downᵀ` of the forward pass, which the gradient of `up` needs.
+    /// `down @ xᵀ` of the forward pass, (R, T), which the gradient of `up` needs. What has a rank
+    /// of its own lies this way round: its products are then as wide as the rows are many.
     reduced: OnceLock<Vec<f32>>,
 }
 
@@ -175,9 +215,9 @@ impl CustomOp3 for LowRankLinear {
         let x = View::new(elements(x, x_layout)?, t, i);
         let down = View::new(elements(down, down_layout)?, r, i);
         let up = View::new(elements(up, up_layout)?, o, r);
-        let reduced = product(x, down.transposed(), 1.0); // (T, R)
+        let reduced = product(down, x.transposed(), 1.0); // (R, I) @ (I, T) → (R, T)
         let update = LowRankTerm {
-            left: View::new(&reduced, t, r),
+            left: View::new(&reduced, r, t).transposed(),
             right: up.transposed(),
             scale: self.scale,
         };
@@ -204,13 +244,15 @@ impl CustomOp3 for LowRankLinear {
         let upstream = elements_of(&upstream)?;
         let errors = View::new(&upstream, t, o);
         let (x_values, downs, ups) = (elements_of(x)?, elements_of(down)?, elements_of(up)?);
-        let through_up = product(errors, View::new(&ups, o, r), self.scale); // (T, R)
-        let through_up = View::new(&through_up, t, r);
-        let up_gradient = product(errors.transposed(), View::new(reduced, t, r), self.scale); // (O, R)
-        let down_gradient = product(through_up.transposed(), View::new(&x_values, t, i), 1.0); // (R, I)
+        let ups = transposed(&ups, o, r);
+        let through_up = product(View::new(&ups, r, o), errors.transposed(), self.scale); // (R, O) @ (O, T) → (R, T)
+        let through_up = View::new(&through_up, r, t);
+        let up_gradient = product(View::new(reduced, r, t), errors, self.scale); // (R, T) @ (T, O) → (R, O)
+        let up_gradient = transposed(&up_gradient, r, o); // (R, O) → (O, R)
+        let down_gradient = product(through_up, View::new(&x_values, t, i), 1.0); // (R, T) @ (T, I) → (R, I)
         let input_gradient = if x.track_op() {
             let update = LowRankTerm {
-                left: through_up,
+                left: through_up.transposed(),
                 right: View::new(&downs, r, i),
                 scale: 1.0,
             };

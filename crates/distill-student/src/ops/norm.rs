@@ -2,6 +2,7 @@
 
 use candle_core::{CpuStorage, CustomOp2, D, DType, Layout, Result, Shape, Tensor};
 
+use super::composed::of_two;
 use super::rows::{dot, map_rows, sum_rows};
 use super::storage::{elements, elements_of, gradient, output};
 
@@ -13,19 +14,42 @@ use super::storage::{elements, elements_of, gradient, output};
 /// - returns the shape of `x`
 pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
     let x = x.contiguous()?;
-    if x.device().is_cpu() {
+    if super::fused(&x) {
         return x.apply_op2(weight, RmsNorm { epsilon });
     }
     composed(&x, weight, epsilon)
 }
 
-/// The same in plain differentiable operations.
+/// The same in candle's operations.
 pub(super) fn composed(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
-    let rows = x.reshape(((), weight.dim(0)?))?;
+    let (input_tracked, weight_tracked) = (x.track_op(), weight.track_op());
+    let (shape, width) = (x.shape().clone(), weight.dim(0)?);
+    let rows = x.detach().reshape(((), width))?; // (.., W) → (N, W)
+    let scales = weight.detach().to_dtype(DType::F32)?;
     let mean = rows.sqr()?.mean_keepdim(D::Minus1)?;
-    rows.broadcast_div(&(mean + epsilon)?.sqrt()?)?
-        .broadcast_mul(&weight.to_dtype(DType::F32)?)?
-        .reshape(x.shape())
+    let inverse = (mean + epsilon)?.sqrt()?.recip()?; // (N, 1)
+    let out = rows
+        .broadcast_mul(&inverse)?
+        .broadcast_mul(&scales)?
+        .reshape(&shape)?;
+    of_two([x, weight], out, move |upstream| {
+        let upstream = upstream.reshape(((), width))?;
+        let units = rows.broadcast_mul(&inverse)?;
+        let of_weight = if weight_tracked {
+            Some((&upstream * &units)?.sum(0)?)
+        } else {
+            None
+        };
+        let of_input = if input_tracked {
+            let scaled = upstream.broadcast_mul(&scales)?;
+            let pull = (&scaled * &units)?.mean_keepdim(D::Minus1)?; // (N, 1)
+            let through = (scaled - units.broadcast_mul(&pull)?)?;
+            Some(through.broadcast_mul(&inverse)?.reshape(&shape)?)
+        } else {
+            None
+        };
+        Ok([of_input, of_weight])
+    })
 }
 
 struct RmsNorm {

@@ -7,11 +7,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Storage, Tensor, Var, bail,
+    CpuStorage, CudaStorage, CustomOp2, Error, Layout, MetalStorage, Result, Shape, Tensor, Var,
 };
 
-use super::storage::output;
+use super::composed::{Value, one_zero};
 
 /// A part of a model as a function of its input alone. Run twice on the same input it must give
 /// the same output.
@@ -25,7 +26,7 @@ pub(crate) fn recomputed(x: &Tensor, trained: &[Tensor], block: Block) -> Result
     if !x.track_op() && trained.is_empty() {
         return block(x);
     }
-    let out = block(&x.detach())?.detach();
+    let out = Value::of(block(&x.detach())?.detach())?;
     let handed = Arc::new(Handed(Mutex::new(Vec::new())));
     let mut chain = Tensor::zeros(1, x.dtype(), x.device())?;
     for (index, tensor) in trained.iter().enumerate() {
@@ -59,7 +60,7 @@ struct Recomputed {
     trained: Arc<[Tensor]>,
     handed: Arc<Handed>,
     /// Of the forward pass, recorded nowhere.
-    out: Tensor,
+    out: Value,
 }
 
 impl CustomOp2 for Recomputed {
@@ -69,20 +70,32 @@ impl CustomOp2 for Recomputed {
 
     fn cpu_fwd(
         &self,
-        _x: &CpuStorage,
-        _x_layout: &Layout,
-        _chain: &CpuStorage,
-        _chain_layout: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let out = self.out.contiguous()?;
-        let (storage, layout) = out.storage_and_layout();
-        match &*storage {
-            Storage::Cpu(values) => {
-                let values = super::storage::elements(values, layout)?;
-                Ok(output(values.to_vec(), layout.shape().clone()))
-            }
-            _ => bail!("a block on the cpu gave an output elsewhere"),
-        }
+        self.out.on_cpu()
+    }
+
+    fn cuda_fwd(
+        &self,
+        _: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.out.on_cuda()
+    }
+
+    fn metal_fwd(
+        &self,
+        _: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        self.out.on_metal()
     }
 
     fn bwd(
@@ -94,8 +107,8 @@ impl CustomOp2 for Recomputed {
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let input = Var::from_tensor(&x.detach())?;
         let out = (self.block)(input.as_tensor())?;
-        let upstream = upstream.clone();
-        let mut gradients = out.apply_op1(Upstream(upstream))?.backward()?;
+        // A loss whose gradient by the output is what arrives from above.
+        let mut gradients = (out * upstream.detach())?.sum_all()?.backward()?;
         *self.handed.lock() = self
             .trained
             .iter()
@@ -107,23 +120,6 @@ impl CustomOp2 for Recomputed {
             None
         };
         Ok((input_gradient, Some(chain.zeros_like()?)))
-    }
-}
-
-/// A stand-in for a loss whose gradient is known.
-struct Upstream(Tensor);
-
-impl CustomOp1 for Upstream {
-    fn name(&self) -> &'static str {
-        "upstream"
-    }
-
-    fn cpu_fwd(&self, _out: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        Ok(output(vec![0.0], 1))
-    }
-
-    fn bwd(&self, _out: &Tensor, _result: &Tensor, _one: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(self.0.clone()))
     }
 }
 
@@ -139,12 +135,32 @@ impl CustomOp2 for Marker {
 
     fn cpu_fwd(
         &self,
-        _chain: &CpuStorage,
-        _chain_layout: &Layout,
-        _tensor: &CpuStorage,
-        _tensor_layout: &Layout,
+        chain: &CpuStorage,
+        _: &Layout,
+        _: &CpuStorage,
+        _: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Ok(output(vec![0.0], 1))
+        marked(chain)
+    }
+
+    fn cuda_fwd(
+        &self,
+        chain: &CudaStorage,
+        _: &Layout,
+        _: &CudaStorage,
+        _: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        marked(chain)
+    }
+
+    fn metal_fwd(
+        &self,
+        chain: &MetalStorage,
+        _: &Layout,
+        _: &MetalStorage,
+        _: &Layout,
+    ) -> Result<(MetalStorage, Shape)> {
+        marked(chain)
     }
 
     fn bwd(
@@ -161,6 +177,14 @@ impl CustomOp2 for Marker {
             .take();
         Ok((chain.track_op().then(|| upstream.clone()), gradient))
     }
+}
+
+/// The next element of a chain.
+fn marked<S: BackendStorage>(chain: &S) -> Result<(S, Shape)>
+where
+    S::Device: BackendDevice<Storage = S>,
+{
+    Ok((one_zero(chain)?, Shape::from(1)))
 }
 
 #[cfg(test)]

@@ -5,11 +5,12 @@ mod angles;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use rayon::prelude::*;
 
+use super::composed::of_one;
 use super::rows::{rows_per_task, vectorised};
 use super::storage::{elements, elements_of, gradient, output};
 use angles::Angles;
@@ -62,6 +63,16 @@ pub struct Positions {
     at: Arc<[u32]>,
     /// For each token, how long its row is.
     row_lengths: Option<Arc<[u32]>>,
+    /// What layers on another device turn by, made by the first of them.
+    tables: Arc<Mutex<Vec<Tables>>>,
+}
+
+/// The cosines and sines of a pass's tokens under one rotation, (T, 1, pairs) each.
+#[derive(Debug)]
+struct Tables {
+    angles: Arc<Angles>,
+    cosines: Tensor,
+    sines: Tensor,
 }
 
 impl Positions {
@@ -70,6 +81,7 @@ impl Positions {
         Self {
             at,
             row_lengths: None,
+            tables: Arc::default(),
         }
     }
 
@@ -78,7 +90,32 @@ impl Positions {
         Self {
             at,
             row_lengths: Some(row_lengths),
+            tables: Arc::default(),
         }
+    }
+
+    fn tables(&self, rotate: &Rotate, device: &Device) -> Result<(Tensor, Tensor)> {
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = tables.iter().find(|known| {
+            Arc::ptr_eq(&known.angles, &rotate.angles) && known.cosines.device().same_device(device)
+        });
+        if let Some(known) = known {
+            return Ok((known.cosines.clone(), known.sines.clone()));
+        }
+        let pairs = rotate.angles.pairs;
+        let table = |values: &[f32]| {
+            let of_row = |row: &u32| &values[*row as usize * pairs..(*row as usize + 1) * pairs];
+            let rows: Vec<f32> = rotate.rows.iter().flat_map(of_row).copied().collect();
+            Tensor::from_vec(rows, (rotate.rows.len(), 1, pairs), device)
+        };
+        let made = Tables {
+            cosines: table(&rotate.angles.cosines)?,
+            sines: table(&rotate.angles.sines)?,
+            angles: Arc::clone(&rotate.angles),
+        };
+        let answer = (made.cosines.clone(), made.sines.clone());
+        tables.push(made);
+        Ok(answer)
     }
 }
 
@@ -126,10 +163,16 @@ impl Rope {
     pub fn apply(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
         let x = x.contiguous()?;
         let rotate = self.rotate(&x, positions)?;
-        if x.device().is_cpu() {
+        if super::fused(&x) {
             return x.apply_op1(rotate);
         }
-        self.composed(&x, &rotate)
+        let (cosines, sines) = positions.tables(&rotate, x.device())?;
+        let out = rotate.turned(&x.detach(), &cosines, &sines)?;
+        // A rotation's transpose is its inverse.
+        of_one(&x, out, move |upstream| {
+            let input = rotate.turned(upstream, &cosines, &sines.neg()?)?;
+            Ok([Some(input)])
+        })
     }
 
     fn rotate(&self, x: &Tensor, positions: &Positions) -> Result<Rotate> {
@@ -161,48 +204,11 @@ impl Rope {
         })
     }
 
-    /// The same in plain differentiable operations.
-    fn composed(&self, x: &Tensor, rotate: &Rotate) -> Result<Tensor> {
-        let (tokens, width) = x.dims2()?;
-        let (half, device) = (self.rotation.frequencies.len(), x.device());
-        let table = |values: &[f32]| {
-            let rows: Vec<f32> = rotate
-                .rows
-                .iter()
-                .flat_map(|p| &values[*p as usize * half..(*p as usize + 1) * half])
-                .copied()
-                .collect();
-            Tensor::from_vec(rows, (tokens, 1, half), device)
-        };
-        let (cosines, sines) = (table(&rotate.angles.cosines)?, table(&rotate.angles.sines)?);
-        let head_dim = self.rotation.head_dim;
-        let heads = x.reshape((tokens, width / head_dim, head_dim))?; // (T, H * E) → (T, H, E)
-        let (first, second) = if self.rotation.interleaved {
-            let pairs = heads.narrow(2, 0, 2 * half)?;
-            let pairs = pairs.reshape((tokens, width / head_dim, half, 2))?;
-            let of_pair = |i| pairs.narrow(3, i, 1)?.squeeze(3);
-            (of_pair(0)?, of_pair(1)?)
-        } else {
-            (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?)
-        };
-        let turned_first = (first.broadcast_mul(&cosines)? - second.broadcast_mul(&sines)?)?;
-        let turned_second = (second.broadcast_mul(&cosines)? + first.broadcast_mul(&sines)?)?;
-        let turned = if self.rotation.interleaved {
-            Tensor::stack(&[turned_first, turned_second], 3)?.flatten_from(2)?
-        } else {
-            Tensor::cat(&[turned_first, turned_second], 2)?
-        };
-        let rest = head_dim - 2 * half;
-        let whole = match rest {
-            0 => turned,
-            _ => Tensor::cat(&[turned, heads.narrow(2, 2 * half, rest)?], 2)?,
-        };
-        whole.reshape((tokens, width))
-    }
-
     #[cfg(test)]
     pub(super) fn reference(&self, x: &Tensor, positions: &Positions) -> Result<Tensor> {
-        self.composed(x, &self.rotate(x, positions)?)
+        let rotate = self.rotate(x, positions)?;
+        let (cosines, sines) = positions.tables(&rotate, x.device())?;
+        rotate.turned(x, &cosines, &sines)
     }
 }
 
@@ -215,6 +221,37 @@ struct Rotate {
 }
 
 impl Rotate {
+    /// Rotates in candle's operations.
+    ///
+    /// # Shapes
+    /// - `x`: (T, H * E), `cosines` and `sines`: (T, 1, pairs); returns (T, H * E)
+    fn turned(&self, x: &Tensor, cosines: &Tensor, sines: &Tensor) -> Result<Tensor> {
+        let (tokens, width) = x.dims2()?;
+        let (half, head_dim) = (self.angles.pairs, self.head_dim);
+        let heads = x.reshape((tokens, width / head_dim, head_dim))?; // (T, H * E) → (T, H, E)
+        let (first, second) = if self.interleaved {
+            let pairs = heads.narrow(2, 0, 2 * half)?;
+            let pairs = pairs.reshape((tokens, width / head_dim, half, 2))?;
+            let of_pair = |i| pairs.narrow(3, i, 1)?.squeeze(3);
+            (of_pair(0)?, of_pair(1)?)
+        } else {
+            (heads.narrow(2, 0, half)?, heads.narrow(2, half, half)?)
+        };
+        let turned_first = (first.broadcast_mul(cosines)? - second.broadcast_mul(sines)?)?;
+        let turned_second = (second.broadcast_mul(cosines)? + first.broadcast_mul(sines)?)?;
+        let turned = if self.interleaved {
+            Tensor::stack(&[turned_first, turned_second], 3)?.flatten_from(2)?
+        } else {
+            Tensor::cat(&[turned_first, turned_second], 2)?
+        };
+        let rest = head_dim - 2 * half;
+        let whole = match rest {
+            0 => turned,
+            _ => Tensor::cat(&[turned, heads.narrow(2, 2 * half, rest)?], 2)?,
+        };
+        whole.reshape((tokens, width))
+    }
+
     /// `direction` is 1 forward and -1 for the gradient: a rotation's transpose is its inverse.
     fn run(&self, x: &[f32], direction: f32) -> Vec<f32> {
         let half = self.angles.pairs;

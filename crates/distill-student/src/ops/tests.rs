@@ -151,7 +151,7 @@ fn attention_matches_the_composed_one() {
         check(
             &[&q, &k, &v],
             || attention(&q, &k, &v, heads, &segments),
-            || attention::composed(&q, &k, &v, heads, &segments),
+            || attention::tests::plain(&q, &k, &v, heads, &segments),
         );
     }
 }

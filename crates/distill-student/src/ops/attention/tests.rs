@@ -28,6 +28,48 @@ fn rules() -> Vec<AttentionRule> {
     rules
 }
 
+/// Attention in plain differentiable operations, with a mask of T × T.
+pub(in crate::ops) fn plain(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    rule: impl Into<AttentionRule>,
+    segments: &[Segment],
+) -> Result<Tensor> {
+    let rule = rule.into();
+    let (tokens, heads) = (q.dim(0)?, rule.heads);
+    let split = |x: &Tensor, count: usize| {
+        x.reshape((tokens, count, heads.width))?
+            .transpose(0, 1)?
+            .contiguous() // (T, count * E) → (count, T, E)
+    };
+    let repeated = |x: &Tensor| -> Result<Tensor> {
+        let shape = (heads.key_value, heads.group(), tokens, heads.width);
+        split(x, heads.key_value)?
+            .unsqueeze(1)?
+            .broadcast_as(shape)?
+            .reshape((heads.query, tokens, heads.width)) // (K, T, E) → (H, T, E)
+    };
+    let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
+    for segment in segments {
+        for place in 0..segment.length {
+            let start = (segment.start + place) * tokens + segment.start;
+            let seen = rule.seen(place, segment.length);
+            mask[start + seen.start..start + seen.end].fill(0.0);
+        }
+    }
+    let mask = Tensor::from_vec(mask, (1, tokens, tokens), q.device())?;
+    let scores = split(q, heads.query)?.matmul(&repeated(k)?.t()?)?;
+    let mut scores = (scores * f64::from(rule.scale))?;
+    if let Some(cap) = rule.soft_cap.map(f64::from) {
+        scores = crate::ops::soft_cap::composed(&scores, cap)?;
+    }
+    candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, candle_core::D::Minus1)?
+        .matmul(&repeated(v)?)?
+        .transpose(0, 1)?
+        .reshape((tokens, heads.query_row())) // (H, T, E) → (T, H * E)
+}
+
 #[test]
 fn every_rule_matches_the_composed_one() {
     for rule in rules() {
@@ -37,8 +79,63 @@ fn every_rule_matches_the_composed_one() {
         check(
             &[&q, &k, &v],
             || attention(&q, &k, &v, rule, &lengths),
-            || composed(&q, &k, &v, rule, &lengths),
+            || plain(&q, &k, &v, rule, &lengths),
         );
+    }
+}
+
+#[test]
+fn attention_of_other_devices_has_the_values_and_gradients_of_the_plain_one() {
+    // Rows that run side by side, filled up or not, and scores that exist a few queries at a time.
+    for lengths in [&[3, 150, 1, 64, 64, 40][..], &[32, 32], &[7]] {
+        let segments = segments(lengths);
+        let tokens = lengths.iter().sum();
+        let spans: Vec<KeySpan> = segments.iter().map(|segment| (*segment).into()).collect();
+        let q = variable(&[tokens, 4 * 8], 1);
+        let (k, v) = (variable(&[tokens, 2 * 8], 2), variable(&[tokens, 2 * 8], 3));
+        for (index, rule) in rules().into_iter().enumerate() {
+            let scores = [1 << 26, 4 * 64 * 7][index % 2];
+            check(
+                &[&q, &k, &v],
+                || composed::attention_by(&q, &k, &v, rule, &spans, scores),
+                || plain(&q, &k, &v, rule, &segments),
+            );
+        }
+    }
+}
+
+#[test]
+fn keys_that_rows_share_are_seen_by_each() {
+    let (q, keys) = (variable(&[5, 4 * 8], 1), variable(&[9, 2 * 8], 2));
+    let values = variable(&[9, 2 * 8], 3);
+    for rule in rules().into_iter().filter(|rule| rule.causal) {
+        // Two rows after a beginning of four keys, one with three queries and one with two.
+        let span = |queries: Range<usize>, own: Range<usize>| KeySpan {
+            queries,
+            keys: vec![0..4, own],
+            first: 4,
+        };
+        let spans = [span(0..3, 4..7), span(3..5, 7..9)];
+        let got = attend_over_tables(rule, &q, &keys, &values, &spans).unwrap();
+        let flat = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let (q, keys, values) = (flat(&q), flat(&keys), flat(&values));
+        let queries = spans.each_ref().map(|span| Queries {
+            rows: &q[span.queries.start * 32..span.queries.end * 32],
+            pieces: span
+                .keys
+                .iter()
+                .map(|rows| Piece {
+                    keys: &keys[rows.start * 16..rows.end * 16],
+                    values: &values[rows.start * 16..rows.end * 16],
+                    length: rows.len(),
+                })
+                .collect(),
+            visible: span.first + 1,
+        });
+        let expected = attend_over(rule, &queries);
+        for (got, expected) in flat(&got).iter().zip(&expected) {
+            assert!((got - expected).abs() < 1e-5, "{rule:?}");
+        }
     }
 }
 

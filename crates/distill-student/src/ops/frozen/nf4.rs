@@ -65,6 +65,11 @@ impl Nf4 {
         self.codes.len() + 4 * self.scales.len()
     }
 
+    /// The codes, two a byte, and the scales of the blocks.
+    pub(crate) fn parts(&self) -> (&[u8], &[f32]) {
+        (&self.codes, &self.scales)
+    }
+
     pub(crate) fn length(&self) -> usize {
         self.length
     }
