@@ -112,9 +112,8 @@ fn agrees(family: &str, variant: &str) {
         checkpointing: None,
         cancelled: &|| false,
     };
-    let mut trainer = Trainer::new(&request).unwrap();
-    assert_eq!(trainer.batches.steps(), expected.loss.len());
-    let mut census = None;
+    let mut trainer = trainer(&request).unwrap();
+    assert_eq!(trainer.learner.steps(), expected.loss.len());
     let close = |what: &str, step: usize, got: f64, expected: f64| {
         let difference = (got - expected).abs() / expected.abs();
         let place = format!("{family}/{variant}, step {step}");
@@ -125,7 +124,8 @@ fn agrees(family: &str, variant: &str) {
     };
     for (step, window) in recorded.windows.iter().enumerate() {
         let window: Vec<Vec<&TrainExample>> = window.iter().map(|b| b.iter().collect()).collect();
-        let figures = trainer.step(&window, &mut census, &mut |_| {}).unwrap();
+        let gradients = trainer.learner.gradients_of(&window, step, &mut |_| {});
+        let figures = trainer.advance(gradients.unwrap()).unwrap();
         close("loss", step, figures.loss, expected.loss[step]);
         close(
             "gradient norm",
@@ -140,7 +140,8 @@ fn agrees(family: &str, variant: &str) {
             expected.learning_rate[step],
         );
     }
-    let Trained::Lora(trained) = trainer.finish().unwrap().trained else {
+    let (learner, _) = trainer.finish().unwrap();
+    let Trained::Lora(trained) = learner.parameters.into_trained().unwrap() else {
         panic!("an adapter was trained");
     };
     let names: Vec<&String> = trained.tensors().keys().collect();
@@ -203,5 +204,27 @@ fn gemma3_trains_as_with_peft() {
 fn phi3_trains_as_with_peft() {
     for variant in ["lora", "dora"] {
         agrees("phi3", variant);
+    }
+}
+
+#[test]
+fn qwen3_5_trains_as_with_peft() {
+    for variant in ["lora", "dora"] {
+        agrees("qwen3_5_text", variant);
+    }
+}
+
+/// With capped attention scores and logits.
+#[test]
+fn gemma2_trains_as_with_peft() {
+    for variant in ["lora", "dora"] {
+        agrees("gemma2", variant);
+    }
+}
+
+#[test]
+fn the_other_families_train_as_with_peft() {
+    for family in ["smollm3", "qwen2", "mistral", "granite"] {
+        agrees(family, "lora");
     }
 }
