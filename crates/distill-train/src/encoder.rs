@@ -1,21 +1,28 @@
-//! Trains an encoder on labelled texts: every weight, by cross-entropy with a label or with a
-//! distribution over the labels.
+//! Trains an encoder on labelled texts: a low-rank adapter with the classifier, or every weight, by
+//! cross-entropy with a label or with a distribution over the labels. The loop is that of every
+//! training, `training.rs`.
 
+mod parameters;
+#[cfg(test)]
+mod parity_tests;
+mod proof;
+#[cfg(test)]
+mod resume_tests;
 mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::time::Instant;
-
-use candle_core::{D, Tensor, Var};
+use candle_core::{D, Tensor};
 use distill_student::encoder::{EncodedText, Encoder, EncoderRows, EncoderWeights};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
+use distill_student::lora::LoraAdapter;
+use sha2::{Digest, Sha256};
 
-use crate::decoder::optimizer::{AdamW, Moving, clip};
-use crate::decoder::schedule::Schedule;
-use crate::{TrainError, TrainEvent, TrainSummary};
+use crate::decoder::optimizer::AdamW;
+use crate::training::batches::{BatchSize, Batches};
+use crate::training::checkpoint::{add_tensors, begin_run_hash, hexadecimal};
+use crate::training::{Gradients, Learner, TrainingLoop, census, variables::Variables};
+use crate::{Checkpointing, Proof, TrainError, TrainEvent, TrainSettings, TrainSummary};
+use parameters::Parameters;
 pub use settings::EncoderSettings;
 
 /// Rows of one pass when nothing is learnt.
@@ -54,6 +61,10 @@ pub struct EncoderRequest<'a> {
     pub train: &'a [EncoderExample],
     /// Selects the best weights and stops early; empty means that the last weights are kept.
     pub validation: &'a [EncoderExample],
+    /// An adapter to go on from, of any origin; none draws a new one.
+    pub initial: Option<&'a LoraAdapter>,
+    /// Where to save; a matching checkpoint found there is resumed.
+    pub checkpointing: Option<Checkpointing>,
     /// Asked between steps.
     pub cancelled: &'a dyn Fn() -> bool,
 }
@@ -61,18 +72,31 @@ pub struct EncoderRequest<'a> {
 /// What came out, and how it got there.
 #[derive(Debug, Clone)]
 pub struct EncoderOutcome {
-    pub weights: EncoderWeights,
+    pub trained: TrainedEncoder,
     pub summary: TrainSummary,
 }
 
+#[derive(Debug, Clone)]
+pub enum TrainedEncoder {
+    Lora(LoraAdapter),
+    Full(EncoderWeights),
+}
+
 /// Trains to the end, to an early stop or to a cancellation. The same request gives the same
-/// bytes, whatever the number of threads. Nothing is saved under way.
+/// bytes, whatever the number of threads and however often it was interrupted and resumed.
+///
+/// # Errors
+/// Settings or examples that cannot be trained, a proof that fails, a training that diverges.
 pub fn train_encoder(
     request: &EncoderRequest<'_>,
     on_event: &mut dyn FnMut(TrainEvent),
 ) -> Result<EncoderOutcome, TrainError> {
     check(request)?;
-    Trainer::new(request)?.run(on_event)
+    let (learner, summary) = trainer(request)?.run(on_event)?;
+    Ok(EncoderOutcome {
+        trained: learner.parameters.into_trained()?,
+        summary,
+    })
 }
 
 /// Refuses settings and examples that cannot be trained.
@@ -118,250 +142,182 @@ fn check(request: &EncoderRequest<'_>) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The tensors that move, in order of name.
-struct Variables(Vec<(String, Var)>);
+/// An encoder's training under way.
+type Trainer<'a> = TrainingLoop<'a, EncoderLearner<'a>>;
 
-impl Variables {
-    fn new(weights: &EncoderWeights) -> Result<Self, TrainError> {
-        let variables = weights
-            .tensors()
-            .iter()
-            // A copy: a variable made from a tensor shares its storage, and the base must stay.
-            .map(|(name, tensor)| Ok((name.clone(), Var::from_tensor(&tensor.copy()?)?)))
-            .collect::<Result<_, TrainError>>()?;
-        Ok(Self(variables))
-    }
-
-    fn weights(
-        &self,
-        like: &EncoderWeights,
-        of: impl Fn(&Var) -> Tensor,
-    ) -> Result<EncoderWeights, TrainError> {
-        let tensors = self.0.iter().map(|(name, v)| (name.clone(), of(v)));
-        Ok(EncoderWeights::from_tensors(
-            like.config().clone(),
-            tensors.collect(),
-        )?)
-    }
-
-    fn values(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        (0..self.0.len()).map(|index| self.read(index)).collect()
-    }
+fn trainer<'a>(request: &'a EncoderRequest<'a>) -> Result<Trainer<'a>, TrainError> {
+    let base_sha256 = request.weights.sha256()?;
+    let checkpointing = request.checkpointing.as_ref();
+    let checkpointing = checkpointing
+        .map(|to| Ok::<_, TrainError>((to, run_hash(request, &base_sha256)?)))
+        .transpose()?;
+    let learner = EncoderLearner::new(request)?;
+    let settings = request.settings.shared();
+    TrainingLoop::new(
+        learner,
+        &settings,
+        checkpointing,
+        base_sha256,
+        request.cancelled,
+    )
 }
 
-impl Moving for Variables {
-    fn sizes(&self) -> Vec<usize> {
-        self.0.iter().map(|(_, v)| v.elem_count()).collect()
+/// What decides what a training does, as one hash.
+fn run_hash(request: &EncoderRequest<'_>, base: &str) -> Result<String, TrainError> {
+    let mut hash: Sha256 = begin_run_hash(base, &request.settings.shared());
+    hash.update(b"encoder");
+    hash.update([u8::from(request.settings.dropout)]);
+    let initial = request.initial.into_iter();
+    add_tensors(&mut hash, initial.flat_map(|adapter| adapter.tensors()))?;
+    for rows in [request.train, request.validation] {
+        hash.update((rows.len() as u64).to_le_bytes());
+        for row in rows {
+            hash.update((row.text.tokens.len() as u64).to_le_bytes());
+            for number in row.text.tokens.iter().chain(&row.text.types) {
+                hash.update(number.to_le_bytes());
+            }
+            for share in row.target.iter().chain([&row.weight]) {
+                hash.update(share.to_le_bytes());
+            }
+        }
     }
-
-    fn is_matrix(&self, index: usize) -> bool {
-        self.0[index].1.rank() > 1
-    }
-
-    fn read(&self, index: usize) -> Result<Vec<f32>, TrainError> {
-        Ok(self.0[index].1.flatten_all()?.to_vec1()?)
-    }
-
-    fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError> {
-        let variable = &self.0[index].1;
-        let tensor = Tensor::from_vec(values, variable.shape().clone(), variable.device())?;
-        Ok(variable.set(&tensor)?)
-    }
+    Ok(hexadecimal(hash))
 }
 
-struct Best {
-    step: usize,
-    loss: f64,
-    values: Vec<Vec<f32>>,
-}
-
-struct Trainer<'a> {
+struct EncoderLearner<'a> {
     request: &'a EncoderRequest<'a>,
-    variables: Variables,
-    /// Runs on the variables and records gradients.
+    settings: TrainSettings,
+    parameters: Parameters,
+    /// Runs on the parameters and records gradients.
     encoder: Encoder,
     /// Runs on the same values and records nothing.
     frozen: Encoder,
-    best: Option<Best>,
-    without_gain: usize,
+    batches: Batches,
+    /// Whether gradients were seen to reach what they should.
+    counted: bool,
 }
 
-impl<'a> Trainer<'a> {
+impl<'a> EncoderLearner<'a> {
     fn new(request: &'a EncoderRequest<'a>) -> Result<Self, TrainError> {
-        let variables = Variables::new(request.weights)?;
-        let live = variables.weights(request.weights, |v| v.as_tensor().clone())?;
-        let still = variables.weights(request.weights, Var::as_detached_tensor)?;
+        let settings = request.settings.shared();
+        let parameters = Parameters::new(request.weights, request.settings, request.initial)?;
+        let lengths = request.train.iter().map(|row| row.text.tokens.len());
+        let size = BatchSize::Rows(request.settings.batch_rows);
         Ok(Self {
-            encoder: Encoder::new(&live)?,
-            frozen: Encoder::new(&still)?,
-            variables,
+            encoder: parameters.encoder()?,
+            frozen: parameters.frozen_encoder()?,
+            batches: Batches::new(lengths.collect(), size, &settings),
+            settings,
+            parameters,
             request,
-            best: None,
-            without_gain: 0,
+            counted: false,
         })
     }
 
-    /// The rows of every step, in order.
-    fn plan(&self) -> Vec<Vec<usize>> {
-        let settings = self.request.settings;
-        let mut steps = Vec::new();
-        for epoch in 0..settings.epochs {
-            let mut order: Vec<usize> = (0..self.request.train.len()).collect();
-            let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
-            random.set_stream(epoch as u64 + 1);
-            order.shuffle(&mut random);
-            steps.extend(order.chunks(settings.batch_rows).map(<[usize]>::to_vec));
+    fn gradients_of(
+        &mut self,
+        window: &[Vec<&EncoderExample>],
+        step: usize,
+        on_event: &mut dyn FnMut(TrainEvent),
+    ) -> Result<Gradients, TrainError> {
+        let rows = || window.iter().flatten();
+        let weight: f64 = rows().map(|row| f64::from(row.weight)).sum();
+        let tokens = rows().map(|row| row.text.tokens.len()).sum();
+        let mut total = 0.0;
+        let mut sums: Vec<Vec<f32>> = Vec::new();
+        for (batch, rows) in window.iter().enumerate() {
+            if let Some(dropout) = &self.parameters.dropout {
+                dropout.begin(self.settings.seed, step as u64, batch as u64);
+            }
+            let scale = 1.0 / weight.max(f64::MIN_POSITIVE);
+            let loss = loss(&self.encoder, rows, scale)?;
+            let gradients = loss.backward()?;
+            let variables = &self.parameters.variables;
+            if !self.counted {
+                let frozen = self.parameters.frozen();
+                let counted = census::check(variables, frozen, &gradients, vanishes)?;
+                on_event(TrainEvent::Proved(Proof::Census {
+                    trained: counted.trained,
+                    frozen: counted.frozen,
+                }));
+                self.counted = true;
+            }
+            variables.add_gradients(&gradients, &mut sums)?;
+            total += f64::from(loss.to_scalar::<f32>()?);
         }
-        steps.truncate(settings.max_steps.unwrap_or(usize::MAX));
-        steps
+        Ok(Gradients {
+            loss: total,
+            tokens,
+            sums,
+        })
+    }
+}
+
+/// A bias of keys adds the same to every score of a query, which the softmax does not see.
+fn vanishes(name: &str) -> bool {
+    name.ends_with("attention.self.key.bias")
+}
+
+impl Learner for EncoderLearner<'_> {
+    fn variables(&self) -> &Variables {
+        &self.parameters.variables
     }
 
-    fn run(mut self, on_event: &mut dyn FnMut(TrainEvent)) -> Result<EncoderOutcome, TrainError> {
-        let settings = self.request.settings;
-        let plan = self.plan();
-        let schedule = Schedule::new(&settings.schedule(), plan.len());
-        let mut optimizer = AdamW::with(settings.beta2, settings.weight_decay, &self.variables);
-        let trainable = self.variables.sizes().iter().sum();
-        on_event(TrainEvent::Started {
-            steps: plan.len(),
-            tokens_per_epoch: self
-                .request
-                .train
-                .iter()
-                .map(|row| row.text.tokens.len())
-                .sum(),
-            trainable_parameters: trainable,
-            resumed_at: None,
-        });
-        let per_epoch = self.request.train.len().div_ceil(settings.batch_rows);
-        let mut summary = TrainSummary {
-            steps: 0,
-            examples: self.request.train.len(),
-            trainable_parameters: trainable,
-            tokens_seen: 0,
-            final_training_loss: 0.0,
-            best_step: None,
-            best_validation_loss: None,
-            stopped_early: false,
-            base_sha256: self.request.weights.sha256()?,
-        };
-        for (done, rows) in plan.iter().enumerate() {
-            if (self.request.cancelled)() {
-                return Err(TrainError::Cancelled { step: done });
-            }
-            let started = Instant::now();
-            let rows: Vec<&EncoderExample> =
-                rows.iter().map(|row| &self.request.train[*row]).collect();
-            let (loss, mut gradients) = self.gradients(&rows)?;
-            let learning_rate = schedule.learning_rate(done);
-            let gradient_norm = clip(&mut gradients, settings.clip);
-            if !loss.is_finite() || !gradient_norm.is_finite() {
-                let what = if loss.is_finite() {
-                    "the gradient"
-                } else {
-                    "the loss"
-                };
-                return Err(TrainError::Diverged {
-                    step: done + 1,
-                    what: what.to_owned(),
-                });
-            }
-            optimizer.step(&self.variables, &gradients, learning_rate)?;
-            let tokens: usize = rows.iter().map(|row| row.text.tokens.len()).sum();
-            summary.steps = done + 1;
-            summary.tokens_seen += tokens as u64;
-            summary.final_training_loss = loss;
-            on_event(TrainEvent::Step {
-                step: done + 1,
-                steps: plan.len(),
-                loss,
-                learning_rate,
-                gradient_norm,
-                tokens,
-                seconds: started.elapsed().as_secs_f64(),
-            });
-            let due = (done + 1).is_multiple_of(per_epoch) || done + 1 == plan.len();
-            if due && self.validate(done + 1, on_event)? {
-                summary.stopped_early = true;
-                break;
-            }
-        }
-        self.finish(summary)
+    fn examples(&self) -> usize {
+        self.request.train.len()
     }
 
-    fn gradients(&self, rows: &[&EncoderExample]) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
-        let weight: f32 = rows.iter().map(|row| row.weight).sum();
-        let loss = loss(
-            &self.encoder,
-            rows,
-            1.0 / f64::from(weight.max(f32::MIN_POSITIVE)),
-        )?;
-        let store = loss.backward()?;
-        let gradients = self
-            .variables
-            .0
-            .iter()
-            .map(|(name, variable)| {
-                let gradient = store.get(variable).ok_or_else(|| TrainError::Census {
-                    reason: format!("`{name}` got none"),
-                })?;
-                Ok(gradient.flatten_all()?.to_vec1()?)
-            })
-            .collect::<Result<_, TrainError>>()?;
-        Ok((f64::from(loss.to_scalar::<f32>()?), gradients))
+    fn tokens_per_epoch(&self) -> usize {
+        let rows = self.request.train.iter();
+        rows.map(|row| row.text.tokens.len()).sum()
     }
 
-    /// Whether nothing better came for so long that training ends.
-    fn validate(
+    fn steps(&self) -> usize {
+        self.batches.steps()
+    }
+
+    fn ends_epoch(&self, steps: usize) -> bool {
+        self.batches.ends_epoch(steps)
+    }
+
+    fn prove(
+        &mut self,
+        optimizer: &mut AdamW,
+        on_event: &mut dyn FnMut(TrainEvent),
+    ) -> Result<(), TrainError> {
+        self.show(optimizer, on_event)
+    }
+
+    fn gradients(
         &mut self,
         step: usize,
         on_event: &mut dyn FnMut(TrainEvent),
-    ) -> Result<bool, TrainError> {
+    ) -> Result<Gradients, TrainError> {
+        let window = self.batches.window(self.request.train, step);
+        self.gradients_of(&window, step, on_event)
+    }
+
+    fn validation_loss(&self) -> Result<Option<f64>, TrainError> {
         let rows: Vec<&EncoderExample> = self.request.validation.iter().collect();
         if rows.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut sum = 0.0;
         for rows in rows.chunks(VALIDATION_ROWS) {
             sum += f64::from(loss(&self.frozen, rows, 1.0)?.to_scalar::<f32>()?);
         }
         let weight: f64 = rows.iter().map(|row| f64::from(row.weight)).sum();
-        let loss = sum / weight.max(f64::MIN_POSITIVE);
-        if !loss.is_finite() {
-            let what = "the loss on the validation rows".to_owned();
-            return Err(TrainError::Diverged { step, what });
-        }
-        let best = self.best.as_ref().is_none_or(|best| loss < best.loss);
-        if best {
-            let values = self.variables.values()?;
-            self.best = Some(Best { step, loss, values });
-            self.without_gain = 0;
-        } else {
-            self.without_gain += 1;
-        }
-        on_event(TrainEvent::Validated { step, loss, best });
-        let patience = self.request.settings.patience;
-        let stop = patience.is_some_and(|patience| self.without_gain >= patience);
-        if stop {
-            let best_step = self.best.as_ref().map_or(step, |best| best.step);
-            on_event(TrainEvent::StoppedEarly { step, best_step });
-        }
-        Ok(stop)
+        Ok(Some(sum / weight.max(f64::MIN_POSITIVE)))
     }
+}
 
-    fn finish(self, mut summary: TrainSummary) -> Result<EncoderOutcome, TrainError> {
-        if let Some(best) = &self.best {
-            for (index, values) in best.values.iter().enumerate() {
-                self.variables.write(index, values.clone())?;
-            }
-            summary.best_step = Some(best.step);
-            summary.best_validation_loss = Some(best.loss);
-        }
-        let weights = self
-            .variables
-            .weights(self.request.weights, Var::as_detached_tensor)?;
-        Ok(EncoderOutcome { weights, summary })
-    }
+/// The least loss of a row: that of a student which gives each label its share.
+fn entropy(row: &EncoderExample) -> f64 {
+    let shares = row.target.iter().filter(|share| **share > 0.0);
+    let sum: f64 = shares
+        .map(|share| f64::from(*share) * f64::from(*share).ln())
+        .sum();
+    -sum * f64::from(row.weight)
 }
 
 /// The cross-entropy of each row times its weight, summed and multiplied by `scale`; a scalar.

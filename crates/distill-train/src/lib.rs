@@ -17,6 +17,7 @@ pub mod linear;
 pub mod memory;
 pub mod objective;
 pub mod pretrain;
+mod training;
 
 pub use decoder::{
     Checkpointing, Method, Proof, Proofs, RangeTest, ScheduleShape, TrainError, TrainEvent,

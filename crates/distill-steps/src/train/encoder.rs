@@ -9,7 +9,7 @@ use distill_student::{
 };
 use distill_train::{
     TrainEvent,
-    encoder::{EncoderExample, EncoderRequest, EncoderSettings, train_encoder},
+    encoder::{EncoderExample, EncoderRequest, EncoderSettings, TrainedEncoder, train_encoder},
 };
 
 use super::shown::tell_progress;
@@ -46,13 +46,19 @@ impl EncoderRun<'_> {
             settings: &settings,
             train: &train_rows,
             validation: &validation_rows,
+            initial: None,
+            checkpointing: None,
             cancelled: &|| context.is_cancelled(),
         };
         let outcome = train_encoder(&request, &mut |event: TrainEvent| {
             tell_progress(context, &event);
         })
         .map_err(train_failure)?;
-        let student = EncoderStudent::new(outcome.weights, tokenizer).map_err(decoder_failure)?;
+        let trained = match outcome.trained {
+            TrainedEncoder::Full(trained) => trained,
+            TrainedEncoder::Lora(adapter) => weights.merge(&adapter).map_err(decoder_failure)?,
+        };
+        let student = EncoderStudent::new(trained, tokenizer).map_err(decoder_failure)?;
         let name = self.base.name();
         student::write(
             folders.student,

@@ -93,6 +93,14 @@ fn proved(proof: &Proof, encoder: &ChatEncoder) -> String {
         Proof::StopTokens { rows } => {
             format!("proof: each of {rows} replies ends in a stop token, which is trained")
         }
+        Proof::LabelCoverage {
+            rows,
+            labels,
+            missing,
+        } => format!(
+            "proof: {} of {labels} labels have training rows ({rows} rows)",
+            labels - missing.len(),
+        ),
         Proof::StartsAtBase { tokens, difference } => format!(
             "proof: before the first step the student answers as its base does (largest difference \
              in a logit {difference:.1e} over {tokens} tokens)"

@@ -58,11 +58,13 @@ impl DropoutRates {
 }
 
 fn rate(fields: Fields<'_>, name: &str, usual: f64) -> Result<f64, DecoderError> {
-    let rate = fields.number_or(name, usual)?;
-    if (0.0..1.0).contains(&rate) {
-        return Ok(rate);
+    let Some(written) = fields.present(name) else {
+        return Ok(usual);
+    };
+    match written.as_f64().filter(|rate| (0.0..1.0).contains(rate)) {
+        Some(rate) => Ok(rate),
+        None => Err(fields.refuse(name, written.clone(), "it is no share below 1")),
     }
-    Err(fields.refuse(name, rate, "it is no share below 1"))
 }
 
 /// The dropout of an encoder in training. Clones share the batch.

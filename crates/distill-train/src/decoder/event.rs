@@ -43,6 +43,13 @@ pub enum Proof {
     Mask { tokens: Vec<u32>, loss_from: usize },
     /// The last token of each training row stops a reply, and carries loss.
     StopTokens { rows: usize },
+    /// So many of a classifier's labels have training rows; those without are named by their
+    /// places.
+    LabelCoverage {
+        rows: usize,
+        labels: usize,
+        missing: Vec<usize>,
+    },
     /// The adapted model answers as its base does: the largest difference in a logit of one row.
     StartsAtBase { tokens: usize, difference: f32 },
     /// So many tensors train and got a gradient, so many are frozen and got none.

@@ -2,7 +2,8 @@
 
 use distill_student::decoder::DecoderConfig;
 
-use super::{Method, TrainError, TrainEvent, TrainRequest, TrainSettings, Trainer, optimizer};
+use super::{Method, TrainError, TrainEvent, TrainRequest, TrainSettings, optimizer, trainer};
+use crate::training::Learner;
 
 /// The rate of full fine-tuning at [`REFERENCE_WIDTH`].
 const FULL_RATE: f64 = 5e-5;
@@ -72,8 +73,8 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
         ..*request
     };
     super::check(&request)?;
-    let mut trainer = Trainer::new(&request)?;
-    let steps = trainer.batches.steps().max(1);
+    let mut trainer = trainer(&request)?;
+    let steps = trainer.learner.steps().max(1);
     let growth = LOWEST.powi(-2).powf(1.0 / (STEPS - 1) as f64);
     let (mut rate, mut smoothed, mut least) = (usual * LOWEST, 0.0, (f64::INFINITY, usual));
     let mut tried = Vec::new();
@@ -83,9 +84,8 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
             return Err(TrainError::Cancelled { step: 0 });
         }
         // A short run's batches come round again.
-        trainer.progress.step = step % steps;
-        let window = trainer.batches.window(request.train, step % steps);
-        let (loss, _, mut gradients) = trainer.gradients(&window, &mut None, &mut silent)?;
+        let gradients = trainer.learner.gradients(step % steps, &mut silent)?;
+        let (loss, mut gradients) = (gradients.loss, gradients.sums);
         let norm = optimizer::clip(&mut gradients, settings.clip);
         if !loss.is_finite() || !norm.is_finite() {
             break;
@@ -101,7 +101,7 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
         }
         trainer
             .optimizer
-            .step(&trainer.parameters, &gradients, rate)?;
+            .step(trainer.learner.variables(), &gradients, rate)?;
         rate *= growth;
     }
     Ok(RangeTest {

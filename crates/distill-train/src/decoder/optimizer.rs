@@ -3,7 +3,7 @@
 
 use rayon::prelude::*;
 
-use super::{Parameters, TrainError, TrainSettings};
+use super::{TrainError, TrainSettings};
 
 /// The tensors that a training moves, in one fixed order.
 pub(crate) trait Moving {
@@ -23,25 +23,21 @@ const TASK: usize = 1 << 14;
 pub(crate) struct AdamW {
     beta2: f64,
     weight_decay: f64,
-    pub(super) steps: usize,
+    pub(crate) steps: usize,
     /// Per parameter, in their order.
-    pub(super) first: Vec<Vec<f32>>,
-    pub(super) second: Vec<Vec<f32>>,
+    pub(crate) first: Vec<Vec<f32>>,
+    pub(crate) second: Vec<Vec<f32>>,
 }
 
 impl AdamW {
-    pub(super) fn new(settings: &TrainSettings, parameters: &Parameters) -> Self {
-        Self::with(settings.beta2, settings.weight_decay, parameters)
-    }
-
-    pub(crate) fn with(beta2: f64, weight_decay: f64, tensors: &impl Moving) -> Self {
+    pub(crate) fn new(settings: &TrainSettings, tensors: &impl Moving) -> Self {
         let zeros = || {
             let sizes = tensors.sizes().into_iter();
             sizes.map(|size| vec![0.0; size]).collect()
         };
         Self {
-            beta2,
-            weight_decay,
+            beta2: settings.beta2,
+            weight_decay: settings.weight_decay,
             steps: 0,
             first: zeros(),
             second: zeros(),

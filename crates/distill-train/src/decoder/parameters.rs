@@ -2,20 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::backprop::GradStore;
-use candle_core::{DType, Tensor, Var};
+use candle_core::{Tensor, Var};
 use distill_student::decoder::{Decoder, DecoderPlan, FrozenMatrices};
 use distill_student::lora::{Dropout, LoraAdapter, LoraConfig};
 use distill_student::ops::Storage;
 use distill_student::weights::DecoderWeights;
-use rayon::prelude::*;
 
-use super::optimizer::Moving;
 use super::{Method, TrainError, TrainSettings, Trained};
+use crate::training::variables::Variables;
 
 pub(super) struct Parameters {
     /// In order of name.
-    variables: Vec<(String, Var)>,
+    variables: Variables,
     /// Frozen under an adapter; under full training only its configuration counts.
     base: DecoderWeights,
     lora: Option<LoraConfig>,
@@ -72,17 +70,9 @@ impl Parameters {
         lora: Option<LoraConfig>,
         start: BTreeMap<String, Tensor>,
     ) -> Result<Self, TrainError> {
-        let variables = start
-            .into_iter()
-            // A copy: a variable made from a tensor shares its storage, and the base must stay.
-            .map(|(name, tensor)| {
-                let copy = tensor.to_dtype(DType::F32)?.copy()?;
-                Ok((name, Var::from_tensor(&copy)?))
-            })
-            .collect::<Result<Vec<_>, TrainError>>()?;
         let rate = lora.as_ref().map_or(0.0, |lora| lora.dropout);
         Ok(Self {
-            variables,
+            variables: Variables::new(start)?,
             base: base.clone(),
             lora,
             storage: settings.base,
@@ -101,19 +91,8 @@ impl Parameters {
         self.dropout.as_ref()
     }
 
-    /// Number of trained weights.
-    pub(super) fn count(&self) -> usize {
-        self.sizes().sum()
-    }
-
-    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
-        self.variables.iter().map(|(_, v)| v.elem_count())
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.variables
-            .iter()
-            .map(|(name, variable)| (name.as_str(), variable.as_tensor()))
+    pub(super) fn variables(&self) -> &Variables {
+        &self.variables
     }
 
     /// The tensors that must stay as they are.
@@ -128,11 +107,7 @@ impl Parameters {
         &self,
         of: impl Fn(&Var) -> Tensor,
     ) -> Result<(DecoderWeights, Option<LoraAdapter>), TrainError> {
-        let tensors: BTreeMap<String, Tensor> = self
-            .variables
-            .iter()
-            .map(|(name, variable)| (name.clone(), of(variable)))
-            .collect();
+        let tensors = self.variables.tensors(of);
         if let Some(config) = self.lora.clone() {
             let adapter = LoraAdapter::from_tensors(config, tensors)?;
             return Ok((self.base.clone(), Some(adapter)));
@@ -154,6 +129,7 @@ impl Parameters {
             dropout,
             recompute: self.recompute,
             shared: Some(&self.frozen),
+            ..DecoderPlan::default()
         };
         Ok(Decoder::with_plan(&weights, plan)?)
     }
@@ -180,68 +156,11 @@ impl Parameters {
         Ok(Decoder::with_plan(&self.base, plan)?)
     }
 
-    /// Every value, in the order of the parameters.
-    pub(super) fn values(&self) -> Result<Vec<Vec<f32>>, TrainError> {
-        (0..self.variables.len()).map(|i| self.read(i)).collect()
-    }
-
-    pub(super) fn set(&self, values: &[Vec<f32>]) -> Result<(), TrainError> {
-        for (index, values) in values.iter().enumerate() {
-            self.write(index, values.clone())?;
-        }
-        Ok(())
-    }
-
-    /// Adds one batch's gradients to the sums, which begin empty.
-    pub(super) fn add_gradients(
-        &self,
-        gradients: &GradStore,
-        sums: &mut Vec<Vec<f32>>,
-    ) -> Result<(), TrainError> {
-        let first = sums.is_empty();
-        for (index, (name, variable)) in self.variables.iter().enumerate() {
-            let gradient = gradients.get(variable).ok_or_else(|| TrainError::Census {
-                reason: format!("`{name}` got none"),
-            })?;
-            let values: Vec<f32> = gradient.flatten_all()?.to_vec1()?;
-            if first {
-                sums.push(values);
-            } else {
-                sums[index]
-                    .par_iter_mut()
-                    .zip(values.par_iter())
-                    .with_min_len(1 << 14)
-                    .for_each(|(sum, value)| *sum += value);
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn into_trained(self) -> Result<Trained, TrainError> {
         let storage = self.storage;
         Ok(match self.build(Var::as_detached_tensor)? {
             (_, Some(adapter)) => Trained::Lora(adapter.with_base_storage(storage)),
             (weights, None) => Trained::Full(weights),
         })
-    }
-}
-
-impl Moving for Parameters {
-    fn sizes(&self) -> Vec<usize> {
-        self.sizes().collect()
-    }
-
-    fn is_matrix(&self, index: usize) -> bool {
-        self.variables[index].1.rank() > 1
-    }
-
-    fn read(&self, index: usize) -> Result<Vec<f32>, TrainError> {
-        Ok(self.variables[index].1.flatten_all()?.to_vec1()?)
-    }
-
-    fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError> {
-        let variable = &self.variables[index].1;
-        let tensor = Tensor::from_vec(values, variable.shape().clone(), variable.device())?;
-        Ok(variable.set(&tensor)?)
     }
 }

@@ -139,6 +139,7 @@ fn lora_bits(lora: &LoraConfig) -> Vec<u64> {
         alpha_pattern,
         train_embeddings,
         train_head,
+        classifier,
         dropout,
     } = lora;
     let mut bits = vec![*rank as u64, alpha.to_bits(), dropout.to_bits()];
@@ -163,13 +164,14 @@ fn lora_bits(lora: &LoraConfig) -> Vec<u64> {
     for (pattern, alpha) in alpha_pattern {
         bits.extend(text_bits(pattern).chain([alpha.to_bits()]));
     }
+    bits.extend(classifier.iter().flat_map(|module| text_bits(module)));
     bits
 }
 
 impl TrainSettings {
     /// Every setting as bits, for the hash that ties a checkpoint to its run. Destructured, so
     /// that a new setting cannot be forgotten.
-    pub(super) fn bits(&self) -> Vec<u64> {
+    pub(crate) fn bits(&self) -> Vec<u64> {
         let Self {
             method,
             base,
@@ -220,7 +222,7 @@ impl TrainSettings {
     }
 
     /// Refuses what cannot work, by name.
-    pub(super) fn check(&self) -> Result<(), TrainError> {
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
         self.objective.check()?;
         match &self.method {
             Method::Lora(lora) => lora.check()?,

@@ -168,12 +168,10 @@ fn window_gradients(window: &[Vec<TrainExample>], method: Method) -> Vec<Vec<f32
         checkpointing: None,
         cancelled: &|| false,
     };
-    let trainer = Trainer::new(&request).unwrap();
+    let mut trainer = trainer(&request).unwrap();
     let window: Vec<Vec<&TrainExample>> = window.iter().map(|b| b.iter().collect()).collect();
-    trainer
-        .gradients(&window, &mut None, &mut |_| {})
-        .unwrap()
-        .2
+    let learner = &mut trainer.learner;
+    learner.gradients_of(&window, 0, &mut |_| {}).unwrap().sums
 }
 
 fn assert_close(got: &[Vec<f32>], expected: &[Vec<f32>]) {
@@ -381,7 +379,9 @@ fn rows_grouped_by_length_give_the_gradient_of_rows_as_they_come() {
         accumulation: 100,
         ..settings(lora())
     };
-    let batches = Batches::new(&all, &settings);
+    let lengths = all.iter().map(|row| row.tokens.len()).collect();
+    let size = BatchSize::Tokens(settings.batch_tokens);
+    let mut batches = Batches::new(lengths, size, &settings);
     assert!(batches.ends_epoch(1));
     let window: Vec<Vec<TrainExample>> = batches
         .window(&all, 0)

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::ScheduleShape;
 
-fn folder(family: &str) -> PathBuf {
+pub(super) fn folder(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../distill-student/tests/fixtures/encoders")
         .join(family)
@@ -17,13 +17,13 @@ fn list<T: serde::de::DeserializeOwned>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap()
 }
 
-struct Recorded {
-    weights: EncoderWeights,
-    examples: Vec<EncoderExample>,
-    training: Value,
+pub(super) struct Recorded {
+    pub(super) weights: EncoderWeights,
+    pub(super) examples: Vec<EncoderExample>,
+    pub(super) training: Value,
 }
 
-fn recorded(family: &str) -> Recorded {
+pub(super) fn recorded(family: &str) -> Recorded {
     let text = std::fs::read_to_string(folder(family).join("expected.json")).unwrap();
     let expected: Value = serde_json::from_str(&text).unwrap();
     let labels = ["card", "refund", "transfer"].map(str::to_owned);
@@ -48,7 +48,7 @@ fn recorded(family: &str) -> Recorded {
 }
 
 /// The settings of the recording: one batch of all rows, a constant rate, no clipping.
-fn plain(training: &Value) -> EncoderSettings {
+pub(super) fn plain(training: &Value) -> EncoderSettings {
     EncoderSettings {
         epochs: training["losses"].as_array().unwrap().len(),
         learning_rate: list(&training["learning_rate"]),
@@ -71,10 +71,19 @@ fn train(
         settings,
         train: &recorded.examples,
         validation,
+        initial: None,
+        checkpointing: None,
         cancelled: &|| false,
     };
     let outcome = train_encoder(&request, &mut |event| events.push(event)).unwrap();
     (outcome, events)
+}
+
+fn full(outcome: &EncoderOutcome) -> EncoderWeights {
+    match &outcome.trained {
+        TrainedEncoder::Full(weights) => weights.clone(),
+        TrainedEncoder::Lora(_) => panic!("all weights were to be trained"),
+    }
 }
 
 fn losses(events: &[TrainEvent]) -> Vec<f64> {
@@ -101,7 +110,7 @@ fn training_follows_torch_step_by_step() {
                 "{family}, step {step}: {loss} instead of {expected}"
             );
         }
-        let encoder = Encoder::new(&outcome.weights).unwrap();
+        let encoder = Encoder::new(&full(&outcome)).unwrap();
         let rows = EncoderRows::new(recorded.examples.iter().map(|row| &row.text));
         let logits: Vec<Vec<f32>> = encoder.logits(&rows).unwrap().to_vec2().unwrap();
         let expected: Vec<Vec<f32>> = list(&recorded.training["logits"]);
@@ -128,7 +137,7 @@ fn the_same_request_gives_the_same_bytes_on_any_number_of_threads() {
                 ..plain(&recorded.training)
             };
             let (outcome, _) = train(&recorded, &settings, &[]);
-            outcome.weights.sha256().unwrap()
+            full(&outcome).sha256().unwrap()
         })
     };
     assert_eq!(run(1), run(3));
@@ -191,6 +200,8 @@ fn what_cannot_be_trained_is_refused() {
             settings: &settings,
             train: &train,
             validation: &[],
+            initial: None,
+            checkpointing: None,
             cancelled: &|| false,
         };
         train_encoder(&request, &mut |_| ())

@@ -9,8 +9,8 @@ use distill_student::weights::DecoderWeights;
 use sha2::{Digest, Sha256};
 
 use super::{Places, TrainExample};
-use crate::training::batches::in_order;
 use crate::decoder::TrainError;
+use crate::training::batches::in_order;
 
 /// A frozen decoder whose probabilities a student learns. Clones share its weights.
 #[derive(Debug, Clone)]

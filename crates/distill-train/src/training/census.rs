@@ -3,30 +3,41 @@
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
 
-use super::{Parameters, TrainError};
+use super::variables::Variables;
+use crate::TrainError;
 
 /// How many tensors train, and how many are frozen.
-pub(super) struct Census {
-    pub(super) trained: usize,
-    pub(super) frozen: usize,
+pub(crate) struct Census {
+    pub(crate) trained: usize,
+    pub(crate) frozen: usize,
 }
 
-pub(super) fn check(parameters: &Parameters, gradients: &GradStore) -> Result<Census, TrainError> {
-    for (name, tensor) in parameters.frozen() {
+/// `frozen` are the tensors that must stay as they are. `may_be_zero` says of which trained ones the
+/// gradient vanishes by theory.
+pub(crate) fn check<'a>(
+    variables: &Variables,
+    frozen: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    gradients: &GradStore,
+    may_be_zero: impl Fn(&str) -> bool,
+) -> Result<Census, TrainError> {
+    let mut held = 0;
+    for (name, tensor) in frozen {
+        held += 1;
         if gradients.get(tensor).is_some() {
             return Err(TrainError::Census {
                 reason: format!("`{name}` is frozen and got one"),
             });
         }
     }
-    let all: Vec<(&str, &Tensor)> = parameters.iter().collect();
+    let all: Vec<(&str, &Tensor)> = variables.iter().collect();
     for (name, tensor) in &all {
         let Some(gradient) = gradients.get(tensor) else {
             return Err(TrainError::Census {
                 reason: format!("`{name}` got none"),
             });
         };
-        if largest(gradient)? == 0.0 && !waits_for_its_pair(name, &all)? {
+        let excused = || Ok::<_, TrainError>(may_be_zero(name) || waits_for_its_pair(name, &all)?);
+        if largest(gradient)? == 0.0 && !excused()? {
             return Err(TrainError::Census {
                 reason: format!("that of `{name}` is zero everywhere"),
             });
@@ -34,7 +45,7 @@ pub(super) fn check(parameters: &Parameters, gradients: &GradStore) -> Result<Ce
     }
     Ok(Census {
         trained: all.len(),
-        frozen: parameters.frozen().count(),
+        frozen: held,
     })
 }
 

@@ -6,30 +6,33 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 
+use candle_core::Tensor;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{AdamW, Checkpointing, Parameters, TrainError, TrainExample, TrainRequest};
+use super::variables::Variables;
+use crate::decoder::optimizer::AdamW;
+use crate::{Checkpointing, TrainError, TrainSettings};
 
 /// Where training stands.
 #[derive(Default)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     /// Steps done.
-    pub(super) step: usize,
-    pub(super) tokens_seen: u64,
+    pub(crate) step: usize,
+    pub(crate) tokens_seen: u64,
     /// Of the last step.
-    pub(super) loss: f64,
-    pub(super) best: Option<Best>,
-    pub(super) without_gain: usize,
-    pub(super) stopped_early: bool,
+    pub(crate) loss: f64,
+    pub(crate) best: Option<Best>,
+    pub(crate) without_gain: usize,
+    pub(crate) stopped_early: bool,
 }
 
-pub(super) struct Best {
-    pub(super) step: usize,
-    pub(super) loss: f64,
-    pub(super) values: Vec<Vec<f32>>,
+pub(crate) struct Best {
+    pub(crate) step: usize,
+    pub(crate) loss: f64,
+    pub(crate) values: Vec<Vec<f32>>,
 }
 
 /// What the file says beside its tensors. Numbers with a fraction are kept as bits: they must
@@ -50,27 +53,21 @@ struct Header {
 const FORMAT: u32 = 2;
 const KEY: &str = "distill";
 
-pub(super) struct Store {
+pub(crate) struct Store {
     path: PathBuf,
-    /// Hash of everything that decides what training does.
     run: String,
 }
 
 impl Store {
-    pub(super) fn new(
-        to: &Checkpointing,
-        request: &TrainRequest<'_>,
-        base: &str,
-    ) -> Result<Self, TrainError> {
-        Ok(Self {
-            path: to.directory.join("checkpoint.safetensors"),
-            run: run_hash(request, base)?,
-        })
+    /// `run` is a hash of everything that decides what training does: [`run_hash`].
+    pub(crate) fn new(to: &Checkpointing, run: String) -> Self {
+        let path = to.directory.join("checkpoint.safetensors");
+        Self { path, run }
     }
 
-    pub(super) fn save(
+    pub(crate) fn save(
         &self,
-        parameters: &Parameters,
+        variables: &Variables,
         optimizer: &AdamW,
         progress: &Progress,
     ) -> Result<(), TrainError> {
@@ -85,7 +82,7 @@ impl Store {
             stopped_early: progress.stopped_early,
         };
         let header = serde_json::to_string(&header).map_err(|error| self.refused(&error))?;
-        let values = parameters.values()?;
+        let values = variables.values()?;
         let mut groups = vec![
             ("value", &values),
             ("first", &optimizer.first),
@@ -96,7 +93,7 @@ impl Store {
         }
         let mut stored: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (group, tensors) in groups {
-            for ((name, _), tensor) in parameters.iter().zip(tensors) {
+            for ((name, _), tensor) in variables.iter().zip(tensors) {
                 let bytes = tensor.iter().flat_map(|v| v.to_le_bytes()).collect();
                 stored.insert(format!("{group}/{name}"), bytes);
             }
@@ -132,9 +129,9 @@ impl Store {
     }
 
     /// Puts a run back where its checkpoint left it; does nothing where there is none.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
-        parameters: &Parameters,
+        variables: &Variables,
         optimizer: &mut AdamW,
         progress: &mut Progress,
     ) -> Result<(), TrainError> {
@@ -159,7 +156,7 @@ impl Store {
         }
         let file = SafeTensors::deserialize(&bytes).map_err(|error| self.refused(&error))?;
         let group = |group: &str| -> Result<Vec<Vec<f32>>, TrainError> {
-            parameters
+            variables
                 .iter()
                 .map(|(name, tensor)| {
                     let view = file
@@ -173,7 +170,7 @@ impl Store {
                 })
                 .collect()
         };
-        parameters.set(&group("value")?)?;
+        variables.set(&group("value")?)?;
         optimizer.first = group("first")?;
         optimizer.second = group("second")?;
         optimizer.steps = header.step;
@@ -204,39 +201,31 @@ impl Store {
     }
 }
 
-fn run_hash(request: &TrainRequest<'_>, base: &str) -> Result<String, TrainError> {
+/// Begins the hash that ties a checkpoint to its run, with the base and the settings; what training
+/// goes on from and the rows are added by whoever knows them.
+pub(crate) fn begin_run_hash(base: &str, settings: &TrainSettings) -> Sha256 {
     let mut hash = Sha256::new();
     hash.update(base);
-    for bits in request.settings.bits() {
+    for bits in settings.bits() {
         hash.update(bits.to_le_bytes());
     }
-    // What training goes on from.
-    for (name, tensor) in request.initial.iter().flat_map(|adapter| adapter.tensors()) {
+    hash
+}
+
+/// The tensors of what training goes on from.
+pub(crate) fn add_tensors<'a>(
+    hash: &mut Sha256,
+    tensors: impl Iterator<Item = (&'a String, &'a Tensor)>,
+) -> Result<(), TrainError> {
+    for (name, tensor) in tensors {
         hash.update(name);
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         hash.update(&bytes);
     }
-    for rows in [request.train, request.validation] {
-        hash.update((rows.len() as u64).to_le_bytes());
-        for row in rows {
-            add_row(&mut hash, row);
-        }
-    }
-    Ok(format!("{:x}", hash.finalize()))
+    Ok(())
 }
 
-fn add_row(hash: &mut Sha256, row: &TrainExample) {
-    hash.update((row.tokens.len() as u64).to_le_bytes());
-    hash.update((row.loss_from as u64).to_le_bytes());
-    hash.update(row.weight.to_le_bytes());
-    let bytes: Vec<u8> = row.tokens.iter().flat_map(|t| t.to_le_bytes()).collect();
-    hash.update(&bytes);
-    for at in row.teacher.iter().flat_map(|targets| targets.iter()) {
-        hash.update((at.tokens.len() as u64).to_le_bytes());
-        for (token, value) in at.tokens.iter().zip(&at.log_probabilities) {
-            hash.update(token.to_le_bytes());
-            hash.update(value.to_le_bytes());
-        }
-    }
+pub(crate) fn hexadecimal(hash: Sha256) -> String {
+    format!("{:x}", hash.finalize())
 }

@@ -1,6 +1,6 @@
 //! The learning rate of each step: a linear rise, then the shape that was asked for.
 
-use super::{ScheduleShape, TrainSettings};
+use crate::{ScheduleShape, TrainSettings};
 
 pub(crate) struct Schedule {
     shape: ScheduleShape,
