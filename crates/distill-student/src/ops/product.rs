@@ -1,5 +1,5 @@
-//! Matrix products over plain slices: of two f32 views through the `gemm` crate, with a matrix that
-//! is held in memory (a weight) through kernels of our own ([`Product`]).
+//! Matrix products over plain slices: with a matrix that lies whole in memory through kernels of our
+//! own ([`Product`]), of other f32 views through the `gemm` crate.
 //!
 //! The only unsafe code of the crate. Every entry checks that each operand's last element lies
 //! inside its slice before a pointer is made, and that the processor has the instructions of a
@@ -7,6 +7,7 @@
 
 mod blocked;
 mod fresh;
+mod heap;
 mod kernel;
 mod pack;
 #[cfg(test)]
@@ -15,8 +16,11 @@ mod thin;
 
 use gemm::Parallelism;
 
+use super::rows;
+
 pub(crate) use blocked::{Direction, LowRankTerm, Matrix, Product, Rows};
 pub(crate) use fresh::fresh;
+pub use heap::keep_freed_memory;
 pub(crate) use kernel::Instructions;
 
 /// A read-only matrix over a slice.
@@ -93,11 +97,47 @@ impl Threads {
     }
 }
 
+/// Columns of a result from which on the kernels for held matrices are the faster ones.
+const WIDE: usize = 32;
+
+/// The right operand as the kernels for held matrices take it: whole, its rows or its columns
+/// adjacent in memory.
+fn as_matrix<'a>(right: &View<'a>) -> Option<(Matrix<'a>, Direction)> {
+    let (rows, columns, direction) = if right.column_stride == 1 {
+        (right.rows, right.columns, Direction::Backward)
+    } else {
+        (right.columns, right.rows, Direction::Forward)
+    };
+    if right.row_stride.max(right.column_stride) != columns {
+        return None;
+    }
+    let values = Rows::Single(&right.data[..rows * columns]);
+    Some((Matrix::new(values, rows, columns), direction))
+}
+
 /// Returns `scale * left @ right` in a fresh row-major buffer.
 pub(crate) fn product(left: View<'_>, right: View<'_>, scale: f32) -> Vec<f32> {
     let size = left.rows * right.columns;
     if left.columns == 0 {
         return vec![0.0; size];
+    }
+    if left.column_stride == 1
+        && right.columns >= WIDE
+        && let Some((matrix, direction)) = as_matrix(&right)
+    {
+        assert_eq!(left.columns, right.rows, "inner sizes of a product differ");
+        let mut out = Product {
+            left,
+            matrix,
+            direction,
+            term: None,
+            instructions: Instructions::detected(),
+        }
+        .run();
+        if scale.to_bits() != 1f32.to_bits() {
+            rows::scale(&mut out, scale);
+        }
+        return out;
     }
     let mut out: Vec<f32> = Vec::with_capacity(size);
     #[expect(

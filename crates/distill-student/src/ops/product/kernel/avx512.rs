@@ -60,6 +60,22 @@ macro_rules! by_rows {
     };
 }
 
+/// Writes or adds the sums of a tile. A function that is not inlined would have the sums in memory,
+/// and cleared there first.
+macro_rules! store {
+    ($tile:ident, $sums:ident) => {
+        for (i, sums) in $sums.into_iter().enumerate() {
+            for (half, mut sum) in sums.into_iter().enumerate() {
+                let out = $tile.out.add(i * $tile.out_stride + half * LANES);
+                if $tile.accumulate {
+                    sum = _mm512_add_ps(_mm512_loadu_ps(out), sum);
+                }
+                _mm512_storeu_ps(out, sum);
+            }
+        }
+    };
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 #[expect(unsafe_code, reason = "packed operands are reached by pointers")]
 unsafe fn single_tile(tile: Tile) {
@@ -84,7 +100,7 @@ unsafe fn sized_single<const M: usize>(tile: Tile) {
             }
             (left, right) = (left.add(M), right.add(COLUMNS));
         }
-        store(&tile, &sums);
+        store!(tile, sums);
     }
 }
 
@@ -112,7 +128,7 @@ unsafe fn sized_pair<const M: usize>(tile: Tile) {
             }
             (left, right) = (left.add(M), right.add(COLUMNS));
         }
-        store(&tile, &sums);
+        store!(tile, sums);
     }
 }
 
@@ -124,26 +140,6 @@ fn prefetch<const M: usize>(tile: &Tile) {
         let out = tile.out.wrapping_add(i * tile.out_stride).cast::<i8>();
         _mm_prefetch::<_MM_HINT_T0>(out);
         _mm_prefetch::<_MM_HINT_T0>(out.wrapping_add(64));
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-#[expect(unsafe_code, reason = "the destination is reached by a pointer")]
-unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; 2]; M]) {
-    for (i, sums) in sums.iter().enumerate() {
-        for (half, &sum) in sums.iter().enumerate() {
-            // SAFETY: the caller vouches for the destination.
-            unsafe {
-                let out = tile.out.add(i * tile.out_stride + half * LANES);
-                let sum = if tile.accumulate {
-                    _mm512_add_ps(_mm512_loadu_ps(out), sum)
-                } else {
-                    sum
-                };
-                _mm512_storeu_ps(out, sum);
-            }
-        }
     }
 }
 
