@@ -28,8 +28,8 @@ pub use reference::{reference, reference_of_part};
 pub use resolved::{
     AcceptSpec, AdapterKind, BasePrecision, Control, CostSpec, CurateSpec, DataSource, DataSpec,
     DecoderSpec, DivergenceKind, EncoderSpec, EstimateKind, EvalsSpec, FaultsSpec, JudgeMode,
-    JudgeSpec, Labels, LatencySpec, LinearSpec, MeasureSpec, ModelSpec, ObjectiveKind,
-    ObjectiveSpec, RateKind, ResolvedSpec, RestKind, ScheduleKind, ScorerSpec, SimulateSpec,
+    JudgeSpec, Labels, LatencySpec, LinearSpec, MeasureSpec, ModelClass, ModelSpec, ObjectiveKind,
+    LearningRate, ObjectiveSpec, ResolvedSpec, RestKind, ScheduleKind, ScorerSpec, SimulateSpec,
     StudentTarget, Students, TeacherSpec, TrainSpec, TuningSpec,
 };
 pub use tree::MAX_SPEC_BYTES;

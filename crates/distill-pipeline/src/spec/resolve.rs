@@ -18,6 +18,7 @@ use super::{
 
 mod data;
 mod decoder;
+mod encoder;
 mod evals;
 mod objective;
 mod suite;
@@ -34,6 +35,12 @@ pub(super) struct Resolver<'a> {
     vocabulary: &'a Vocabulary<'a>,
     findings: Vec<Finding>,
 }
+
+/// What single precision tells apart from 0 and from infinity, with room for what it is multiplied by.
+const ALPHA: Bounds = Bounds {
+    holds: |value| (1e-6..=1e6).contains(&value),
+    words: "between 0.000001 and 1000000",
+};
 
 /// Far more passes than any training takes: the order of every pass is laid out before the first step.
 const MOST_EPOCHS: u64 = 1000;
@@ -131,6 +138,11 @@ impl Resolver<'_> {
                 ..evals??
             },
             students: students?,
+            class: spec
+                .student
+                .as_ref()
+                .and_then(|student| student.value.class.as_ref())
+                .map(|class| class.value),
             train,
             curate: match curate {
                 Some(curate) => Some(curate?),

@@ -8,7 +8,7 @@ use std::fmt;
 use distill_chat::TaskDefinition;
 use serde::{Deserialize, Serialize};
 
-pub use decoder::{AdapterKind, BasePrecision, DecoderSpec, RateKind, ScheduleKind, TuningSpec};
+pub use decoder::{AdapterKind, BasePrecision, DecoderSpec, LearningRate, ScheduleKind, TuningSpec};
 pub use objective::{DivergenceKind, EstimateKind, ObjectiveKind, ObjectiveSpec, RestKind};
 
 /// A checked pipeline. Equal for any two texts that mean the same.
@@ -23,6 +23,9 @@ pub struct ResolvedSpec {
     pub teacher: Option<TeacherSpec>,
     pub evals: EvalsSpec,
     pub students: Students,
+    /// What models of the hub are that nobody else knows the class of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<ModelClass>,
     pub train: TrainSpec,
     pub curate: Option<CurateSpec>,
     pub accept: AcceptSpec,
@@ -259,6 +262,14 @@ impl Control {
     }
 }
 
+/// What kind of model a student is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelClass {
+    Encoder,
+    Decoder,
+}
+
 /// Which students are trained.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -336,13 +347,25 @@ pub struct LinearSpec {
     pub penalties: Option<Vec<f64>>,
 }
 
-/// Every weight of an encoder is trained.
+/// How an encoder is trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderSpec {
+    /// `None`: every weight is trained.
+    pub adapter: Option<AdapterKind>,
+    pub rank: usize,
+    pub alpha: f64,
+    /// Ends of the adapted modules' names; empty: every linear layer.
+    pub targets: Vec<String>,
+    pub adapter_dropout: f64,
+    /// As the model's configuration says.
+    pub dropout: bool,
     pub epochs: usize,
     pub learning_rate: f64,
     pub batch_rows: usize,
+    pub accumulation: usize,
+    /// `None`: at the end of each epoch.
+    pub validate_every: Option<usize>,
     /// Share of all steps.
     pub warmup: f64,
     pub max_steps: Option<usize>,
@@ -361,9 +384,17 @@ impl EncoderSpec {
 impl Default for EncoderSpec {
     fn default() -> Self {
         Self {
+            adapter: None,
+            rank: 16,
+            alpha: 32.0,
+            targets: Vec::new(),
+            adapter_dropout: 0.0,
+            dropout: true,
             epochs: 4,
             learning_rate: 5e-5,
             batch_rows: 16,
+            accumulation: 1,
+            validate_every: None,
             warmup: 0.1,
             max_steps: None,
             patience: Some(2),

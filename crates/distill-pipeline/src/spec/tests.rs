@@ -141,7 +141,7 @@ fn the_whole_agreed_form_resolves() {
         "0.005"
     );
     assert_eq!(spec.evals.controls, Control::ALL);
-    assert_eq!(spec.train.decoder.learning_rate.to_string(), "0.004");
+    assert_eq!(spec.train.decoder.learning_rate, LearningRate::Given(0.004));
     assert_eq!(
         (spec.train.encoder.epochs, spec.train.encoder.batch_rows),
         (3, 32)
@@ -150,8 +150,8 @@ fn the_whole_agreed_form_resolves() {
     assert_eq!(tuning.variant, AdapterKind::Dora);
     assert_eq!(tuning.targets, ["q_proj", "v_proj"]);
     assert_eq!(
-        (tuning.base, tuning.schedule, tuning.rate),
-        (BasePrecision::Nf4, ScheduleKind::Wsd, RateKind::Given)
+        (tuning.base, tuning.schedule),
+        (BasePrecision::Nf4, ScheduleKind::Wsd)
     );
     assert!(tuning.embeddings && !tuning.head && tuning.group_by_length);
     assert_eq!(tuning.validate_every, Some(50));

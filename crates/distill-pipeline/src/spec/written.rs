@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     read::{At, Place, Read, Reader, Section, section},
-    resolved::{Control, JudgeMode, Labels},
+    resolved::{AdapterKind, Control, JudgeMode, Labels, ModelClass},
     tree::{Node, NodeValue},
 };
 
@@ -221,6 +221,8 @@ section! {
     StudentSection {
         /// `linear`, `nano` (the embedded decoder), the directory of a model (`./my-model`; a decoder, or an encoder such as BERT, by its config.json), a model of the hub (`org/name`, `org/name@revision`), a list of these, or `auto`: every candidate that fits.
         required target: WrittenTargets,
+        /// `encoder` or `decoder`: the class of models of the hub that are neither on this machine nor in the list of `distill models`. Default `decoder`, until they are fetched.
+        optional class: ModelClass,
     }
 }
 
@@ -233,7 +235,7 @@ section! {
         optional encoder: EncoderSection,
         /// Settings of the adapters (`LoRA`) of a decoder.
         optional decoder: DecoderSection,
-        /// What a decoder's loss is.
+        /// What a decoder's loss is; an encoder learns soft labels.
         optional objective: ObjectiveSection,
         /// Shares of the training rows that every student is trained on too, for a learning curve: `[0.25, 0.5]`. Default none.
         optional learning_curve: Vec<At<f64>>,
@@ -253,19 +255,35 @@ section! {
 }
 
 section! {
-    /// Every weight of an encoder and its classification head.
+    /// An encoder and its classification head.
     EncoderSection {
+        /// `lora`, `rslora`, `dora` or `rsdora`: low-rank updates and the classifier are trained. Default: every weight is.
+        optional adapter: AdapterKind,
+        /// Rank of the adapter. Default 16.
+        optional rank: u64,
+        /// Scale of the adapter is alpha / rank; of `rslora`, alpha / √rank. Default 32.
+        optional alpha: f64,
+        /// Modules that get an update, by the end of their name: `[query, value]`. Default: every linear layer but the classifier.
+        optional targets: Vec<At<String>>,
+        /// Share of its inputs that an update does not see in a step. Default 0.
+        optional adapter_dropout: f64,
+        /// Drop values in training where the model's configuration says so. Default true.
+        optional dropout: bool,
         /// Passes over the examples. Default 4.
         optional epochs: u64,
-        /// Highest learning rate. Default 0.00005.
+        /// Highest learning rate. Default 0.00005, with an adapter 0.0005.
         optional learning_rate: f64,
-        /// Rows of each optimizer step. Default 16.
+        /// Rows of each batch. Default 16.
         optional batch_rows: u64,
+        /// Batches for each optimizer step. Default 1.
+        optional accumulation: u64,
         /// Share of all steps in which the learning rate rises. Default 0.1.
         optional warmup: f64,
         /// Stop after so many steps. Default: none.
         optional max_steps: u64,
-        /// Epochs without a better validation loss before training stops. Default 2.
+        /// Steps between validations. Default: at the end of each epoch.
+        optional validate_every: u64,
+        /// Validations without a better loss before training stops. Default 2.
         optional patience: u64,
         /// Weight decay. Default 0.01.
         optional weight_decay: f64,
@@ -484,6 +502,15 @@ impl Read for Labels {
 
     fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
         let names = [("teacher", Self::Teacher), ("gold", Self::Gold)];
+        reader.choose(node, place, &names)
+    }
+}
+
+impl Read for ModelClass {
+    const EXPECTED: &'static str = "`encoder` or `decoder`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let names = [("encoder", Self::Encoder), ("decoder", Self::Decoder)];
         reader.choose(node, place, &names)
     }
 }

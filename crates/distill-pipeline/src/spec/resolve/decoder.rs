@@ -1,18 +1,11 @@
 //! Checks of `train.decoder`.
 
-use super::{BELOW_ONE, MOST_EPOCHS, OPEN_SHARE, POSITIVE, Resolver, SHARE, WEIGHT_DECAY};
+use super::{ALPHA, BELOW_ONE, MOST_EPOCHS, OPEN_SHARE, POSITIVE, Resolver, SHARE, WEIGHT_DECAY};
 use crate::spec::{
-    bounds::Bounds,
     finding::Code,
     read::At,
-    resolved::{DecoderSpec, RateKind, ScheduleKind, TuningSpec},
+    resolved::{DecoderSpec, LearningRate, ScheduleKind, TuningSpec},
     written::{DecoderSection, WrittenRate},
-};
-
-/// What single precision tells apart from 0 and from infinity, with room for what it is multiplied by.
-const ALPHA: Bounds = Bounds {
-    holds: |value| (1e-6..=1e6).contains(&value),
-    words: "between 0.000001 and 1000000",
 };
 
 impl Resolver<'_> {
@@ -39,13 +32,7 @@ impl Resolver<'_> {
                     "4 is usual",
                 )
                 .unwrap_or(usual.epochs),
-            learning_rate: self.number(
-                rate_of(decoder).as_ref(),
-                &path("learning_rate"),
-                usual.learning_rate,
-                &OPEN_SHARE,
-                "0.002 suits the embedded decoder, 0.0002 a larger one; `width` takes a usual one",
-            ),
+            learning_rate: self.learning_rate(decoder),
             batch_tokens: self
                 .integer(
                     decoder.batch_tokens.as_ref(),
@@ -95,6 +82,29 @@ impl Resolver<'_> {
         }
     }
 
+    fn learning_rate(&mut self, decoder: &DecoderSection) -> LearningRate {
+        let Some(written) = &decoder.learning_rate else {
+            return LearningRate::default();
+        };
+        match written.value {
+            WrittenRate::Width => LearningRate::Width,
+            WrittenRate::Auto => LearningRate::Auto,
+            WrittenRate::Number(value) => {
+                let number = At {
+                    value,
+                    span: written.span.clone(),
+                };
+                LearningRate::Given(self.number(
+                    Some(&number),
+                    "train.decoder.learning_rate",
+                    value,
+                    &OPEN_SHARE,
+                    "leave the key out for a usual one by the model's width",
+                ))
+            }
+        }
+    }
+
     fn tuning(&mut self, decoder: &DecoderSection) -> TuningSpec {
         let usual = TuningSpec::default();
         let path = |key: &str| format!("train.decoder.{key}");
@@ -121,7 +131,7 @@ impl Resolver<'_> {
                 .variant
                 .as_ref()
                 .map_or(usual.variant, |at| at.value),
-            targets: self.targets(decoder),
+            targets: self.targets("train.decoder", decoder.targets.as_ref()),
             dropout: self.number(
                 decoder.dropout.as_ref(),
                 &path("dropout"),
@@ -132,11 +142,6 @@ impl Resolver<'_> {
             embeddings: on(&decoder.embeddings),
             head: on(&decoder.head),
             base: decoder.base.as_ref().map_or(usual.base, |at| at.value),
-            rate: match decoder.learning_rate.as_ref().map(|at| at.value) {
-                None | Some(WrittenRate::Number(_)) => RateKind::Given,
-                Some(WrittenRate::Width) => RateKind::Width,
-                Some(WrittenRate::Auto) => RateKind::Auto,
-            },
             schedule,
             decay: self.number(
                 decoder.decay.as_ref(),
@@ -162,31 +167,24 @@ impl Resolver<'_> {
         }
     }
 
-    fn targets(&mut self, decoder: &DecoderSection) -> Vec<String> {
-        let Some(written) = &decoder.targets else {
+    /// Ends of modules' names, under the key of this section.
+    pub(super) fn targets(
+        &mut self,
+        section: &str,
+        written: Option<&At<Vec<At<String>>>>,
+    ) -> Vec<String> {
+        let Some(written) = written else {
             return Vec::new();
         };
         if written.value.is_empty() {
             self.report(
                 Code::Missing,
                 &written.span,
-                "`train.decoder.targets` is an empty list",
+                format!("`{section}.targets` is an empty list"),
                 "nothing to adapt",
                 "leave the key out for every linear layer",
             );
         }
         written.value.iter().map(|at| at.value.clone()).collect()
-    }
-}
-
-/// The learning rate where it is a number.
-fn rate_of(decoder: &DecoderSection) -> Option<At<f64>> {
-    let written = decoder.learning_rate.as_ref()?;
-    match written.value {
-        WrittenRate::Number(value) => Some(At {
-            value,
-            span: written.span.clone(),
-        }),
-        WrittenRate::Width | WrittenRate::Auto => None,
     }
 }

@@ -2,11 +2,11 @@
 
 use distill_chat::TaskKind;
 
-use super::{BELOW_ONE, MOST_EPOCHS, OPEN_SHARE, POSITIVE, Resolver, WEIGHT_DECAY};
+use super::{OPEN_SHARE, POSITIVE, Resolver};
 use crate::spec::{
     finding::Code,
-    resolved::{EncoderSpec, LinearSpec, TrainSpec},
-    written::{EncoderSection, LinearSection, TrainSection},
+    resolved::{LinearSpec, TrainSpec},
+    written::{LinearSection, TrainSection},
 };
 
 impl Resolver<'_> {
@@ -104,67 +104,6 @@ impl Resolver<'_> {
             word_ngrams: linear_words,
             character_ngrams: characters,
             penalties: penalties.map(|list| list.value.iter().map(|at| at.value).collect()),
-        }
-    }
-
-    fn encoder(&mut self, encoder: &EncoderSection) -> EncoderSpec {
-        let usual = EncoderSpec::default();
-        let path = |key: &str| format!("train.encoder.{key}");
-        EncoderSpec {
-            epochs: self
-                .integer(
-                    encoder.epochs.as_ref(),
-                    &path("epochs"),
-                    1,
-                    MOST_EPOCHS,
-                    "4 is usual",
-                )
-                .unwrap_or(usual.epochs),
-            learning_rate: self.number(
-                encoder.learning_rate.as_ref(),
-                &path("learning_rate"),
-                usual.learning_rate,
-                &OPEN_SHARE,
-                "0.00002 to 0.00005 suit BERT",
-            ),
-            batch_rows: self
-                .integer(
-                    encoder.batch_rows.as_ref(),
-                    &path("batch_rows"),
-                    1,
-                    1 << 16,
-                    "16 and 32 are usual",
-                )
-                .unwrap_or(usual.batch_rows),
-            warmup: self.number(
-                encoder.warmup.as_ref(),
-                &path("warmup"),
-                usual.warmup,
-                &BELOW_ONE,
-                "0.1 warms up in the first tenth of the steps",
-            ),
-            max_steps: self.count(
-                encoder.max_steps.as_ref(),
-                &path("max_steps"),
-                "leave the key out for no limit",
-            ),
-            patience: self
-                .count(encoder.patience.as_ref(), &path("patience"), "2 is usual")
-                .or(usual.patience),
-            weight_decay: self.number(
-                encoder.weight_decay.as_ref(),
-                &path("weight_decay"),
-                usual.weight_decay,
-                &WEIGHT_DECAY,
-                "0.01 is usual",
-            ),
-            clip: self.number(
-                encoder.clip.as_ref(),
-                &path("clip"),
-                usual.clip,
-                &POSITIVE,
-                "1 is usual",
-            ),
         }
     }
 }

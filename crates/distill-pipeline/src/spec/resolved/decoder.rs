@@ -51,13 +51,13 @@ pub enum ScheduleKind {
 }
 
 /// Where the highest learning rate comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum RateKind {
-    /// From the spec.
+pub enum LearningRate {
+    /// A number of the spec.
+    Given(f64),
+    /// By the model's family and width and by the method; so it is where the spec says nothing.
     #[default]
-    Given,
-    /// From the width of the model.
     Width,
     /// From a short test before the training.
     Auto,
@@ -69,8 +69,8 @@ pub struct DecoderSpec {
     pub rank: usize,
     pub alpha: f64,
     pub epochs: usize,
-    /// Counts where [`TuningSpec::rate`] is `Given`.
-    pub learning_rate: f64,
+    /// The highest.
+    pub learning_rate: LearningRate,
     pub batch_tokens: usize,
     pub accumulation: usize,
     /// Share of all steps.
@@ -90,7 +90,7 @@ impl Default for DecoderSpec {
             rank: 16,
             alpha: 32.0,
             epochs: 4,
-            learning_rate: 0.002,
+            learning_rate: LearningRate::Width,
             batch_tokens: 4096,
             accumulation: 1,
             warmup: 0.05,
@@ -118,7 +118,6 @@ pub struct TuningSpec {
     pub embeddings: bool,
     pub head: bool,
     pub base: BasePrecision,
-    pub rate: RateKind,
     pub schedule: ScheduleKind,
     /// Share of all steps in which `Wsd` decays.
     pub decay: f64,
@@ -146,7 +145,6 @@ impl Default for TuningSpec {
             embeddings: false,
             head: false,
             base: BasePrecision::Auto,
-            rate: RateKind::Given,
             schedule: ScheduleKind::Cosine,
             decay: 0.2,
             final_learning_rate: 0.0,
