@@ -45,8 +45,9 @@ pub enum StudentManifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderManifest {
-    /// Name of the model that training began from, and a hash over its configuration and weights.
-    /// Serving needs neither.
+    /// Name of the model that training began from, and a hash over its configuration and weights
+    /// ([`EncoderWeights::base_sha256`](crate::encoder::EncoderWeights::base_sha256) where an
+    /// adapter was trained). Serving needs the model for an adapter only.
     pub base: String,
     pub base_sha256: String,
     /// The tokens that open and close a row.
@@ -54,6 +55,8 @@ pub struct EncoderManifest {
     pub separator_token: String,
     /// Tokens of a row, those two included.
     pub max_tokens: usize,
+    #[serde(default, skip_serializing_if = "TunedKind::is_full")]
+    pub tuned: TunedKind,
 }
 
 /// A decoder's base, renderer and limits.
@@ -75,11 +78,22 @@ pub struct DecoderManifest {
 }
 
 /// What training changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TunedKind {
     Adapter,
+    #[default]
     Full,
+}
+
+impl TunedKind {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    fn is_full(&self) -> bool {
+        *self == Self::Full
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -135,11 +135,14 @@ fn encoder_parts(
     base_sha256: &str,
 ) -> Result<Parts, BundleError> {
     let (weights, tokenizer) = (student.weights(), student.tokenizer());
-    let files = vec![
-        (File::ModelConfig, weights.config().to_json().into_bytes()),
-        (File::Model, weights.to_safetensors()?),
-        (File::Tokenizer, tokenizer.source().to_vec()),
-    ];
+    let mut files = match student.adapter() {
+        Some(adapter) => adapter_files(adapter, base)?,
+        None => vec![
+            (File::ModelConfig, weights.config().to_json().into_bytes()),
+            (File::Model, weights.to_safetensors()?),
+        ],
+    };
+    files.push((File::Tokenizer, tokenizer.source().to_vec()));
     let (first, separator) = tokenizer.controls();
     let manifest = EncoderManifest {
         base: base.to_owned(),
@@ -147,9 +150,21 @@ fn encoder_parts(
         first_token: first.to_owned(),
         separator_token: separator.to_owned(),
         max_tokens: tokenizer.limit(),
+        tuned: match student.adapter() {
+            Some(_) => TunedKind::Adapter,
+            None => TunedKind::Full,
+        },
     };
     let loaded = LoadedStudent::encoder(name, task, student.clone());
     Ok((StudentManifest::Encoder(manifest), files, loaded))
+}
+
+fn adapter_files(adapter: &LoraAdapter, base: &str) -> Result<Vec<(File, Vec<u8>)>, BundleError> {
+    let config = adapter.adapter_config_json(base).into_bytes();
+    Ok(vec![
+        (File::AdapterConfig, config),
+        (File::Adapter, adapter.to_safetensors()?),
+    ])
 }
 
 fn decoder_parts(
@@ -161,11 +176,7 @@ fn decoder_parts(
 ) -> Result<Parts, BundleError> {
     let (kind, files, decoder) = match tuned {
         Tuned::Adapter(adapter) => {
-            let config = adapter.adapter_config_json(&base.name).into_bytes();
-            let files = vec![
-                (File::AdapterConfig, config),
-                (File::Adapter, adapter.to_safetensors()?),
-            ];
+            let files = adapter_files(adapter, &base.name)?;
             let decoder = Decoder::with_adapter(&base.weights, adapter)?;
             (TunedKind::Adapter, files, decoder)
         }

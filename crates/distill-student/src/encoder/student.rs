@@ -4,6 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::{EncodedText, Encoder, EncoderRows, EncoderTokenizer, EncoderWeights};
 use crate::decoder::DecoderError;
+use crate::lora::LoraAdapter;
 use crate::tokenizer::TokenizerError;
 
 /// Tokens that run together.
@@ -22,6 +23,8 @@ pub struct EncoderPrediction {
 #[derive(Debug, Clone)]
 pub struct EncoderStudent {
     weights: EncoderWeights,
+    /// What was trained, where it was an adapter: its updates are in the weights.
+    adapter: Option<LoraAdapter>,
     encoder: Encoder,
     tokenizer: EncoderTokenizer,
 }
@@ -40,14 +43,35 @@ impl EncoderStudent {
         Ok(Self {
             encoder: Encoder::new(&weights)?,
             weights,
+            adapter: None,
             tokenizer,
         })
+    }
+
+    /// A base with an adapter, whose updates are added to the weights once.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and where the adapter does not fit.
+    pub fn adapted(
+        base: &EncoderWeights,
+        adapter: LoraAdapter,
+        tokenizer: EncoderTokenizer,
+    ) -> Result<Self, DecoderError> {
+        let mut student = Self::new(base.merge(&adapter)?, tokenizer)?;
+        student.adapter = Some(adapter);
+        Ok(student)
     }
 
     pub fn labels(&self) -> &[String] {
         &self.weights.config().labels
     }
 
+    /// The adapter that was trained, if one was.
+    pub fn adapter(&self) -> Option<&LoraAdapter> {
+        self.adapter.as_ref()
+    }
+
+    /// The weights that answer, updates included.
     pub fn weights(&self) -> &EncoderWeights {
         &self.weights
     }
