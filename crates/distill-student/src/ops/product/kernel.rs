@@ -177,7 +177,14 @@ pub(super) struct Dots {
     pub(super) inner: usize,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
+    /// Whether more rows of the matrix follow in memory and are wanted next: they are asked for
+    /// meanwhile.
+    pub(super) streamed: bool,
 }
+
+/// Rows of a streamed matrix that are asked for ahead of the one that is read. Rows are too short
+/// for the processor to foresee the next ones by itself: it stops and waits at each.
+const ROWS_AHEAD: usize = 8;
 
 /// The inner loops of one kind of processor.
 pub(super) struct Kernel {

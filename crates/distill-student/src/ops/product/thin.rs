@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::blocked::{Out, Product, Rows};
 use super::kernel::Dots;
+use crate::ops::rows::vectorised;
 
 /// Most rows of the left operand: beyond, packing pays.
 pub(super) const ROWS: usize = 12;
@@ -49,13 +50,26 @@ enum Left {
 impl Left {
     fn new(product: &Product<'_>) -> Self {
         let view = &product.left;
-        let rows = (0..view.rows).flat_map(|row| {
-            let start = row * view.row_stride;
-            view.data[start..start + view.columns].iter().copied()
-        });
+        let row = |row: usize| &view.data[row * view.row_stride..][..view.columns];
         match product.matrix.values() {
-            Rows::Single(_) => Self::Single(rows.collect()),
-            _ => Self::Half(rows.map(bf16::from_f32).collect()),
+            Rows::Single(_) => {
+                let mut singles = Vec::with_capacity(view.rows * view.columns);
+                for i in 0..view.rows {
+                    singles.extend_from_slice(row(i));
+                }
+                Self::Single(singles)
+            }
+            _ => {
+                let mut halves = vec![bf16::ZERO; view.rows * view.columns];
+                vectorised(|| {
+                    for (i, halves) in halves.chunks_exact_mut(view.columns.max(1)).enumerate() {
+                        for (half, single) in halves.iter_mut().zip(row(i)) {
+                            *half = bf16::from_f32(*single);
+                        }
+                    }
+                });
+                Self::Half(halves)
+            }
         }
     }
 }
@@ -72,6 +86,7 @@ unsafe fn write_columns(product: &Product<'_>, left: &Left, first: usize, count:
         inner,
         out: out.at(column),
         out_stride: width,
+        streamed: !matches!(product.matrix.values(), Rows::Nf4(_)),
     };
     let start = first * inner;
     let end = start + count * inner;

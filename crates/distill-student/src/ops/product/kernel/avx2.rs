@@ -1,16 +1,17 @@
 //! 256-bit registers and fused multiply-add. bf16 is widened while it is packed.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm256_add_ps, _mm256_castps_si256, _mm256_castsi256_ps, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_permute2x128_si256, _mm256_set1_ps, _mm256_setzero_ps,
-    _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
-    _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
+    __m256, __m256i, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_castps_si256,
+    _mm256_castsi256_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_permute2x128_si256,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi32, _mm256_storeu_ps,
+    _mm256_storeu_si256, _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32,
+    _mm256_unpacklo_epi64,
 };
 use std::ffi::c_void;
 
 use half::bf16;
 
-use super::{Dots, Kernel, Tile, portable};
+use super::{Dots, Kernel, ROWS_AHEAD, Tile, portable};
 use crate::ops::frozen::nf4::LEVELS;
 use crate::ops::product::pack::{Conversion, Layout, Source};
 
@@ -229,6 +230,8 @@ unsafe fn half_dots(dots: Dots) {
 
 /// Rows of the matrix whose dot products are summed side by side.
 const ABREAST: usize = 4;
+/// Bytes that come from memory at once.
+const LINE: usize = 64;
 /// Rows of the left operand that share what is loaded of the matrix.
 const TOGETHER: usize = 2;
 
@@ -254,6 +257,13 @@ unsafe fn rows_by_columns(
             let mut sums = [[_mm256_setzero_ps(); ABREAST]; TOGETHER];
             let whole = inner / LANES * LANES;
             for at in (0..whole).step_by(LANES) {
+                if dots.streamed && i == 0 && at * element % LINE == 0 {
+                    for column in columns {
+                        let wanted = column.wrapping_add(ROWS_AHEAD * row + at * element);
+                        // Into the second cache: requests of the first are few at a time.
+                        _mm_prefetch::<_MM_HINT_T1>(wanted.cast());
+                    }
+                }
                 let b: [__m256; ABREAST] = std::array::from_fn(|c| load(columns[c], at));
                 for (sums, row) in sums.iter_mut().zip(rows) {
                     let a = load(row, at);

@@ -1,7 +1,7 @@
 //! 512-bit registers, with and without the units that multiply pairs of bf16.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch, _mm256_loadu_si256,
     _mm256_maskz_loadu_epi16, _mm512_add_ps, _mm512_castps_si512, _mm512_cvtepu16_epi32,
     _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps,
@@ -14,7 +14,7 @@ use std::ffi::c_void;
 
 use half::bf16;
 
-use super::{Dots, Kernel, Tile};
+use super::{Dots, Kernel, ROWS_AHEAD, Tile};
 use crate::ops::frozen::nf4::LEVELS;
 use crate::ops::product::pack::{Conversion, Layout, Source};
 
@@ -446,13 +446,22 @@ unsafe fn rows_by_columns<V: Copy>(
             let rows: [*const c_void; ABREAST] =
                 std::array::from_fn(|r| dots.left.wrapping_add((i + r).min(dots.rows - 1) * row));
             let count = (dots.rows - i).min(ABREAST);
+            let load = |row: *const c_void, at: usize| load(row, at, dots.inner - at);
+            let ahead = |c: usize, at: usize| {
+                if dots.streamed && i == 0 {
+                    let wanted = columns[c].wrapping_add(ROWS_AHEAD * row + at * element);
+                    // Into the second cache: requests of the first are few at a time.
+                    _mm_prefetch::<_MM_HINT_T1>(wanted.cast());
+                }
+            };
+            let places = (0..dots.inner).step_by(step);
             // SAFETY: passed on from the caller.
             let sums = unsafe {
                 match count {
-                    1 => strip::<1, V>(&rows, &columns, dots.inner, step, &load, &add),
-                    2 => strip::<2, V>(&rows, &columns, dots.inner, step, &load, &add),
-                    3 => strip::<3, V>(&rows, &columns, dots.inner, step, &load, &add),
-                    _ => strip::<4, V>(&rows, &columns, dots.inner, step, &load, &add),
+                    1 => strip::<1, V>(&rows, &columns, places, &load, &ahead, &add),
+                    2 => strip::<2, V>(&rows, &columns, places, &load, &ahead, &add),
+                    3 => strip::<3, V>(&rows, &columns, places, &load, &ahead, &add),
+                    _ => strip::<4, V>(&rows, &columns, places, &load, &ahead, &add),
                 }
             };
             for (r, sums) in sums.iter().enumerate().take(count) {
@@ -472,17 +481,19 @@ unsafe fn rows_by_columns<V: Copy>(
 unsafe fn strip<const M: usize, V: Copy>(
     rows: &[*const c_void; ABREAST],
     columns: &[*const c_void; ABREAST],
-    inner: usize,
-    step: usize,
-    load: &impl Fn(*const c_void, usize, usize) -> V,
+    places: impl Iterator<Item = usize>,
+    load: &impl Fn(*const c_void, usize) -> V,
+    ahead: &impl Fn(usize, usize),
     add: &impl Fn(__m512, V, V) -> __m512,
 ) -> [[f32; ABREAST]; ABREAST] {
     let mut sums = [[_mm512_setzero_ps(); ABREAST]; M];
-    for at in (0..inner).step_by(step) {
-        let left = inner - at;
-        let b: [V; ABREAST] = std::array::from_fn(|c| load(columns[c], at, left));
+    for at in places {
+        let b: [V; ABREAST] = std::array::from_fn(|c| {
+            ahead(c, at);
+            load(columns[c], at)
+        });
         for (sums, row) in sums.iter_mut().zip(rows) {
-            let a = load(*row, at, left);
+            let a = load(*row, at);
             for (sum, b) in sums.iter_mut().zip(b) {
                 *sum = add(*sum, a, b);
             }
