@@ -121,9 +121,10 @@ impl LoadedStudent {
         }
     }
 
-    /// Sets how many rows a decoder answers side by side: 1 to time single answers.
+    /// Sets how many rows a decoder answers side by side.
+    #[cfg(test)]
     #[must_use]
-    pub fn with_rows_at_once(mut self, rows: usize) -> Self {
+    pub(crate) fn with_rows_at_once(mut self, rows: usize) -> Self {
         if let Engine::Decoder { rows_at_once, .. } = &mut self.engine {
             *rows_at_once = rows.max(1);
         }

@@ -1,12 +1,14 @@
 //! Base models: what a decoder student is tuned from, resolved by name.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
 use crate::{
     decoder::{DecoderConfig, DecoderError},
+    ops::Storage,
     regular_file,
     template::{ChatTemplate, TemplateError},
     tokenizer::{Tokenizer, TokenizerError, TokenizerFiles},
@@ -24,6 +26,44 @@ pub struct BaseModel {
     pub weights: DecoderWeights,
     pub tokenizer: Arc<Tokenizer>,
     pub template: Arc<ChatTemplate>,
+    /// What it was read from, beside the weights.
+    pub files: BaseFiles,
+}
+
+/// The small files that a base model was read from.
+#[derive(Debug, Clone)]
+pub enum BaseFiles {
+    /// All files of this folder.
+    Folder(PathBuf),
+    /// The content of files by name.
+    Held(Arc<BTreeMap<&'static str, Vec<u8>>>),
+}
+
+impl BaseFiles {
+    /// The content of a file; none where the base has no such file.
+    ///
+    /// # Errors
+    /// It is there and cannot be read, or has no end.
+    pub fn read(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
+        match self {
+            Self::Held(files) => Ok(files.get(name).cloned()),
+            Self::Folder(folder) => {
+                let path = folder.join(name);
+                let there = path.exists();
+                there
+                    .then(|| regular_file::read(&path, LONGEST_TEXT))
+                    .transpose()
+            }
+        }
+    }
+
+    /// Where the files are; none where they are held in memory.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(folder),
+            Self::Held(_) => None,
+        }
+    }
 }
 
 /// Why a base model cannot be had.
@@ -74,27 +114,34 @@ impl BaseModel {
     /// Reads a directory as `save_pretrained` writes it. The chat template comes from
     /// `chat_template.jinja` or from `tokenizer_config.json`.
     pub fn from_directory(name: &str, directory: &Path) -> Result<Self, BaseError> {
-        let weights = DecoderWeights::from_dir(directory).map_err(|source| BaseError::Weights {
-            name: name.to_owned(),
-            source,
+        Self::from_directory_held(name, directory, None)
+    }
+
+    /// As [`Self::from_directory`], for a base that is frozen and held like this
+    /// ([`DecoderWeights::from_dir_held`]).
+    pub fn from_directory_held(
+        name: &str,
+        directory: &Path,
+        storage: Option<Storage>,
+    ) -> Result<Self, BaseError> {
+        let weights = DecoderWeights::from_dir_held(directory, storage).map_err(|source| {
+            BaseError::Weights {
+                name: name.to_owned(),
+                source,
+            }
         })?;
         let tokenizer =
             Tokenizer::from_directory(directory).map_err(|source| BaseError::Tokenizer {
                 name: name.to_owned(),
                 source,
             })?;
+        let files = BaseFiles::Folder(directory.to_owned());
         let read = |file: &str| -> Result<Option<Vec<u8>>, BaseError> {
-            let path = directory.join(file);
-            if !path.exists() {
-                return Ok(None);
-            }
-            regular_file::read(&path, LONGEST_TEXT)
-                .map(Some)
-                .map_err(|source| BaseError::Read {
-                    name: name.to_owned(),
-                    path,
-                    source,
-                })
+            files.read(file).map_err(|source| BaseError::Read {
+                name: name.to_owned(),
+                path: directory.join(file),
+                source,
+            })
         };
         let source = read("chat_template.jinja")?;
         let config = read("tokenizer_config.json")?;
@@ -105,7 +152,7 @@ impl BaseModel {
             Some(Err(_)) => Err(TemplateError::Compile("it is not UTF-8".to_owned())),
             None => ChatTemplate::from_config(&config.unwrap_or_default(), &tokenizer),
         };
-        Self::assemble(name, weights, tokenizer, template)
+        Self::assemble(name, weights, tokenizer, template, files)
     }
 
     /// Builds a base model from file contents: `config.json`, the weights, the tokenizer's files
@@ -123,13 +170,21 @@ impl BaseModel {
                 name: name.to_owned(),
                 source,
             })?;
+        let held = [
+            ("tokenizer.json", Some(tokenizer.tokenizer_json)),
+            ("tokenizer_config.json", tokenizer.tokenizer_config),
+            ("generation_config.json", tokenizer.generation_config),
+        ]
+        .into_iter()
+        .filter_map(|(file, bytes)| Some((file, bytes?.to_vec())));
+        let held = BaseFiles::Held(Arc::new(held.collect()));
         let tokenizer =
             Tokenizer::from_files(name, tokenizer).map_err(|source| BaseError::Tokenizer {
                 name: name.to_owned(),
                 source,
             })?;
         let template = ChatTemplate::new(template, tokenizer.bos_token(), tokenizer.eos_token());
-        Self::assemble(name, weights, tokenizer, template)
+        Self::assemble(name, weights, tokenizer, template, held)
     }
 
     fn assemble(
@@ -137,6 +192,7 @@ impl BaseModel {
         weights: DecoderWeights,
         tokenizer: Tokenizer,
         template: Result<ChatTemplate, TemplateError>,
+        files: BaseFiles,
     ) -> Result<Self, BaseError> {
         let template = template.map_err(|source| BaseError::Template {
             name: name.to_owned(),
@@ -155,16 +211,33 @@ impl BaseModel {
             weights,
             tokenizer: Arc::new(tokenizer),
             template: Arc::new(template),
+            files,
         })
     }
 }
 
-/// Longest template or tokenizer configuration; those of the largest models have some megabytes.
-const LONGEST_TEXT: u64 = 64 << 20;
+/// Longest file beside the weights; the largest tokenizers have some 35 MB.
+const LONGEST_TEXT: u64 = 96 << 20;
 
 /// Where base models come from.
 pub trait BaseResolver {
     fn resolve(&self, name: &str) -> Result<BaseModel, BaseError>;
+
+    /// As [`Self::resolve`], for an adapter whose base is held like this. A base may come as it is
+    /// stored even so: it takes more memory then, and answers the same.
+    fn resolve_held(&self, name: &str, _storage: Option<Storage>) -> Result<BaseModel, BaseError> {
+        self.resolve(name)
+    }
+
+    /// The folder of a model that is no decoder: the base of an encoder's adapter.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    fn folder(&self, name: &str) -> Result<PathBuf, BaseError> {
+        Err(BaseError::NotADirectory {
+            name: name.to_owned(),
+        })
+    }
 }
 
 /// Says in which folder the files of a model lie, for a name such as `org/name@commit`.
@@ -205,6 +278,10 @@ impl StandardBases {
 
 impl BaseResolver for StandardBases {
     fn resolve(&self, name: &str) -> Result<BaseModel, BaseError> {
+        self.resolve_held(name, None)
+    }
+
+    fn resolve_held(&self, name: &str, storage: Option<Storage>) -> Result<BaseModel, BaseError> {
         if let Some((_, model)) = self.embedded.iter().find(|(known, _)| *known == name) {
             return model();
         }
@@ -215,15 +292,17 @@ impl BaseResolver for StandardBases {
                 known: known.join(", "),
             });
         }
+        BaseModel::from_directory_held(name, &self.folder(name)?, storage)
+    }
+
+    fn folder(&self, name: &str) -> Result<PathBuf, BaseError> {
         let directory = Path::new(name);
         if directory.is_dir() {
-            return BaseModel::from_directory(name, directory);
+            return Ok(directory.to_owned());
         }
-        match FIND_FOLDER.get().and_then(|find| find(name)) {
-            Some(folder) => BaseModel::from_directory(name, &folder),
-            None => Err(BaseError::NotADirectory {
-                name: name.to_owned(),
-            }),
-        }
+        let found = FIND_FOLDER.get().and_then(|find| find(name));
+        found.ok_or_else(|| BaseError::NotADirectory {
+            name: name.to_owned(),
+        })
     }
 }

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     base::{BaseError, BaseModel, StandardBases},
+    decoder::{DecoderConfig, DecoderError},
     template::ChatTemplate,
     tokenizer::{Tokenizer, TokenizerFiles, hex},
 };
@@ -34,6 +35,14 @@ pub fn nano_sha256() -> &'static str {
         }
         hex(&hasher.finalize())
     })
+}
+
+/// The shape of [`nano`], without its weights.
+///
+/// # Errors
+/// Never with the file that is compiled in.
+pub fn nano_config() -> Result<DecoderConfig, DecoderError> {
+    DecoderConfig::from_json(CONFIG)
 }
 
 /// A decoder of a few million weights with its own vocabulary and chat template; its card is in

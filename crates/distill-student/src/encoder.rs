@@ -9,6 +9,7 @@ mod dropout;
 mod embeddings;
 mod head;
 mod layer;
+mod memory;
 mod parts;
 mod student;
 #[cfg(test)]

@@ -18,13 +18,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use cache::RowCache;
-use pass::{Branch, run};
+use pass::{Branch, pooled, run};
 use sampling::{Chooser, Scratch, check_finite};
 
 pub use labels::{LabelTrie, score_continuations, score_labels};
 pub use sampling::{Draws, Sampling};
 
 use candle_core::Device;
+use rayon::prelude::*;
 
 use crate::decoder::{Decoder, DecoderError, check_row};
 use crate::ops::{Choice, elements_of};
@@ -109,7 +110,7 @@ pub fn generate_each(
     let mut waiting: VecDeque<usize> = (0..prompts.len()).collect();
     let mut live: Vec<Row<'_>> = Vec::new();
     let mut answers: Vec<Option<Generation>> = vec![None; prompts.len()];
-    let mut scratch = Scratch::default();
+    let mut scratches: Vec<Scratch> = Vec::new();
     loop {
         let mut joining: usize = live.iter().map(|row| row.pending.len()).sum();
         while let Some(&next) = waiting.front() {
@@ -126,7 +127,9 @@ pub fn generate_each(
         if live.is_empty() {
             break;
         }
-        advance(decoder, &mut live, settings, &mut scratch)?;
+        pooled(decoder, || {
+            advance(decoder, &mut live, settings, &mut scratches)
+        })?;
         for row in &live {
             if let (Some(token), None | Some(Finish::Length | Finish::ContextFull)) =
                 (row.tokens.last(), row.ended)
@@ -305,7 +308,7 @@ fn advance(
     decoder: &Decoder,
     live: &mut [Row<'_>],
     settings: &GenerateSettings,
-    scratch: &mut Scratch,
+    scratches: &mut Vec<Scratch>,
 ) -> Result<(), DecoderError> {
     let mut ends = Vec::with_capacity(live.len());
     let mut packed = 0;
@@ -327,16 +330,27 @@ fn advance(
     let logits = decoder.logits_of(&hidden)?.to_device(&Device::Cpu)?; // (rows, V)
     let logits = elements_of(&logits)?;
     let limit = decoder.config().max_position_embeddings;
-    for (row, logits) in live
-        .iter_mut()
-        .zip(logits.chunks_exact(decoder.config().vocab_size))
-    {
-        check_finite(logits, row.index, row.length())?;
-        let room = row.length() < limit;
-        let choice = row.chooser.choose(logits, scratch);
-        row.take(choice, room, settings);
-    }
-    Ok(())
+    let vocabulary = decoder.config().vocab_size;
+    // Each thread takes some rows, with buffers of its own; a choice looks at its row alone.
+    scratches.resize_with(rayon::current_num_threads(), Scratch::default);
+    let part = live.len().div_ceil(scratches.len());
+    let taken: Vec<Result<(), DecoderError>> = live
+        .par_chunks_mut(part)
+        .zip(logits.par_chunks(part * vocabulary))
+        .zip(scratches)
+        .map(|((rows, logits), scratch)| {
+            let mut rows = rows.iter_mut().zip(logits.chunks_exact(vocabulary));
+            rows.try_for_each(|(row, logits)| {
+                check_finite(logits, row.index, row.length())?;
+                let room = row.length() < limit;
+                let choice = row.chooser.choose(logits, scratch);
+                row.take(choice, room, settings);
+                Ok(())
+            })
+        })
+        .collect();
+    // Of several errors that of the first row.
+    taken.into_iter().collect()
 }
 
 /// The leading tokens that every prompt has and that leave each a token to run; with them the
@@ -390,7 +404,7 @@ fn prefill(
             cache: &mut cache,
             row_length,
         };
-        run(decoder, vec![branch])?;
+        pooled(decoder, || run(decoder, vec![branch]))?;
     }
     Ok(cache)
 }

@@ -25,6 +25,7 @@ pub mod linear;
 pub mod lora;
 pub mod ops;
 pub mod regular_file;
+pub mod splitmix;
 pub mod template;
 pub mod tokenizer;
 pub mod weights;

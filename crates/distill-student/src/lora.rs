@@ -93,11 +93,13 @@ impl LoraAdapter {
         if adapter.config.variant.has_magnitudes() {
             let modules: Vec<String> = adapter.module_names().map(str::to_owned).collect();
             for module in modules {
-                let weight = weights.beginning(&format!("{module}.weight"))?;
-                let lengths = match storage {
-                    None => magnitude::row_lengths(weight)?,
-                    Some(storage) => {
-                        let held = FrozenWeight::new(weight, storage)?;
+                let weight = format!("{module}.weight");
+                let held = weights.held(&weight).cloned();
+                let lengths = match (held, storage) {
+                    (None, None) => magnitude::row_lengths(weights.beginning(&weight)?)?,
+                    (Some(held), _) => magnitude::row_lengths(&held.dequantised()?)?,
+                    (None, Some(storage)) => {
+                        let held = FrozenWeight::new(weights.beginning(&weight)?, storage)?;
                         magnitude::row_lengths(&held.dequantised()?)?
                     }
                 };

@@ -26,6 +26,7 @@ use crate::regular_file;
 mod assemble;
 #[cfg(test)]
 pub(crate) mod tests;
+mod word_pieces;
 
 /// Largest `tokenizer.json` that is read. The largest in the field has some 35 MB.
 pub(crate) const MAX_FILE_BYTES: u64 = 96 << 20;
@@ -134,23 +135,11 @@ impl AddedTokenRow {
 impl Tokenizer {
     /// Reads `tokenizer.json` and, where there, `tokenizer_config.json`, `generation_config.json`
     /// and `config.json` of a directory. Without the first, `vocab.json` and `merges.txt` are read
-    /// for it.
+    /// for it, or `vocab.txt`.
     pub fn from_directory(directory: &Path) -> Result<Self, TokenizerError> {
-        let optional = |name: &str| -> Result<Option<Vec<u8>>, TokenizerError> {
-            let path = directory.join(name);
-            path.exists().then(|| read(&path)).transpose()
-        };
+        let optional = |name: &str| optional(directory, name);
         let tokenizer_config = optional("tokenizer_config.json")?;
-        let tokenizer_json = match (optional("tokenizer.json")?, optional("vocab.json")?) {
-            (Some(whole), _) => whole,
-            (None, Some(vocabulary)) => {
-                let merges = read(&directory.join("merges.txt"))?;
-                let config = tokenizer_config.as_deref();
-                let origin = directory.display().to_string();
-                tokenizer_json_of(&origin, &vocabulary, &merges, config)?
-            }
-            (None, None) => read(&directory.join("tokenizer.json"))?,
-        };
+        let tokenizer_json = tokenizer_json_in(directory, tokenizer_config.as_deref())?;
         let generation_config = optional("generation_config.json")?;
         let model_config = optional("config.json")?;
         Self::from_files(
@@ -399,22 +388,37 @@ fn disarm(
         .expect("the anchor was added a line above"))
 }
 
-/// The `tokenizer.json` that belongs to a `vocab.json`, its `merges.txt` and the
-/// `tokenizer_config.json` that names the tokenizer's class.
-fn tokenizer_json_of(
-    origin: &str,
-    vocabulary: &[u8],
-    merges: &[u8],
+/// The `tokenizer.json` of a directory, or the one that belongs to its `vocab.json` and `merges.txt`
+/// or to its `vocab.txt`, by the class that `tokenizer_config.json` names.
+pub(crate) fn tokenizer_json_in(
+    directory: &Path,
     tokenizer_config: Option<&[u8]>,
 ) -> Result<Vec<u8>, TokenizerError> {
-    let config = parse_json(origin, "tokenizer_config.json", tokenizer_config)?;
-    assemble::tokenizer_json(vocabulary, merges, &config).map_err(|(file, problem)| {
-        TokenizerError::Malformed {
-            origin: origin.to_owned(),
-            file,
-            problem,
-        }
+    if let Some(whole) = optional(directory, "tokenizer.json")? {
+        return Ok(whole);
+    }
+    let origin = directory.display().to_string();
+    let config = parse_json(&origin, "tokenizer_config.json", tokenizer_config)?;
+    let made = if let Some(vocabulary) = optional(directory, "vocab.json")? {
+        let merges = read(&directory.join("merges.txt"))?;
+        assemble::tokenizer_json(&vocabulary, &merges, &config)
+    } else if let Some(vocabulary) = optional(directory, "vocab.txt")? {
+        word_pieces::tokenizer_json(&vocabulary, &config)
+    } else {
+        // Named in the message as what is missing.
+        return read(&directory.join("tokenizer.json"));
+    };
+    made.map_err(|(file, problem)| TokenizerError::Malformed {
+        origin,
+        file,
+        problem,
     })
+}
+
+/// A file of a directory, where it is there.
+pub(crate) fn optional(directory: &Path, name: &str) -> Result<Option<Vec<u8>>, TokenizerError> {
+    let path = directory.join(name);
+    path.exists().then(|| read(&path)).transpose()
 }
 
 /// The ids that the file declares must be those that the library gave out, and every flag that the
@@ -520,7 +524,7 @@ fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
     })
 }
 
-fn parse_json(
+pub(crate) fn parse_json(
     origin: &str,
     file: &'static str,
     bytes: Option<&[u8]>,
@@ -535,7 +539,7 @@ fn parse_json(
 }
 
 /// A token's text, written as a string or as an object with `content`.
-fn token_name(config: &Value, key: &str) -> Option<String> {
+pub(crate) fn token_name(config: &Value, key: &str) -> Option<String> {
     let value = &config[key];
     value
         .as_str()

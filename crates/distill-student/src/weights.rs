@@ -5,6 +5,7 @@
 
 mod files;
 mod header;
+mod held;
 mod random;
 mod read;
 mod shards;
@@ -23,12 +24,12 @@ pub use header::{Entry, Header};
 pub(crate) use random::Draw;
 pub(crate) use read::read_tensors;
 pub use shards::{SHARD_BYTES, Written};
-pub(crate) use write::write_tensors;
+pub(crate) use write::{model_file, write_tensors};
 
 use crate::decoder::config::own_name;
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::lora::LoraAdapter;
-use crate::ops::elements_of;
+use crate::ops::{FrozenWeight, elements_of};
 
 /// How numbers are stored, in a file or in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +52,10 @@ impl Precision {
 pub struct DecoderWeights {
     config: DecoderConfig,
     tensors: BTreeMap<String, Tensor>,
+    /// Projections that are held in four bits instead of as tensors.
+    held: BTreeMap<String, FrozenWeight>,
+    /// The hash of the values as they were read, where some are not kept.
+    stored_identity: Option<String>,
 }
 
 /// The names to take of those at hand; each tensor that the configuration asks for must be there,
@@ -112,6 +117,15 @@ fn passed_over(config: &DecoderConfig, name: &str) -> bool {
 }
 
 impl DecoderWeights {
+    fn of(config: DecoderConfig, tensors: BTreeMap<String, Tensor>) -> Self {
+        Self {
+            config,
+            tensors,
+            held: BTreeMap::new(),
+            stored_identity: None,
+        }
+    }
+
     /// Takes tensors by name; each that the configuration asks for must be there, in its shape,
     /// and no other.
     pub fn from_tensors(
@@ -123,7 +137,7 @@ impl DecoderWeights {
             .map(|(name, tensor)| (name.as_str(), tensor.dims()));
         check_shapes(&config, shapes)?;
         tensors.retain(|name, _| !passed_over(&config, name));
-        Ok(Self { config, tensors })
+        Ok(Self::of(config, tensors))
     }
 
     /// Reads the bytes of a safetensors file, widened to f32.
@@ -144,8 +158,7 @@ impl DecoderWeights {
         let mut files = WeightFiles::open(directory)?;
         files.rename(|stored| own_name(&config.model_type, stored));
         let names = check_shapes(&config, files.shapes())?;
-        let tensors = files.read(&names)?;
-        Ok(Self { config, tensors })
+        Ok(Self::of(config, files.read(&names)?))
     }
 
     /// Draws initial weights: normal for matrices, ones for norms, zeros for biases. The same seed
@@ -161,8 +174,21 @@ impl DecoderWeights {
         seed: u64,
         precision: Precision,
     ) -> Result<Self, DecoderError> {
-        let mut draw = Draw::new(seed);
         let mut tensors = BTreeMap::new();
+        Self::draw(&config, seed, precision, |name, tensor| {
+            tensors.insert(name, tensor);
+            Ok(())
+        })?;
+        Self::from_tensors(config, tensors)
+    }
+
+    fn draw(
+        config: &DecoderConfig,
+        seed: u64,
+        precision: Precision,
+        mut take: impl FnMut(String, Tensor) -> Result<(), DecoderError>,
+    ) -> Result<(), DecoderError> {
+        let mut draw = Draw::new(seed);
         for (name, shape) in config.tensors() {
             let count = shape.iter().product();
             let matrix = shape.len() > 1;
@@ -177,13 +203,14 @@ impl DecoderWeights {
             if matrix {
                 tensor = tensor.to_dtype(precision.dtype())?;
             }
-            tensors.insert(name, tensor);
+            take(name, tensor)?;
         }
-        Self::from_tensors(config, tensors)
+        Ok(())
     }
 
     /// The bytes of a safetensors file; the same weights give the same bytes.
     pub fn to_safetensors(&self, precision: Precision) -> Result<Vec<u8>, DecoderError> {
+        self.as_stored()?;
         write_tensors(&self.tensors, precision)
     }
 
@@ -191,7 +218,7 @@ impl DecoderWeights {
         &self.config
     }
 
-    /// In the types of their file.
+    /// In the types of their file; without what is held in four bits.
     pub fn tensors(&self) -> &BTreeMap<String, Tensor> {
         &self.tensors
     }
@@ -206,33 +233,35 @@ impl DecoderWeights {
         }
     }
 
-    /// Bytes of all tensors in memory.
+    /// Bytes of all of them in memory.
     pub fn bytes(&self) -> usize {
         let bytes = |tensor: &Tensor| tensor.elem_count() * tensor.dtype().size_in_bytes();
-        self.tensors.values().map(bytes).sum()
+        let tensors: usize = self.tensors.values().map(bytes).sum();
+        tensors + self.held.values().map(FrozenWeight::bytes).sum::<usize>()
     }
 
     /// The same weights with every tensor in f32.
     pub fn widened(&self) -> Result<Self, DecoderError> {
+        self.as_stored()?;
         let tensors = self
             .tensors
             .iter()
             .map(|(name, tensor)| Ok((name.clone(), widened(tensor)?)))
             .collect::<Result<_, DecoderError>>()?;
-        Ok(Self {
-            config: self.config.clone(),
-            tensors,
-        })
+        Ok(Self::of(self.config.clone(), tensors))
     }
 
     /// A tensor in the type of its file.
     pub(crate) fn get(&self, name: &str) -> Result<&Tensor, DecoderError> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| DecoderError::MissingTensor {
-                name: name.to_owned(),
-                expected: Vec::new(),
-            })
+        let name = name.to_owned();
+        self.tensors.get(&name).ok_or_else(|| {
+            if self.held.contains_key(&name) {
+                DecoderError::HeldInFourBits { name }
+            } else {
+                let expected = Vec::new();
+                DecoderError::MissingTensor { name, expected }
+            }
+        })
     }
 
     /// A tensor in f32: the same one, variable or not, where it is stored so.
@@ -244,28 +273,25 @@ impl DecoderWeights {
     /// adapter and a checkpoint refer to. It is the same however `config.json` is written and
     /// whatever number of files holds the tensors, and for equal values in f32 and bf16.
     pub fn sha256(&self) -> Result<String, DecoderError> {
-        let mut hash = Sha256::new();
-        hash.update(self.config.identity());
-        for (name, tensor) in &self.tensors {
-            hash.update(format!("{name} {:?}\n", tensor.dims()));
-            let tensor = tensor.flatten_all()?;
-            for start in (0..tensor.elem_count()).step_by(HASHED) {
-                let count = HASHED.min(tensor.elem_count() - start);
-                let part = widened(&tensor.narrow(0, start, count)?)?;
-                let bytes: Vec<u8> = elements_of(&part)?
-                    .iter()
-                    .flat_map(|value| value.to_le_bytes())
-                    .collect();
-                hash.update(&bytes);
+        if let Some(stored) = &self.stored_identity {
+            return Ok(stored.clone());
+        }
+        let mut identity = Identity::new(&self.config);
+        let names: BTreeSet<&String> = self.tensors.keys().chain(self.held.keys()).collect();
+        for name in names {
+            match self.held(name) {
+                Some(held) => identity.add(name, &held.dequantised()?)?,
+                None => identity.add(name, self.get(name)?)?,
             }
         }
-        Ok(format!("{:x}", hash.finalize()))
+        Ok(identity.finish())
     }
 
     /// Adds an adapter into the weights, for serving without it. What it changes is in f32. Where
     /// it trained only one of a tied pair of embeddings and head, the two are tied no longer.
     pub fn merge(&self, adapter: &LoraAdapter) -> Result<Self, DecoderError> {
         adapter.check(&self.config)?;
+        self.as_stored()?;
         let mut all = self.clone();
         if adapter.unties(&self.config) {
             let head = self.get("model.embed_tokens.weight")?.clone();
@@ -278,6 +304,34 @@ impl DecoderWeights {
             }
         }
         Ok(all)
+    }
+}
+
+/// A hash in the making, of tensors in the order of their names.
+struct Identity(Sha256);
+
+impl Identity {
+    fn new(config: &DecoderConfig) -> Self {
+        Self(Sha256::new_with_prefix(config.identity()))
+    }
+
+    fn add(&mut self, name: &str, tensor: &Tensor) -> Result<(), DecoderError> {
+        self.0.update(format!("{name} {:?}\n", tensor.dims()));
+        let tensor = tensor.flatten_all()?;
+        for start in (0..tensor.elem_count()).step_by(HASHED) {
+            let count = HASHED.min(tensor.elem_count() - start);
+            let part = widened(&tensor.narrow(0, start, count)?)?;
+            let bytes: Vec<u8> = elements_of(&part)?
+                .iter()
+                .flat_map(|value| value.to_le_bytes())
+                .collect();
+            self.0.update(&bytes);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> String {
+        format!("{:x}", self.0.finalize())
     }
 }
 

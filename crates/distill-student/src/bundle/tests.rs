@@ -11,14 +11,14 @@ use crate::{
     lora::LoraConfig,
 };
 
-fn bases() -> StandardBases {
+pub(super) fn bases() -> StandardBases {
     StandardBases::directories()
         .with("embedded:tiny1", || Ok(tiny_base(1)))
         .with("embedded:tiny2", || Ok(tiny_base(2)))
 }
 
 /// An adapter that changes answers.
-fn adapter(base: &BaseModel) -> LoraAdapter {
+pub(super) fn adapter(base: &BaseModel) -> LoraAdapter {
     let config = LoraConfig {
         rank: 2,
         alpha: 4.0,
@@ -50,11 +50,11 @@ fn written(student: BundleStudent<'_>) -> (TempDir, Manifest) {
     (directory, manifest)
 }
 
-fn linear() -> (TempDir, Manifest) {
+pub(super) fn linear() -> (TempDir, Manifest) {
     written(BundleStudent::Linear(&linear_student()))
 }
 
-fn tuned(tuned: Tuned<'_>) -> (TempDir, Manifest) {
+pub(super) fn tuned(tuned: Tuned<'_>) -> (TempDir, Manifest) {
     written(BundleStudent::Decoder {
         base: &tiny_base(1),
         tuned,
@@ -276,7 +276,11 @@ fn a_renderer_that_gives_other_tokens_is_noticed() {
         "{error}"
     );
     let error = open_with(&directory, |m| decoder(m, "tokenizer_sha256", json!("00")));
-    assert!(error.to_string().starts_with("the tokenizer of base model"));
+    let told = error.to_string();
+    assert!(
+        told.ends_with("does not have the tokenizer that the student was trained on"),
+        "{told}"
+    );
     let endless = json!({"max_prompt_tokens": usize::MAX, "max_reply_tokens": 9});
     let error = open_with(&directory, |m| decoder(m, "limits", endless.clone()));
     assert!(

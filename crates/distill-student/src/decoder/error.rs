@@ -25,6 +25,11 @@ pub enum DecoderError {
     TensorType { name: String, dtype: String },
     #[error("the weights hold tensors that the configuration has no place for: {names:?}")]
     UnknownTensors { names: Vec<String> },
+    #[error(
+        "`{name}` is held in four bits, not as it is stored: load the model without a four-bit base \
+         for this"
+    )]
+    HeldInFourBits { name: String },
     #[error("tensor `{name}` holds a value that is not finite, element {at}")]
     NotFinite { name: String, at: usize },
     #[error(

@@ -315,24 +315,36 @@ impl<'a> Projections<'a> {
     }
 
     fn weight(&self, name: &str, storage: Option<Storage>) -> Result<Weight, DecoderError> {
+        let adapted = self.plan.adapter.is_some();
+        if self.weights.held(name).is_some() && (adapted || !self.plan.live) {
+            return Ok(Weight::Frozen(self.frozen(name, storage)?));
+        }
         let weight = self.weights.get(name)?;
         // A frozen matrix may be a copy, which would not follow values that change.
-        if weight.track_op() || (self.plan.live && self.plan.adapter.is_none()) {
+        if weight.track_op() || (self.plan.live && !adapted) {
             return Ok(Weight::Trained(self.placed(weight)?));
         }
         Ok(Weight::Frozen(self.frozen(name, storage)?))
     }
 
     fn frozen(&self, name: &str, storage: Option<Storage>) -> Result<FrozenWeight, DecoderError> {
-        let weight = self.weights.get(name)?;
-        let held = &self.plan.shared.unwrap_or(&self.own).0;
-        if let Some(found) = held.borrow().get(name) {
+        let shared = &self.plan.shared.unwrap_or(&self.own).0;
+        if let Some(found) = shared.borrow().get(name) {
             return Ok(found.clone());
         }
-        let storage = storage.unwrap_or_else(|| stored(weight));
-        let device = self.plan.device.unwrap_or(weight.device());
-        let frozen = FrozenWeight::new(weight, storage)?.to_device(device)?;
-        held.borrow_mut().insert(name.to_owned(), frozen.clone());
+        let frozen = match self.weights.held(name) {
+            // What was trained on stored values answers on them.
+            Some(held) if storage == Some(held.storage()) || self.plan.adapter.is_none() => {
+                held.clone()
+            }
+            _ => {
+                let weight = self.weights.get(name)?;
+                FrozenWeight::new(weight, storage.unwrap_or_else(|| stored(weight)))?
+            }
+        };
+        let device = self.plan.device.unwrap_or(frozen.device());
+        let frozen = frozen.to_device(device)?;
+        shared.borrow_mut().insert(name.to_owned(), frozen.clone());
         Ok(frozen)
     }
 }

@@ -87,6 +87,12 @@ impl EncoderStudent {
 
     /// The most probable label of each text, in their order. Ties go to the label listed first.
     pub fn predict(&self, texts: &[EncodedText]) -> Result<Vec<EncoderPrediction>, DecoderError> {
+        let scores = self.scores(texts)?;
+        Ok(scores.iter().map(|row| best(row)).collect())
+    }
+
+    /// The natural log of each label's probability for each text, in the order of the labels.
+    pub fn scores(&self, texts: &[EncodedText]) -> Result<Vec<Vec<f64>>, DecoderError> {
         let mut out = Vec::with_capacity(texts.len());
         let mut rest = texts;
         while !rest.is_empty() {
@@ -101,7 +107,11 @@ impl EncoderStudent {
             let first = texts.len() - later.len() - now.len();
             check_finite(&logits, first, now)?;
             let scores = candle_nn::ops::log_softmax(&logits, D::Minus1)?;
-            out.extend(scores.to_vec2::<f32>()?.iter().map(|row| best(row)));
+            let rows = scores.to_vec2::<f32>()?;
+            out.extend(
+                rows.into_iter()
+                    .map(|row| row.into_iter().map(f64::from).collect()),
+            );
         }
         Ok(out)
     }
@@ -123,7 +133,7 @@ fn check_finite(logits: &Tensor, first: usize, texts: &[EncodedText]) -> Result<
     }
 }
 
-fn best(scores: &[f32]) -> EncoderPrediction {
+fn best(scores: &[f64]) -> EncoderPrediction {
     let mut label = 0;
     for (index, score) in scores.iter().enumerate() {
         if *score > scores[label] {
@@ -132,6 +142,6 @@ fn best(scores: &[f32]) -> EncoderPrediction {
     }
     EncoderPrediction {
         label,
-        log_probability: scores.get(label).map_or(0.0, |score| f64::from(*score)),
+        log_probability: scores.get(label).copied().unwrap_or_default(),
     }
 }

@@ -253,3 +253,58 @@ fn a_student_names_the_label_of_the_largest_logit() {
         assert!((prediction.log_probability + sum.ln()).abs() < 1e-4);
     }
 }
+
+#[test]
+fn a_vocabulary_alone_gives_the_tokens_of_transformers() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/word_pieces.json");
+    let recorded: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let texts: Vec<String> = list(&recorded["texts"]);
+    let vocabulary: Vec<String> = list(&recorded["vocabulary"]);
+    let mut compared = 0;
+    for case in recorded["cases"].as_array().unwrap() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text);
+        write("vocab.txt", vocabulary.join("\n") + "\n").unwrap();
+        write("tokenizer_config.json", case["config"].to_string()).unwrap();
+        let tokenizer = EncoderTokenizer::from_directory(folder.path(), 512).unwrap();
+        let expected: Vec<Vec<u32>> = list(&case["ids"]);
+        for (text, expected) in texts.iter().zip(&expected) {
+            let encoded = tokenizer.encode(text).unwrap();
+            assert_eq!(encoded.tokens, *expected, "{text:?} by {}", case["config"]);
+            compared += 1;
+        }
+        // What a bundle carries is the same tokenizer.
+        let carried =
+            EncoderTokenizer::new("it", tokenizer.source().to_vec(), "[CLS]", "[SEP]", 512);
+        let again = carried.unwrap().encode(&texts[0]).unwrap();
+        assert_eq!(again.tokens, expected[0]);
+    }
+    assert_eq!(compared, 70);
+}
+
+#[test]
+fn a_tokenizer_that_cannot_be_read_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let refused = || {
+        EncoderTokenizer::from_directory(folder.path(), 24)
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(refused().contains("tokenizer.json"), "{}", refused());
+    write("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n");
+    EncoderTokenizer::from_directory(folder.path(), 24).unwrap();
+    for (config, said) in [
+        ("{\"do_lower_case\": tr", "tokenizer_config.json"),
+        ("{\"do_lower_case\": \"yes\"}", "do_lower_case"),
+        ("{\"do_basic_tokenize\": false}", "do_basic_tokenize"),
+        ("{\"never_split\": [\"a\"]}", "never_split"),
+        ("{\"tokenizer_class\": \"T5Tokenizer\"}", "T5Tokenizer"),
+        ("{\"cls_token\": \"<s>\"}", "<s>"),
+        ("{\"unk_token\": \"<unk>\"}", "<unk>"),
+    ] {
+        write("tokenizer_config.json", config);
+        let refused = refused();
+        assert!(refused.contains(said), "{config}: {refused}");
+    }
+}

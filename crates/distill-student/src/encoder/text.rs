@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
-use crate::regular_file;
-use crate::tokenizer::{MAX_FILE_BYTES, Tokenizer, TokenizerError, TokenizerFiles};
+use crate::tokenizer::{
+    Tokenizer, TokenizerError, TokenizerFiles, optional, parse_json, token_name, tokenizer_json_in,
+};
 
 /// A text, or a pair of texts, as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,26 +36,22 @@ struct Control {
 }
 
 impl EncoderTokenizer {
-    /// Reads `tokenizer.json`, and from `tokenizer_config.json` which tokens open and close a row:
-    /// `[CLS]` and `[SEP]` where it does not say. `limit` bounds the tokens of a row.
+    /// Reads `tokenizer.json`, or `vocab.txt` where there is none, and from `tokenizer_config.json`
+    /// which tokens open and close a row: `[CLS]` and `[SEP]` where it does not say. `limit` bounds
+    /// the tokens of a row.
+    ///
+    /// # Errors
+    /// A file that is there and cannot be read, or none at all.
     pub fn from_directory(directory: &Path, limit: usize) -> Result<Self, TokenizerError> {
-        let read = |name: &str| {
-            let path = directory.join(name);
-            regular_file::read(&path, MAX_FILE_BYTES)
-                .map_err(|source| TokenizerError::Read { path, source })
-        };
-        let config = match read("tokenizer_config.json") {
-            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-            Err(_) => Value::Null,
-        };
-        let name = |key: &str, usual: &str| {
-            let value = &config[key];
-            let named = value.as_str().or_else(|| value["content"].as_str());
-            named.unwrap_or(usual).to_owned()
-        };
+        const CONFIG: &str = "tokenizer_config.json";
         let origin = directory.display().to_string();
+        let written = optional(directory, CONFIG)?;
+        let config = parse_json(&origin, CONFIG, written.as_deref())?;
+        let name =
+            |key: &str, usual: &str| token_name(&config, key).unwrap_or_else(|| usual.to_owned());
         let (first, separator) = (name("cls_token", "[CLS]"), name("sep_token", "[SEP]"));
-        Self::new(&origin, read("tokenizer.json")?, &first, &separator, limit)
+        let source = tokenizer_json_in(directory, written.as_deref())?;
+        Self::new(&origin, source, &first, &separator, limit)
     }
 
     /// Builds the tokenizer from the bytes of a `tokenizer.json`; `origin` names it in messages.
@@ -138,6 +133,11 @@ impl EncoderTokenizer {
     /// The bytes of `tokenizer.json`.
     pub fn source(&self) -> &[u8] {
         &self.source
+    }
+
+    /// The id of a token by its name.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.id(token)
     }
 
     /// The names of the tokens that open and close a row.

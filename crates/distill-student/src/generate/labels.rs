@@ -2,9 +2,10 @@
 //! beginning once.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use super::cache::RowCache;
-use super::pass::{Branch, run};
+use super::pass::{Branch, pooled, run};
 use super::sampling::check_finite;
 use super::{PASS_TOKENS, prefill, shared_prefix};
 use crate::decoder::{Decoder, DecoderError, check_row};
@@ -224,8 +225,10 @@ fn score_nodes(
             .map(|prompt| &prompts[*prompt][shared.length()..])
             .collect();
         let scores = &mut scores[first..first + together.len()];
-        score_together(decoder, &shared, &tails, labels, scores)
-            .map_err(|error| among_all(error, first))?;
+        pooled(decoder, || {
+            score_together(decoder, &shared, &tails, labels, scores)
+        })
+        .map_err(|error| among_all(error, first))?;
     }
     Ok(scores)
 }
@@ -325,10 +328,18 @@ fn score_rows(
     let hidden = decoder.finish(x, &rows.into())?; // (T, D) → (rows, D)
     let logits = decoder.logits_of(&hidden)?.to_device(&Device::Cpu)?; // (rows, V)
     let logits = elements_of(&logits)?;
-    let rows = logits.chunks_exact(decoder.config().vocab_size);
-    for (logits, asked) in rows.zip(asked) {
-        check_finite(logits, asked.prompt, asked.tokens)?;
-        let log_sum = log_sum_of(logits);
+    let vocabulary = decoder.config().vocab_size;
+    let log_sums: Vec<Result<f32, DecoderError>> = logits
+        .par_chunks_exact(vocabulary)
+        .zip(asked)
+        .map(|(logits, asked)| {
+            check_finite(logits, asked.prompt, asked.tokens)?;
+            Ok(log_sum_of(logits))
+        })
+        .collect();
+    let rows = logits.chunks_exact(vocabulary).zip(asked);
+    for ((logits, asked), log_sum) in rows.zip(log_sums) {
+        let log_sum = log_sum?;
         for child in &labels.nodes[asked.node].children {
             let logit = logits[labels.nodes[*child].token as usize];
             scores[asked.prompt][*child] = logit - log_sum;

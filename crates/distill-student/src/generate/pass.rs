@@ -32,6 +32,16 @@ impl Branch<'_> {
     }
 }
 
+/// Does the work of a pass on a thread of the pool where the kernels of this crate run: each of
+/// their operations would else be handed over to the pool, and waited for, by itself.
+pub(super) fn pooled<R: Send>(decoder: &Decoder, work: impl FnOnce() -> R + Send) -> R {
+    if has_kernels(decoder.device()) {
+        rayon::scope(|_| work())
+    } else {
+        work()
+    }
+}
+
 /// Runs the tokens of all branches together.
 ///
 /// # Shapes

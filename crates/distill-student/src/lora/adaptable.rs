@@ -7,6 +7,7 @@ use super::config::in_module;
 use super::{EMBEDDINGS, HEAD, LoraConfig};
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::encoder::{EncoderConfig, EncoderWeights};
+use crate::ops::FrozenWeight;
 use crate::weights::DecoderWeights;
 
 /// A model that an adapter may go on.
@@ -33,6 +34,11 @@ pub trait AdaptableWeights {
     /// # Errors
     /// When there is none.
     fn beginning(&self, name: &str) -> Result<&Tensor, DecoderError>;
+
+    /// A projection's matrix, where it is held in four bits and not as a tensor.
+    fn held(&self, _name: &str) -> Option<&FrozenWeight> {
+        None
+    }
 }
 
 impl Adaptable for DecoderConfig {
@@ -76,6 +82,10 @@ impl AdaptableWeights for DecoderWeights {
     fn beginning(&self, name: &str) -> Result<&Tensor, DecoderError> {
         let tied = name == HEAD && self.config().tie_word_embeddings;
         self.get(if tied { EMBEDDINGS } else { name })
+    }
+
+    fn held(&self, name: &str) -> Option<&FrozenWeight> {
+        DecoderWeights::held(self, name)
     }
 }
 

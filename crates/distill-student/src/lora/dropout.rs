@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use candle_core::{Result, Tensor};
 use rayon::prelude::*;
 
+use crate::splitmix::{STEP, mix};
+
 /// Elements per parallel task.
 const TASK: usize = 1 << 14;
 
@@ -59,7 +61,7 @@ impl Dropout {
             .for_each(|(task, values)| {
                 for (at, pair) in values.chunks_mut(2).enumerate() {
                     let counter = (task * TASK / 2 + at) as u64;
-                    let draw = mix(key.wrapping_add(counter.wrapping_mul(GOLDEN)));
+                    let draw = mix(key.wrapping_add(counter.wrapping_mul(STEP)));
                     for (value, bits) in pair.iter_mut().zip([draw & 0xffff_ffff, draw >> 32]) {
                         *value = if bits < threshold { 0.0 } else { kept };
                     }
@@ -67,17 +69,6 @@ impl Dropout {
             });
         x * Tensor::from_vec(mask, x.shape(), x.device())?
     }
-}
-
-/// The step of `SplitMix64`'s counter.
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// The output function of `SplitMix64` (Steele et al. 2014).
-fn mix(value: u64) -> u64 {
-    let mut z = value.wrapping_add(GOLDEN);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

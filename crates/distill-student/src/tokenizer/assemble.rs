@@ -107,7 +107,7 @@ pub(super) fn tokenizer_json(
 }
 
 /// `added_tokens_decoder` as rows in the order of their ids.
-fn added_tokens(config: &Value) -> Result<Vec<Value>, String> {
+pub(super) fn added_tokens(config: &Value) -> Result<Vec<Value>, String> {
     let Some(listed) = config["added_tokens_decoder"].as_object() else {
         return Ok(Vec::new());
     };

@@ -76,21 +76,33 @@ impl WeightFiles {
             .map(|(name, (_, entry))| (name.as_str(), entry.shape.as_slice()))
     }
 
-    /// Reads the named tensors, one after another.
+    /// Reads the named tensors.
     pub(crate) fn read(
         &mut self,
         names: &[String],
     ) -> Result<BTreeMap<String, Tensor>, DecoderError> {
         let mut tensors = BTreeMap::new();
+        self.read_each(names, |name, tensor| {
+            tensors.insert(name.to_owned(), tensor);
+            Ok(())
+        })?;
+        Ok(tensors)
+    }
+
+    /// Reads the named tensors, one after another, and hands each on.
+    pub(crate) fn read_each(
+        &mut self,
+        names: &[String],
+        mut take: impl FnMut(&str, Tensor) -> Result<(), DecoderError>,
+    ) -> Result<(), DecoderError> {
         for name in names {
             if let Some((file, entry)) = self.places.get(name) {
                 let (path, file) = &mut self.files[*file];
                 let what = path.display().to_string();
-                let tensor = read_tensor(file, &what, name, entry, Widen::Halves)?;
-                tensors.insert(name.clone(), tensor);
+                take(name, read_tensor(file, &what, name, entry, Widen::Halves)?)?;
             }
         }
-        Ok(tensors)
+        Ok(())
     }
 }
 

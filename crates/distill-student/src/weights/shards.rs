@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::{DType, Tensor};
 use serde_json::{Map, json};
 
-use super::write::{Entry, header, write_values};
+use super::write::{Entry, LIBRARY, header, write_values};
 use super::{DecoderWeights, Precision};
 use crate::decoder::{DecoderConfig, DecoderError};
 use crate::lora::LoraAdapter;
@@ -45,8 +45,10 @@ impl DecoderWeights {
     /// bytes. What is written is the same as [`Self::merge`] gives, without a merged copy in memory.
     ///
     /// # Errors
-    /// The adapter does not fit, or a file cannot be written.
+    /// The adapter does not fit, the weights are held in four bits, or a file cannot be written.
     pub fn write_dir(&self, directory: &Path, how: &Written<'_>) -> Result<(), DecoderError> {
+        self.as_stored()?;
+        self.as_stored()?;
         let config = self.written_config(how)?;
         write_file(&directory.join("config.json"), config.to_json().as_bytes())?;
         let unties = how.adapter.is_some_and(|a| a.unties(&self.config));
@@ -122,8 +124,7 @@ impl DecoderWeights {
             source,
         };
         let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-        // transformers refuses a file that does not say which library it is for.
-        file.write_all(&header(entries, Some("pt")))
+        file.write_all(&header(entries, Some(LIBRARY)))
             .map_err(failed)?;
         for entry in entries {
             let tensor = self.source(entry.name)?;

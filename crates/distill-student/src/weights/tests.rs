@@ -1,6 +1,7 @@
 //! Files, seeds and hashes.
 
 mod directories;
+mod held;
 mod hostile;
 
 use super::*;

@@ -13,6 +13,8 @@ use crate::ops::elements_of;
 
 /// Values turned to bytes at a time.
 const PART: usize = 1 << 16;
+/// What transformers looks for in a file of weights, and refuses a file without.
+pub(super) const LIBRARY: &str = "pt";
 
 /// A tensor of a file: what its header says of it.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,22 @@ pub(crate) fn write_tensors(
     tensors: &BTreeMap<String, Tensor>,
     precision: Precision,
 ) -> Result<Vec<u8>, DecoderError> {
+    written(tensors, precision, None)
+}
+
+/// The same as other programs ask for it: it says which library it is for.
+pub(crate) fn model_file(
+    tensors: &BTreeMap<String, Tensor>,
+    precision: Precision,
+) -> Result<Vec<u8>, DecoderError> {
+    written(tensors, precision, Some(LIBRARY))
+}
+
+fn written(
+    tensors: &BTreeMap<String, Tensor>,
+    precision: Precision,
+    format: Option<&str>,
+) -> Result<Vec<u8>, DecoderError> {
     let entries: Vec<Entry<'_>> = tensors
         .iter()
         .map(|(name, tensor)| Entry {
@@ -47,7 +65,7 @@ pub(crate) fn write_tensors(
         })
         .collect();
     let bytes: u64 = entries.iter().map(Entry::bytes).sum();
-    let mut out = header(&entries, None);
+    let mut out = header(&entries, format);
     out.reserve_exact(bytes as usize);
     for tensor in tensors.values() {
         write_values(tensor, precision, &mut out)?;

@@ -20,7 +20,7 @@ fn write_part(
     std::fs::write(path, write_tensors(&part, precision).unwrap()).unwrap();
 }
 
-fn directory(weights: &DecoderWeights) -> tempfile::TempDir {
+pub(super) fn directory(weights: &DecoderWeights) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config.json");
     std::fs::write(config, weights.config().to_json()).unwrap();
