@@ -42,6 +42,12 @@ impl Estimate {
     pub fn total(&self) -> u64 {
         self.weights + self.copies + self.trained + self.activations + self.loss + self.program
     }
+
+    /// With the program itself, which is to be counted last.
+    fn with_program(mut self) -> Self {
+        self.program = PROGRAM + (self.total() as f64 * HELD_BACK) as u64;
+        self
+    }
 }
 
 /// The largest batch of a run.
@@ -66,7 +72,7 @@ impl LargestBatch {
     }
 }
 
-/// What a run will take at its peak.
+/// What a run will take at its peak, where a base in four bits is quantised while it is read.
 ///
 /// # Errors
 /// When the settings ask for an adapter that the model cannot have.
@@ -89,16 +95,22 @@ pub fn estimate(
             (trained as u64, copied(config, stored, settings.base))
         }
     };
-    let mut parts = Estimate {
-        weights: all * element,
+    let in_four_bits =
+        matches!(settings.method, Method::Lora(_)) && settings.base == Some(Storage::Nf4);
+    let parts = Estimate {
+        weights: if in_four_bits {
+            let projections = projections(config);
+            element * (all - projections) + in_four_bits_bytes(projections)
+        } else {
+            element * all
+        },
         copies,
         trained: trained * TRAINED,
         activations: activations(config, settings, batch),
         loss: loss(config, settings, batch),
         program: 0,
     };
-    parts.program = PROGRAM + (parts.total() as f64 * HELD_BACK) as u64;
-    Ok(parts)
+    Ok(parts.with_program())
 }
 
 /// [`estimate`] for weights and rows at hand.
@@ -108,7 +120,16 @@ pub fn estimate_for(
     rows: &[TrainExample],
 ) -> Result<Estimate, TrainError> {
     let batch = LargestBatch::of(rows, settings.batch_tokens);
-    estimate(weights.config(), weights.precision(), settings, batch)
+    let mut parts = estimate(weights.config(), weights.precision(), settings, batch)?;
+    let loaded = weights.bytes() as u64;
+    if loaded > parts.weights && settings.base == Some(Storage::Nf4) {
+        // Loaded as they are stored, and held in four bits beside that.
+        parts.weights = loaded;
+        parts.copies = in_four_bits_bytes(projections(weights.config()));
+        parts.program = 0;
+        parts = parts.with_program();
+    }
+    Ok(parts)
 }
 
 /// A change to the settings that takes less memory.
@@ -184,21 +205,30 @@ pub fn savings(
     Ok(found)
 }
 
-/// Bytes of the projections once more, where they are held otherwise than stored.
-fn copied(config: &DecoderConfig, stored: Precision, base: Option<Storage>) -> u64 {
-    let matrices: u64 = (0..config.num_hidden_layers)
+/// Weights of the projections.
+fn projections(config: &DecoderConfig) -> u64 {
+    (0..config.num_hidden_layers)
         .flat_map(|layer| config.projection_sizes(layer))
         .map(|(input, output)| (input * output) as u64)
-        .sum();
+        .sum()
+}
+
+/// Half a byte each, and a scale for every 64.
+fn in_four_bits_bytes(weights: u64) -> u64 {
+    weights * 9 / 16
+}
+
+/// Bytes of the frozen matrices once more, where they are held otherwise than loaded.
+fn copied(config: &DecoderConfig, stored: Precision, base: Option<Storage>) -> u64 {
+    let matrices = projections(config);
     let embeddings = (config.vocab_size * config.hidden_size) as u64;
     match (base, stored) {
-        (None, _)
+        // Four bits are made while the weights are read.
+        (None | Some(Storage::Nf4), _)
         | (Some(Storage::F32), Precision::F32)
         | (Some(Storage::Bf16), Precision::Bf16) => 0,
         (Some(Storage::F32), Precision::Bf16) => 4 * (matrices + embeddings),
         (Some(Storage::Bf16), Precision::F32) => 2 * (matrices + embeddings),
-        // Half a byte each, and a scale for every 64.
-        (Some(Storage::Nf4), _) => matrices * 9 / 16,
     }
 }
 
@@ -310,7 +340,23 @@ mod tests {
         // Two norms a layer and the last one stay as they are.
         let norms = (2 * 8 + 1) * 64;
         assert_eq!(wide, 4 * (config().parameter_count() - norms) as u64);
-        assert!(of(|s| s.base = Some(Storage::Nf4)).copies * 4 < wide);
+        let four_bits = of(|s| s.base = Some(Storage::Nf4));
+        assert!(four_bits.copies == 0 && four_bits.weights < of(|_| {}).weights);
+        // Weights that are loaded as they are stored are held twice then.
+        let mut settings = TrainSettings {
+            base: Some(Storage::Nf4),
+            ..TrainSettings::default()
+        };
+        let row = [TrainExample::new(vec![1; 10], 1)];
+        let stored = DecoderWeights::random_in(config(), 1, Precision::Bf16).unwrap();
+        let held = DecoderWeights::random_in_four_bits(config(), 1, Precision::Bf16).unwrap();
+        let once = estimate_for(&held, &settings, &row).unwrap();
+        let twice = estimate_for(&stored, &settings, &row).unwrap();
+        assert_eq!((once.weights, once.copies), (held.bytes() as u64, 0));
+        assert_eq!(twice.weights, stored.bytes() as u64);
+        settings.base = None;
+        let plain = estimate_for(&stored, &settings, &row).unwrap();
+        assert!(once.total() < plain.total() && plain.total() < twice.total());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
 };
 
 pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failure> {
+    distill_student::ops::keep_freed_memory();
     let home = environment::home()?;
     let stop = interruption();
     let Some(job) = Job::load_with_models(&arguments.pipeline, &stop).await? else {

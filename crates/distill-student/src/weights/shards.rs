@@ -48,7 +48,6 @@ impl DecoderWeights {
     /// The adapter does not fit, the weights are held in four bits, or a file cannot be written.
     pub fn write_dir(&self, directory: &Path, how: &Written<'_>) -> Result<(), DecoderError> {
         self.as_stored()?;
-        self.as_stored()?;
         let config = self.written_config(how)?;
         write_file(&directory.join("config.json"), config.to_json().as_bytes())?;
         let unties = how.adapter.is_some_and(|a| a.unties(&self.config));

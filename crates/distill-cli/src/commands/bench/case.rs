@@ -89,11 +89,11 @@ impl Held {
 
     /// Random weights, as a checkpoint for this would store them.
     pub(super) fn draw(self, config: DecoderConfig) -> Result<DecoderWeights, DecoderError> {
-        let precision = match self {
-            Self::F32 => Precision::F32,
-            Self::Bf16 | Self::Nf4 => Precision::Bf16,
-        };
-        DecoderWeights::random_in(config, 1, precision)
+        match self {
+            Self::F32 => DecoderWeights::random_in(config, 1, Precision::F32),
+            Self::Bf16 => DecoderWeights::random_in(config, 1, Precision::Bf16),
+            Self::Nf4 => DecoderWeights::random_in_four_bits(config, 1, Precision::Bf16),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use distill_student::{lora::LoraAdapter, weights::DecoderWeights};
+use distill_student::{lora::LoraAdapter, ops::keep_freed_memory, weights::DecoderWeights};
 use distill_train::{
     TrainExample,
     bench::{StepFigures, StepsBench},
@@ -71,6 +71,7 @@ impl Measurement {
 
 /// Trains as the arguments say and measures it.
 pub(super) fn measure(arguments: &TrainArguments) -> Result<Measurement, Failure> {
+    keep_freed_memory();
     let held = arguments.held.first().copied();
     let (weights, rows) = subject(arguments, held)?;
     let initial = arguments.adapter.as_deref().map(read_adapter).transpose()?;
@@ -106,10 +107,11 @@ fn subject(
     held: Option<Held>,
 ) -> Result<(DecoderWeights, Vec<TrainExample>), Failure> {
     if let (Some(model), Some(examples)) = (&arguments.model, &arguments.examples) {
-        let weights = DecoderWeights::from_dir(model).map_err(|error| {
-            Failure::bad_input(format!("cannot load the model `{}`", model.display()))
-                .caused_by(error)
-        })?;
+        let weights =
+            DecoderWeights::from_dir_held(model, held.map(Held::storage)).map_err(|error| {
+                Failure::bad_input(format!("cannot load the model `{}`", model.display()))
+                    .caused_by(error)
+            })?;
         return Ok((weights, read_examples(examples)?));
     }
     let case = arguments
