@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use distill_chat::TaskKind;
-use distill_hub::{Cache, ModelName};
-use distill_pipeline::spec::StudentTarget;
+use distill_hub::{Cache, ModelName, Registry};
+use distill_pipeline::spec::{ModelClass, StudentTarget};
 use distill_runner::StepFailure;
 use distill_student::{
     base::{BaseModel, BaseResolver as _},
-    decoder::DecoderError,
+    decoder::{DecoderConfig, DecoderError},
     embedded,
     encoder::{EncoderConfig, EncoderTokenizer, EncoderWeights},
+    ops::Storage,
     regular_file,
     template::{ChatEncoder, ChatLimits},
 };
@@ -30,6 +31,7 @@ const BASE_FILES: &[&str] = &[
     "model.safetensors.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
+    "vocab.txt",
     "generation_config.json",
     "chat_template.jinja",
 ];
@@ -122,11 +124,44 @@ impl BaseReference {
         }
     }
 
+    /// What kind of model it is: by its configuration, or for a model of the hub that is not here by
+    /// that of the program's list; what neither says, the pipeline says, or it counts as a decoder.
+    pub fn class(&self, said: Option<ModelClass>) -> ModelClass {
+        let known = match self {
+            Self::Hub { name, folder: None } => listed_class(name),
+            _ if self.is_encoder() => Some(ModelClass::Encoder),
+            _ => Some(ModelClass::Decoder),
+        };
+        known.or(said).unwrap_or(ModelClass::Decoder)
+    }
+
+    /// Whether nothing but the pipeline can say what kind of model it is.
+    pub fn is_of_unknown_class(&self) -> bool {
+        matches!(self, Self::Hub { name, folder: None } if listed_class(name).is_none())
+    }
+
     /// Whether it is an encoder, as its configuration says.
     pub fn is_encoder(&self) -> bool {
         let config = self.folder().map(|folder| folder.join("config.json"));
         let text = config.and_then(|path| regular_file::read_text(&path, MAX_CONFIG_BYTES).ok());
         text.is_some_and(|text| EncoderConfig::is_encoder(&text))
+    }
+
+    /// The shape of a decoder, where the model is on this machine and is one.
+    pub(crate) fn decoder_config(&self) -> Option<DecoderConfig> {
+        if matches!(self, Self::Embedded { .. }) {
+            return embedded::nano_config().ok();
+        }
+        let path = self.folder()?.join("config.json");
+        let text = regular_file::read_text(&path, MAX_CONFIG_BYTES).ok()?;
+        DecoderConfig::from_json(&text).ok()
+    }
+
+    /// The shape of an encoder, where the model is on this machine and is one.
+    pub(crate) fn encoder_config(&self) -> Option<EncoderConfig> {
+        let path = self.folder()?.join("config.json");
+        let text = regular_file::read_text(&path, MAX_CONFIG_BYTES).ok()?;
+        EncoderConfig::from_json(&text).ok()
     }
 
     /// How a bundle names it.
@@ -155,6 +190,15 @@ impl BaseReference {
     /// # Errors
     /// A [`StepFailure`] that names what is wrong with which file.
     pub fn load(&self) -> Result<BaseModel, StepFailure> {
+        self.load_held(None)
+    }
+
+    /// As [`Self::load`], for a base that is frozen and held like this: what takes less memory so
+    /// takes less from the start.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_held(&self, storage: Option<Storage>) -> Result<BaseModel, StepFailure> {
         let loaded = match self {
             Self::Hub { name, folder: None } => {
                 return Err(
@@ -168,8 +212,10 @@ impl BaseReference {
             Self::Hub {
                 name,
                 folder: Some(folder),
-            } => BaseModel::from_directory(name, folder),
-            Self::Embedded { .. } | Self::Directory(_) => embedded::bases().resolve(&self.name()),
+            } => BaseModel::from_directory_held(name, folder, storage),
+            Self::Embedded { .. } | Self::Directory(_) => {
+                embedded::bases().resolve_held(&self.name(), storage)
+            }
         };
         loaded.map_err(|error| {
             StepFailure::bad_input(format!("the base model `{}` cannot be loaded", self.name()))
@@ -202,6 +248,29 @@ impl BaseReference {
         Ok((weights, tokenizer))
     }
 
+    /// Loads an encoder that classifies by these labels already, in this order.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] when it has other labels, or cannot be loaded.
+    pub fn load_classifier(
+        &self,
+        labels: &[String],
+    ) -> Result<(EncoderWeights, EncoderTokenizer), StepFailure> {
+        let own = self
+            .encoder_config()
+            .map(|config| config.labels)
+            .unwrap_or_default();
+        if own != labels {
+            return Err(StepFailure::bad_input(format!(
+                "the local teacher `{}` has the labels {}, not those of the task in their order",
+                self.name(),
+                own.join(", "),
+            ))
+            .hint("take a classifier of this task, or a decoder, as the teacher"));
+        }
+        self.load_encoder(labels, 0)
+    }
+
     /// Looks whether it can be loaded, and whether its chat template renders.
     ///
     /// # Errors
@@ -213,6 +282,18 @@ impl BaseReference {
         }
         encoder(&self.load()?, kind).map(drop)
     }
+}
+
+/// The class of a model of the program's list.
+fn listed_class(name: &str) -> Option<ModelClass> {
+    let name: ModelName = name.parse().ok()?;
+    let registry = Registry::embedded().ok()?;
+    let row = registry.find(name.id())?;
+    Some(if EncoderConfig::is_encoder(&row.config) {
+        ModelClass::Encoder
+    } else {
+        ModelClass::Decoder
+    })
 }
 
 /// The model of the hub that a target means, unless it is a folder beside the pipeline.

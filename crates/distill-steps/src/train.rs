@@ -7,14 +7,14 @@ use std::{path::Path, time::Instant};
 use distill_chat::{Task, TaskDefinition};
 use distill_pipeline::{
     record::Level,
-    spec::{DecoderSpec, EncoderSpec, LinearSpec, RateKind},
+    spec::{DecoderSpec, EncoderSpec, LearningRate, LinearSpec},
 };
 use distill_runner::{StepContext, StepFailure};
 use distill_student::{
     base::BaseModel,
     bundle::{BundleStudent, Tuned},
-    decoder::DecoderConfig,
-    regular_file,
+    device::DeviceChoice,
+    ops::Storage,
     template::ChatEncoder,
     weights::DecoderWeights,
 };
@@ -31,7 +31,7 @@ use objective::Lesson;
 pub(crate) use objective::ObjectiveRecipe;
 
 use crate::{
-    base::{BaseReference, MAX_CONFIG_BYTES, decoder_failure, encoder, limits},
+    base::{BaseReference, decoder_failure, encoder, limits},
     rows::Example,
     student,
 };
@@ -42,6 +42,7 @@ mod settings;
 mod shown;
 
 use encoder::EncoderRun;
+pub(crate) use settings::{choice as device, found_device, rate_by_width};
 
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 10;
@@ -68,6 +69,9 @@ pub enum Recipe {
     Encoder {
         base: BaseReference,
         settings: EncoderSpec,
+        /// Soft labels; none for cross-entropy with the labels.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        objective: Option<ObjectiveRecipe>,
     },
     Decoder {
         base: BaseReference,
@@ -75,6 +79,9 @@ pub enum Recipe {
         /// Every weight is trained instead of an adapter.
         full: bool,
         settings: DecoderSpec,
+        /// The highest learning rate where the model's width decides it, known before the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rate: Option<f64>,
         /// None for cross-entropy of the labels.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         objective: Option<ObjectiveRecipe>,
@@ -111,18 +118,40 @@ pub struct Training {
 }
 
 impl Train {
+    /// Where the student is trained.
+    pub(crate) fn device(&self) -> DeviceChoice {
+        match &self.recipe {
+            Recipe::Decoder { settings, .. } => device(settings.tuning.device),
+            Recipe::Linear(_) | Recipe::Encoder { .. } => DeviceChoice::Cpu,
+        }
+    }
+
     pub fn settings(&self) -> Value {
         let recipe = match &self.recipe {
             Recipe::Linear(settings) => json!({ "linear": settings }),
-            Recipe::Encoder { settings, .. } => json!({ "encoder": settings }),
-            Recipe::Decoder {
-                initial,
-                full,
+            Recipe::Encoder {
                 settings,
                 objective,
                 ..
             } => {
+                let mut recipe = json!({ "encoder": settings });
+                if let Some(objective) = objective {
+                    recipe["objective"] = objective.settings();
+                }
+                recipe
+            }
+            Recipe::Decoder {
+                initial,
+                full,
+                settings,
+                rate,
+                objective,
+                ..
+            } => {
                 let mut recipe = json!({ "decoder": settings, "initial": initial, "full": full });
+                if let Some(rate) = rate {
+                    recipe["learning_rate"] = json!(rate);
+                }
                 if let Some(objective) = objective {
                     recipe["objective"] = objective.settings();
                 }
@@ -139,11 +168,13 @@ impl Train {
         }
     }
 
-    /// What a decoder learns besides its labels.
+    /// What is learnt besides the labels.
     pub fn objective(&self) -> Option<&ObjectiveRecipe> {
         match &self.recipe {
-            Recipe::Linear(_) | Recipe::Encoder { .. } => None,
-            Recipe::Decoder { objective, .. } => objective.as_ref(),
+            Recipe::Linear(_) => None,
+            Recipe::Encoder { objective, .. } | Recipe::Decoder { objective, .. } => {
+                objective.as_ref()
+            }
         }
     }
 
@@ -159,26 +190,21 @@ impl Train {
     /// # Errors
     /// A [`StepFailure`] that names the targets that it does not have.
     pub fn check_targets(&self) -> Result<(), StepFailure> {
-        let Recipe::Decoder {
-            base,
-            full: false,
-            settings,
-            ..
-        } = &self.recipe
-        else {
-            return Ok(());
-        };
-        if settings.tuning.targets.is_empty() || base.missing().is_some() {
-            return Ok(());
+        // Where a configuration cannot be read, loading tells why.
+        match &self.recipe {
+            Recipe::Decoder {
+                base,
+                full: false,
+                settings,
+                ..
+            } if !settings.tuning.targets.is_empty() => base
+                .decoder_config()
+                .map_or(Ok(()), |config| settings::check_targets(settings, &config)),
+            Recipe::Encoder { base, settings, .. } if !settings.targets.is_empty() => base
+                .encoder_config()
+                .map_or(Ok(()), |config| encoder::check_targets(settings, &config)),
+            Recipe::Linear(_) | Recipe::Encoder { .. } | Recipe::Decoder { .. } => Ok(()),
         }
-        // Of a folder the configuration is enough; where it cannot be read, loading tells why.
-        let Some(folder) = base.folder() else {
-            return settings::check_targets(settings, base.load()?.weights.config());
-        };
-        let config = regular_file::read_text(&folder.join("config.json"), MAX_CONFIG_BYTES).ok();
-        config
-            .and_then(|text| DecoderConfig::from_json(&text).ok())
-            .map_or(Ok(()), |config| settings::check_targets(settings, &config))
     }
 
     pub fn base_identity(&self) -> Option<String> {
@@ -208,12 +234,17 @@ impl Train {
             Recipe::Linear(settings) => {
                 self.linear(&task, settings, examples, validation, folders)?
             }
-            Recipe::Encoder { base, settings } => {
+            Recipe::Encoder {
+                base,
+                settings,
+                objective,
+            } => {
                 let encoder = EncoderRun {
                     train: self,
                     task: &task,
                     base,
                     settings,
+                    objective: objective.as_ref(),
                 };
                 let run = || encoder.run(examples, validation, folders, context);
                 if self.side_by_side {
@@ -228,6 +259,7 @@ impl Train {
                 full,
                 settings,
                 objective,
+                ..
             } => {
                 let decoder = DecoderRun {
                     train: self,
@@ -279,7 +311,7 @@ impl Train {
             "linear",
             &self.task,
             BundleStudent::Linear(&linear),
-            &shown(examples),
+            &shown_rows(examples),
         )?;
         Ok(Training {
             method: format!("linear, C = {}", report.chosen_cost),
@@ -312,6 +344,14 @@ struct DecoderRun<'a> {
 }
 
 impl DecoderRun<'_> {
+    /// How the base is held; none: as it is stored.
+    fn storage(&self) -> Option<Storage> {
+        let pretrained = self.initial == Initial::Pretrained && !self.full;
+        pretrained
+            .then(|| settings::storage(&self.settings.tuning))
+            .flatten()
+    }
+
     fn run(
         &self,
         examples: &[Example],
@@ -319,7 +359,7 @@ impl DecoderRun<'_> {
         folders: &Folders<'_>,
         context: &StepContext,
     ) -> Result<Training, StepFailure> {
-        let base = self.base.load()?;
+        let base = self.base.load_held(self.storage())?;
         let start = match self.initial {
             Initial::Pretrained => base.weights.clone(),
             Initial::Random => {
@@ -348,6 +388,7 @@ impl DecoderRun<'_> {
                     examples,
                     rows: train_rows,
                     batch_tokens: self.settings.batch_tokens,
+                    device: settings.device,
                 };
                 let prepared = objective.prepare(lesson, context)?;
                 settings.objective = prepared.objective;
@@ -358,10 +399,19 @@ impl DecoderRun<'_> {
         if let Some(told) = memory::check(&start, &settings, &train_rows)? {
             context.note(Level::Info, told);
         }
-        if self.settings.tuning.rate == RateKind::Auto {
-            let found = find_rate(&start, &settings, &train_rows, context)?;
-            settings.learning_rate = found.chosen;
-            notes.push(shown::rate_found(&found));
+        let checkpointing = Checkpointing {
+            directory: folders.work.join("checkpoint"),
+            every_steps: CHECKPOINT_STEPS,
+        };
+        match self.settings.learning_rate {
+            LearningRate::Given(_) => {}
+            LearningRate::Width => notes.push(shown::rate_by_width(settings.learning_rate)),
+            LearningRate::Auto => {
+                let kept = checkpointing.clone();
+                let found = find_rate(&start, &settings, &train_rows, kept, context)?;
+                settings.learning_rate = found.chosen;
+                notes.push(shown::rate_found(&found));
+            }
         }
         let request = TrainRequest {
             weights: &start,
@@ -369,10 +419,7 @@ impl DecoderRun<'_> {
             train: &train_rows,
             validation: &validation_rows,
             initial: None,
-            checkpointing: Some(Checkpointing {
-                directory: folders.work.join("checkpoint"),
-                every_steps: CHECKPOINT_STEPS,
-            }),
+            checkpointing: Some(checkpointing),
             cancelled: &|| context.is_cancelled(),
         };
         let mut trainable = None;
@@ -449,16 +496,17 @@ impl DecoderRun<'_> {
             &self.base.name(),
             &self.train.task,
             decoder,
-            &shown(examples),
+            &shown_rows(examples),
         )
     }
 }
 
-/// Looks for a learning rate, and tells what it found.
+/// Looks for a learning rate, or takes the one that was found before an interruption, and tells it.
 fn find_rate(
     weights: &DecoderWeights,
     settings: &TrainSettings,
     train: &[TrainExample],
+    kept: Checkpointing,
     context: &StepContext,
 ) -> Result<RangeTest, StepFailure> {
     let request = TrainRequest {
@@ -467,7 +515,7 @@ fn find_rate(
         train,
         validation: &[],
         initial: None,
-        checkpointing: None,
+        checkpointing: Some(kept),
         cancelled: &|| context.is_cancelled(),
     };
     let found = learning_rate_range_test(&request).map_err(train_failure)?;
@@ -484,7 +532,7 @@ fn one_thread() -> Result<rayon::ThreadPool, StepFailure> {
 }
 
 /// Rows for a bundle's golden tokens and answers.
-fn shown(examples: &[Example]) -> Vec<distill_chat::Fields> {
+fn shown_rows(examples: &[Example]) -> Vec<distill_chat::Fields> {
     examples
         .iter()
         .take(student::GOLDEN_ROWS)

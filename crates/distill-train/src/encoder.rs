@@ -2,6 +2,7 @@
 //! cross-entropy with a label or with a distribution over the labels. The loop is that of every
 //! training, `training.rs`.
 
+pub mod memory;
 mod parameters;
 #[cfg(test)]
 mod parity_tests;
@@ -20,7 +21,7 @@ use sha2::{Digest, Sha256};
 use crate::decoder::optimizer::AdamW;
 use crate::training::batches::{BatchSize, Batches};
 use crate::training::checkpoint::{add_tensors, begin_run_hash, hexadecimal};
-use crate::training::{Gradients, Learner, TrainingLoop, census, variables::Variables};
+use crate::training::{Gradients, Learner, TrainingLoop, census, sums::Sums, variables::Variables};
 use crate::{Checkpointing, Proof, TrainError, TrainEvent, TrainSettings, TrainSummary};
 use parameters::Parameters;
 pub use settings::EncoderSettings;
@@ -224,7 +225,7 @@ impl<'a> EncoderLearner<'a> {
         let weight: f64 = rows().map(|row| f64::from(row.weight)).sum();
         let tokens = rows().map(|row| row.text.tokens.len()).sum();
         let mut total = 0.0;
-        let mut sums: Vec<Vec<f32>> = Vec::new();
+        let mut sums = Sums::default();
         for (batch, rows) in window.iter().enumerate() {
             if let Some(dropout) = &self.parameters.dropout {
                 dropout.begin(self.settings.seed, step as u64, batch as u64);
@@ -242,7 +243,7 @@ impl<'a> EncoderLearner<'a> {
                 }));
                 self.counted = true;
             }
-            variables.add_gradients(&gradients, &mut sums)?;
+            sums.add(variables, &gradients)?;
             total += f64::from(loss.to_scalar::<f32>()?);
         }
         Ok(Gradients {

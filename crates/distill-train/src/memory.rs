@@ -16,7 +16,7 @@ use crate::objective::Objective;
 const PROGRAM: u64 = 48 << 20;
 /// Bytes of a trained number: its value, its gradient twice (of a batch, of the window), two
 /// moments, and the best value so far.
-const TRAINED: u64 = 24;
+pub(crate) const TRAINED: u64 = 24;
 /// Share that the allocator holds beyond what was asked for.
 const HELD_BACK: f64 = 0.05;
 
@@ -44,7 +44,7 @@ impl Estimate {
     }
 
     /// With the program itself, which is to be counted last.
-    fn with_program(mut self) -> Self {
+    pub(crate) fn with_program(mut self) -> Self {
         self.program = PROGRAM + (self.total() as f64 * HELD_BACK) as u64;
         self
     }

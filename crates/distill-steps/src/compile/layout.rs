@@ -6,7 +6,10 @@ use distill_chat::{TaskDefinition, TaskKind};
 use distill_hub::Cache;
 use distill_pipeline::{
     graph::{Resources, StepNode},
-    spec::{Control, Labels, ResolvedSpec, StudentTarget, Students},
+    spec::{
+        Control, DeviceKind, Labels, ModelClass, ObjectiveSpec, ResolvedSpec, StudentTarget,
+        Students,
+    },
 };
 use distill_runner::StepFailure;
 
@@ -21,7 +24,7 @@ use crate::{
     ingest::Ingest,
     rows::{ANSWERS, EXAMPLES, FACTS, PREDICTIONS, ROWS, SOURCE_FILE, STUDENT},
     teacher::Teacher,
-    train::{Initial, ObjectiveRecipe, Recipe, Train},
+    train::{Initial, ObjectiveRecipe, Recipe, Train, found_device, rate_by_width},
 };
 
 mod calibration;
@@ -126,7 +129,8 @@ impl Layout<'_> {
 
     /// Whether a target is a decoder: what is neither linear nor, by its configuration, an encoder.
     fn is_decoder(&self, target: &StudentTarget) -> bool {
-        target.is_decoder() && !self.base_of(target).is_ok_and(|base| base.is_encoder())
+        let is_encoder = |base: BaseReference| base.class(self.spec.class) == ModelClass::Encoder;
+        target.is_decoder() && !self.base_of(target).is_ok_and(is_encoder)
     }
 
     /// How the student of a target is trained.
@@ -135,14 +139,8 @@ impl Layout<'_> {
             return Ok(Recipe::Linear(self.spec.train.linear.clone()));
         }
         let base = self.base_of(target)?;
-        if !base.is_encoder() {
-            return Ok(Recipe::Decoder {
-                base,
-                initial: Initial::Pretrained,
-                full: false,
-                settings: self.spec.train.decoder.clone(),
-                objective: self.objective()?,
-            });
+        if base.class(self.spec.class) == ModelClass::Decoder {
+            return self.decoder(base, Initial::Pretrained, false);
         }
         if self.task.kind != TaskKind::Classify {
             let name = target.name();
@@ -154,7 +152,64 @@ impl Layout<'_> {
         Ok(Recipe::Encoder {
             base,
             settings: self.spec.train.encoder.clone(),
+            objective: self.soft_labels(target)?,
         })
+    }
+
+    /// What an encoder learns besides its labels: soft labels. Other objectives are of tokens, and
+    /// mean the decoders beside it.
+    fn soft_labels(&self, target: &StudentTarget) -> Result<Option<ObjectiveRecipe>, StepFailure> {
+        match &self.spec.train.objective {
+            None => Ok(None),
+            Some(ObjectiveSpec::SoftLabels { .. }) => self.objective(),
+            Some(_) if self.targets().iter().any(|target| self.is_decoder(target)) => Ok(None),
+            Some(_) => Err(StepFailure::bad_input(format!(
+                "`train.objective` is of tokens, and `{}` is an encoder, which writes none",
+                target.name()
+            ))
+            .hint("write `kind: soft_labels`, or leave `train.objective` out")),
+        }
+    }
+
+    fn decoder(
+        &self,
+        base: BaseReference,
+        initial: Initial,
+        full: bool,
+    ) -> Result<Recipe, StepFailure> {
+        let mut settings = self.spec.train.decoder.clone();
+        settings.tuning.device = self.device();
+        Ok(Recipe::Decoder {
+            rate: rate_by_width(&base, &settings, full),
+            base,
+            initial,
+            full,
+            settings,
+            objective: self.objective()?,
+        })
+    }
+
+    /// Where decoders are trained and evaluated.
+    fn device(&self) -> DeviceKind {
+        found_device(self.spec.train.decoder.tuning.device)
+    }
+
+    /// Where an arm answers: decoders alone run elsewhere than on the processor.
+    fn device_of(&self, arm: &Arm) -> DeviceKind {
+        let target = match arm {
+            Arm::Student(name) => {
+                let targets = self.targets();
+                targets.into_iter().find(|target| target.name() == name)
+            }
+            Arm::Constant | Arm::Control(ControlKind::LinearGold) => return DeviceKind::Cpu,
+            _ => None,
+        };
+        let encoder = |target| self.base_of(target).is_ok_and(|base| base.is_encoder());
+        match target {
+            Some(StudentTarget::Linear) => DeviceKind::Cpu,
+            Some(target) if encoder(&target) => DeviceKind::Cpu,
+            _ => self.device(),
+        }
     }
 
     fn base_of(&self, target: &StudentTarget) -> Result<BaseReference, StepFailure> {
@@ -304,15 +359,7 @@ impl Layout<'_> {
 
     /// How an arm is trained; `None` for one that is not.
     fn training(&self, arm: &Arm) -> Result<Option<Train>, StepFailure> {
-        let decoder = |initial, full| -> Result<Recipe, StepFailure> {
-            Ok(Recipe::Decoder {
-                base: self.base()?,
-                initial,
-                full,
-                settings: self.spec.train.decoder.clone(),
-                objective: self.objective()?,
-            })
-        };
+        let decoder = |initial, full| self.decoder(self.base()?, initial, full);
         let recipe = match arm {
             Arm::Constant | Arm::Untuned | Arm::FewShot | Arm::Cheaper(_) | Arm::Teacher => {
                 return Ok(None);
@@ -398,6 +445,7 @@ impl Layout<'_> {
                 _ => Some(self.base()?),
             },
             shot_seed: self.spec.seed,
+            device: self.device_of(arm),
         };
         let files = evaluate
             .base

@@ -3,44 +3,44 @@
 
 use std::path::{Path, PathBuf};
 
+use distill_pipeline::spec::{DecoderSpec, EncoderSpec};
 use distill_runner::StepFailure;
 use distill_student::{
-    decoder::DecoderConfig,
-    regular_file,
+    encoder::EncoderWeights,
     weights::{DecoderWeights, Precision},
 };
 use distill_train::{
     TrainExample, TrainSettings,
-    memory::{LargestBatch, Saving, estimate, estimate_for, savings},
+    encoder::{self, EncoderExample, EncoderSettings, memory::LargestRows},
+    memory::{Estimate, LargestBatch, Saving, estimate, estimate_for, savings},
 };
 
 use super::{Recipe, Train, settings};
-use crate::base::MAX_CONFIG_BYTES;
+use crate::base::BaseReference;
 
 /// What takes a smaller share than this of the free memory is not worth a line.
 const WORTH_TELLING: f64 = 0.25;
 
 /// What a training will take at most, where its base is on this machine and not the embedded one.
 pub(crate) fn foreseen(train: &Train) -> Option<String> {
-    let Recipe::Decoder {
-        base,
-        full,
-        settings: spec,
-        ..
-    } = &train.recipe
-    else {
-        return None;
+    let (base, bytes, section) = match &train.recipe {
+        Recipe::Linear(_) => return None,
+        Recipe::Encoder { base, settings, .. } => (
+            base,
+            encoder_bytes(base, settings, train)?,
+            "`adapter: lora` or a smaller `batch_rows` under `train.encoder`",
+        ),
+        Recipe::Decoder {
+            base,
+            full,
+            settings,
+            ..
+        } => (
+            base,
+            decoder_bytes(base, *full, settings, train)?,
+            "`gradient_checkpointing: true` or a smaller `batch_tokens` under `train.decoder`",
+        ),
     };
-    let folder = base.folder()?;
-    let config = regular_file::read_text(&folder.join("config.json"), MAX_CONFIG_BYTES).ok()?;
-    let config = DecoderConfig::from_json(&config).ok()?;
-    let stored = stored(folder, config.parameter_count())?;
-    let settings = settings::settings(spec, *full, train.seed, &config, &[]);
-    let batch = LargestBatch {
-        tokens: spec.batch_tokens,
-        targets: spec.batch_tokens,
-    };
-    let bytes = estimate(&config, stored, &settings, batch).ok()?.total();
     let told = format!(
         "training `{}` takes up to about {} of memory",
         base.name(),
@@ -48,13 +48,46 @@ pub(crate) fn foreseen(train: &Train) -> Option<String> {
     );
     Some(match available() {
         Some(free) if bytes > free => format!(
-            "{told}, more than the {} that are free: set `gradient_checkpointing: true` or a \
-             smaller `batch_tokens` under `train.decoder`",
+            "{told}, more than the {} that are free: set {section}",
             gigabytes(free)
         ),
         _ => told,
     })
 }
+
+fn decoder_bytes(
+    base: &BaseReference,
+    full: bool,
+    spec: &DecoderSpec,
+    train: &Train,
+) -> Option<u64> {
+    let folder = base.folder()?;
+    let config = base.decoder_config()?;
+    let stored = stored(folder, config.parameter_count())?;
+    let settings = settings::settings(spec, full, train.seed, &config, &[]);
+    let batch = LargestBatch {
+        tokens: spec.batch_tokens,
+        targets: spec.batch_tokens,
+    };
+    Some(estimate(&config, stored, &settings, batch).ok()?.total())
+}
+
+/// For rows as long as the model takes, or as anybody's are.
+fn encoder_bytes(base: &BaseReference, spec: &EncoderSpec, train: &Train) -> Option<u64> {
+    let config = base.encoder_config()?.with_labels(&train.task.labels);
+    let longest = config.max_position_embeddings.min(LONG_ROW);
+    let batch = LargestRows {
+        tokens: spec.batch_rows * longest,
+        longest,
+    };
+    let classifier = ["classifier".to_owned()];
+    let settings = super::encoder::settings(spec, train.seed);
+    let parts = encoder::memory::estimate(&config, &classifier, &settings, batch).ok()?;
+    Some(parts.total())
+}
+
+/// Tokens of a row that is long, for an encoder that takes longer ones.
+const LONG_ROW: usize = 512;
 
 /// How a checkpoint stores its numbers, by the size of its files.
 fn stored(folder: &Path, parameters: usize) -> Option<Precision> {
@@ -83,6 +116,33 @@ pub(super) fn check(
     let unknown =
         |error| StepFailure::bad_input("the adapter does not fit the model").caused_by(error);
     let parts = estimate_for(weights, settings, rows).map_err(unknown)?;
+    fits(&parts, |free| {
+        let found = savings(weights, settings, rows, free).map_err(unknown)?;
+        Ok(hint(&found))
+    })
+}
+
+/// [`check`] for an encoder.
+pub(super) fn check_encoder(
+    weights: &EncoderWeights,
+    settings: &EncoderSettings,
+    rows: &[EncoderExample],
+) -> Result<Option<String>, StepFailure> {
+    let parts = encoder::memory::estimate_for(weights, settings, rows).map_err(|error| {
+        StepFailure::bad_input("the adapter does not fit the model").caused_by(error)
+    })?;
+    fits(&parts, |_| Ok(ENCODER_HINT.to_owned()))
+}
+
+/// What makes an encoder's training smaller.
+const ENCODER_HINT: &str = "under `train.encoder`, set a smaller `batch_rows` (with `accumulation` \
+    the steps stay what they were) or `adapter: lora`, or take a smaller model";
+
+/// Refuses what takes more than is free, with the hint for so many free bytes.
+fn fits(
+    parts: &Estimate,
+    hint: impl Fn(u64) -> Result<String, StepFailure>,
+) -> Result<Option<String>, StepFailure> {
     let told = format!(
         "training takes about {} of memory",
         gigabytes(parts.total())
@@ -96,7 +156,6 @@ pub(super) fn check(
         let worth_telling = beside as f64 > free as f64 * WORTH_TELLING;
         return Ok(worth_telling.then(|| format!("{told}, {} are free", gigabytes(free))));
     }
-    let found = savings(weights, settings, rows, free).map_err(unknown)?;
     let loaded = gigabytes(parts.weights);
     Err(StepFailure::bad_input(format!(
         "{told}, {loaded} of it for the weights that are loaded; {} are free and {} more are \
@@ -104,7 +163,7 @@ pub(super) fn check(
         gigabytes(free),
         gigabytes(beside),
     ))
-    .hint(hint(&found)))
+    .hint(hint(free)?))
 }
 
 fn hint(found: &[(Vec<Saving>, u64)]) -> String {

@@ -1,5 +1,6 @@
-//! What a decoder learns besides its labels: rows and loss of `train.objective`.
+//! What students learn besides their labels: rows and loss of `train.objective`.
 
+mod shares;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,8 @@ use distill_pipeline::{
 use distill_runner::{StepContext, StepFailure};
 use distill_student::{
     base::BaseModel,
+    decoder::Decoder,
+    device::DeviceChoice,
     generate::{LabelTrie, score_labels},
     ops::{Distillation, Divergence, Rest},
     template::ChatEncoder,
@@ -51,6 +54,8 @@ pub(super) struct Lesson<'a> {
     /// The examples as tokens, those that fit.
     pub(super) rows: Vec<TrainExample>,
     pub(super) batch_tokens: usize,
+    /// Where the student is trained, and a teacher at hand asked.
+    pub(super) device: DeviceChoice,
 }
 
 /// Rows and loss of a training, and what is to be said of them.
@@ -226,7 +231,7 @@ impl ObjectiveRecipe {
             .min(lesson.base.weights.config().vocab_size)
             .min(model.weights.config().vocab_size);
         Ok(LocalTeacher {
-            teacher: Teacher::new(&model.weights, None).map_err(failure)?,
+            teacher: Teacher::on(&model.weights, None, lesson.device).map_err(failure)?,
             shared,
             note: format!("learnt from the local teacher `{}`", reference.name()),
         })
@@ -292,20 +297,36 @@ impl LabelScorer<'_> {
             .map_err(|error| {
                 StepFailure::bad_input("a label cannot be written as a reply").caused_by(error)
             })?;
-        let trie = LabelTrie::new(sequences.iter().map(Vec::as_slice));
         let decoder = self.teacher.teacher.decoder();
-        let scores = score_labels(decoder, &[prompt.to_vec()], &trie).map_err(decoder_failure)?;
-        let softened: Vec<f64> = scores[0].iter().map(|s| s / self.temperature).collect();
-        let largest = softened.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
-        let shares: Vec<f64> = softened.iter().map(|s| (s - largest).exp()).collect();
-        let total: f64 = shares.iter().sum();
+        let shares = label_shares(decoder, prompt, &sequences, self.temperature)?;
         let labels: Vec<(&[u32], f64)> = sequences
             .iter()
             .zip(shares)
-            .map(|(tokens, share)| (tokens.as_slice(), share / total))
+            .map(|(tokens, share)| (tokens.as_slice(), share))
             .collect();
         Ok(soft_labels(prompt, reply, &labels))
     }
+}
+
+/// A decoder's odds of the labels, written as replies, after a prompt; they sum to 1.
+fn label_shares(
+    decoder: &Decoder,
+    prompt: &[u32],
+    sequences: &[Vec<u32>],
+    temperature: f64,
+) -> Result<Vec<f64>, StepFailure> {
+    let trie = LabelTrie::new(sequences.iter().map(Vec::as_slice));
+    let scores = score_labels(decoder, &[prompt.to_vec()], &trie).map_err(decoder_failure)?;
+    Ok(softened(&scores[0], temperature))
+}
+
+/// The softmax of scores through the temperature.
+fn softened(scores: &[f64], temperature: f64) -> Vec<f64> {
+    let softened: Vec<f64> = scores.iter().map(|s| s / temperature).collect();
+    let largest = softened.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+    let shares: Vec<f64> = softened.iter().map(|s| (s - largest).exp()).collect();
+    let total: f64 = shares.iter().sum();
+    shares.into_iter().map(|share| share / total).collect()
 }
 
 impl Lesson<'_> {

@@ -1,21 +1,26 @@
 //! A decoder's settings, from the spec to the trainer.
 
 use distill_pipeline::spec::{
-    AdapterKind, BasePrecision, DecoderSpec, RateKind, ScheduleKind, TuningSpec,
+    AdapterKind, BasePrecision, DecoderSpec, DeviceKind, LearningRate, ScheduleKind, TuningSpec,
 };
 use distill_runner::StepFailure;
 use distill_student::{
     decoder::DecoderConfig,
+    device::DeviceChoice,
     lora::{Adaptable, LoraAdapter, LoraConfig, LoraVariant, Targets},
     ops::Storage,
 };
 use distill_train::{Method, Proofs, ScheduleShape, TrainSettings, default_learning_rate};
 
+use crate::base::BaseReference;
+
 /// Every weight moves at once in full training, so it takes smaller steps than `LoRA` (Biderman et al.
 /// 2024, arXiv:2405.09673, on larger models). The share is a choice, not the result of a search.
 const FULL_LEARNING_RATE_SHARE: f64 = 0.25;
-/// Rows that are learnt by heart before a run, and the steps that this may take.
-const OVERFIT: (usize, usize) = (8, 30);
+/// Rows that are learnt by heart before a run.
+pub(super) const OVERFIT_ROWS: usize = 8;
+/// The steps that this may take.
+const OVERFIT_STEPS: usize = 30;
 
 /// The trainer's settings. A rate that is still to be looked for begins at the model's usual one.
 pub(super) fn settings(
@@ -26,20 +31,17 @@ pub(super) fn settings(
     stop_tokens: &[u32],
 ) -> TrainSettings {
     let tuning = &spec.tuning;
-    let method = if full {
-        Method::Full
-    } else {
-        Method::Lora(adapter(spec))
-    };
+    let method = trained(spec, full);
     let share = if full { FULL_LEARNING_RATE_SHARE } else { 1.0 };
     TrainSettings {
-        learning_rate: match tuning.rate {
-            RateKind::Given => spec.learning_rate * share,
-            RateKind::Width | RateKind::Auto => default_learning_rate(model, &method),
+        learning_rate: match spec.learning_rate {
+            LearningRate::Given(rate) => rate * share,
+            LearningRate::Width | LearningRate::Auto => default_learning_rate(model, &method),
         },
         // All weights are trained in f32, whatever an adapter's base is held in.
         base: if full { None } else { storage(tuning) },
         method,
+        device: choice(tuning.device),
         gradient_checkpointing: tuning.gradient_checkpointing,
         epochs: spec.epochs,
         max_steps: spec.max_steps,
@@ -62,11 +64,38 @@ pub(super) fn settings(
         patience: spec.patience,
         proofs: Proofs {
             stop_tokens: stop_tokens.to_vec(),
-            overfit_rows: OVERFIT.0,
-            overfit_steps: OVERFIT.1,
+            overfit_rows: OVERFIT_ROWS,
+            overfit_steps: OVERFIT_STEPS,
         },
         seed,
         ..TrainSettings::default()
+    }
+}
+
+fn trained(spec: &DecoderSpec, full: bool) -> Method {
+    if full {
+        Method::Full
+    } else {
+        Method::Lora(adapter(spec))
+    }
+}
+
+/// The highest rate where the spec leaves it to the model's width and the model is on this machine:
+/// a step's key tells it, so that another rule is another training.
+pub(crate) fn rate_by_width(base: &BaseReference, spec: &DecoderSpec, full: bool) -> Option<f64> {
+    if spec.learning_rate != LearningRate::Width {
+        return None;
+    }
+    let config = base.decoder_config()?;
+    Some(default_learning_rate(&config, &trained(spec, full)))
+}
+
+pub(super) fn variant(kind: AdapterKind) -> LoraVariant {
+    match kind {
+        AdapterKind::Lora => LoraVariant::Lora,
+        AdapterKind::Rslora => LoraVariant::RsLora,
+        AdapterKind::Dora => LoraVariant::Dora,
+        AdapterKind::Rsdora => LoraVariant::RsDora,
     }
 }
 
@@ -75,12 +104,7 @@ fn adapter(spec: &DecoderSpec) -> LoraConfig {
     LoraConfig {
         rank: spec.rank,
         alpha: spec.alpha,
-        variant: match tuning.variant {
-            AdapterKind::Lora => LoraVariant::Lora,
-            AdapterKind::Rslora => LoraVariant::RsLora,
-            AdapterKind::Dora => LoraVariant::Dora,
-            AdapterKind::Rsdora => LoraVariant::RsDora,
-        },
+        variant: variant(tuning.variant),
         targets: if tuning.targets.is_empty() {
             Targets::AllLinear
         } else {
@@ -93,7 +117,26 @@ fn adapter(spec: &DecoderSpec) -> LoraConfig {
     }
 }
 
-fn storage(tuning: &TuningSpec) -> Option<Storage> {
+pub(crate) fn choice(device: DeviceKind) -> DeviceChoice {
+    match device {
+        DeviceKind::Auto => DeviceChoice::Auto,
+        DeviceKind::Cpu => DeviceChoice::Cpu,
+        DeviceKind::Cuda => DeviceChoice::Cuda(0),
+        DeviceKind::Metal => DeviceChoice::Metal,
+    }
+}
+
+/// The device that `auto` stands for on this machine: a step's key tells it, since results differ
+/// by the order of sums.
+pub(crate) fn found_device(device: DeviceKind) -> DeviceKind {
+    match choice(device).resolved() {
+        DeviceChoice::Cuda(_) => DeviceKind::Cuda,
+        DeviceChoice::Metal => DeviceKind::Metal,
+        DeviceChoice::Auto | DeviceChoice::Cpu => DeviceKind::Cpu,
+    }
+}
+
+pub(super) fn storage(tuning: &TuningSpec) -> Option<Storage> {
     match tuning.base {
         BasePrecision::Auto => None,
         BasePrecision::F32 => Some(Storage::F32),
@@ -139,17 +182,23 @@ pub(super) fn method(spec: &DecoderSpec, full: bool) -> String {
         return "all weights".to_owned();
     }
     let tuning = &spec.tuning;
-    let kind = match tuning.variant {
+    let base = match tuning.base {
+        BasePrecision::Nf4 => " on a base in NF4",
+        BasePrecision::Auto | BasePrecision::F32 | BasePrecision::Bf16 => "",
+    };
+    let adapter = adapter_words(tuning.variant, spec.rank, spec.alpha);
+    format!("{adapter}{base}")
+}
+
+/// An adapter in words.
+pub(super) fn adapter_words(kind: AdapterKind, rank: usize, alpha: f64) -> String {
+    let kind = match kind {
         AdapterKind::Lora => "LoRA",
         AdapterKind::Rslora => "rsLoRA",
         AdapterKind::Dora => "DoRA",
         AdapterKind::Rsdora => "rank-stabilised DoRA",
     };
-    let base = match tuning.base {
-        BasePrecision::Nf4 => " on a base in NF4",
-        BasePrecision::Auto | BasePrecision::F32 | BasePrecision::Bf16 => "",
-    };
-    format!("{kind} rank {}, alpha {}{base}", spec.rank, spec.alpha)
+    format!("{kind} rank {rank}, alpha {alpha}")
 }
 
 #[cfg(test)]
@@ -170,9 +219,33 @@ mod tests {
     fn a_spec_at_rest_is_plain_lora_at_its_own_rate() {
         let settings = settings(&DecoderSpec::default(), false, 3, &model(), &[7]);
         assert_eq!(settings.method, Method::lora(16, 32.0));
-        assert!((settings.learning_rate - 0.002).abs() < 1e-12);
+        assert!((settings.learning_rate - 5e-4).abs() < 1e-12);
         assert_eq!(settings.base, None);
         assert_eq!(settings.proofs.stop_tokens, [7]);
+    }
+
+    /// The embedded model's own comes out where it was found by trying, 0.003 to 0.004.
+    #[test]
+    fn a_rate_by_width_is_known_before_a_run_where_the_model_is() {
+        let nano = BaseReference::Embedded {
+            name: "nano".to_owned(),
+            sha256: String::new(),
+        };
+        let rate = |spec: &DecoderSpec, full| rate_by_width(&nano, spec, full);
+        let lora = rate(&DecoderSpec::default(), false).unwrap();
+        assert!((lora - 3.595e-3).abs() < 1e-6, "{lora}");
+        let full = rate(&DecoderSpec::default(), true).unwrap();
+        assert!((full - lora / 10.0).abs() < 1e-12);
+        let given = DecoderSpec {
+            learning_rate: LearningRate::Given(0.004),
+            ..DecoderSpec::default()
+        };
+        assert_eq!(rate(&given, false), None);
+        let absent = BaseReference::Hub {
+            name: "org/name@main".to_owned(),
+            folder: None,
+        };
+        assert_eq!(rate_by_width(&absent, &DecoderSpec::default(), false), None);
     }
 
     #[test]
@@ -196,7 +269,7 @@ mod tests {
                 embeddings: true,
                 head: true,
                 base: BasePrecision::Nf4,
-                rate: RateKind::Width,
+                device: DeviceKind::Metal,
                 schedule: ScheduleKind::Wsd,
                 decay: 0.3,
                 final_learning_rate: 0.2,
@@ -205,6 +278,10 @@ mod tests {
                 validate_every: Some(5),
             },
             ..DecoderSpec::default()
+        };
+        let spec = DecoderSpec {
+            learning_rate: LearningRate::Given(0.004),
+            ..spec
         };
         let got = settings(&spec, false, 3, &model(), &[]);
         let expected = LoraConfig {
@@ -216,8 +293,9 @@ mod tests {
             ..LoraConfig::default()
         };
         assert_eq!(got.method, Method::Lora(expected));
-        assert!((got.learning_rate - 5e-4).abs() < 1e-12);
+        assert!((got.learning_rate - 0.004).abs() < 1e-12);
         assert_eq!(got.base, Some(Storage::Nf4));
+        assert_eq!(got.device, DeviceChoice::Metal);
         let decay = ScheduleShape::WarmupStableDecay { decay: 0.3 };
         assert_eq!(got.schedule, decay);
         assert!((got.final_learning_rate - 0.2).abs() < 1e-12);
@@ -225,6 +303,7 @@ mod tests {
         assert_eq!(got.validate_every, Some(5));
         let full = settings(&spec, true, 3, &model(), &[]);
         assert_eq!((full.method, full.base), (Method::Full, None));
+        assert!((full.learning_rate - 0.001).abs() < 1e-12);
         assert_eq!(
             method(&spec, false),
             "rank-stabilised DoRA rank 16, alpha 32 on a base in NF4"

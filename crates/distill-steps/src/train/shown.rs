@@ -10,13 +10,37 @@ use super::memory;
 /// Tells what a decoder's training tells; `encoder` spells its tokens.
 pub(super) fn tell(context: &StepContext, event: &TrainEvent, encoder: &ChatEncoder) {
     match event {
-        TrainEvent::Proved(proof) => context.note(Level::Info, proved(proof, encoder)),
+        TrainEvent::Proved(proof) => {
+            let spell = |tokens: &[u32]| encoder.tokenizer().decode(tokens).unwrap_or_default();
+            context.note(Level::Info, proved(proof, &spell));
+        }
+        event => tell_progress(context, event),
+    }
+}
+
+/// Tells what an encoder's training tells; `labels` are those of its head.
+pub(super) fn tell_encoder(context: &StepContext, event: &TrainEvent, labels: &[String]) {
+    match event {
+        TrainEvent::Proved(Proof::LabelCoverage { missing, .. }) if !missing.is_empty() => {
+            let names = missing.iter().filter_map(|label| labels.get(*label));
+            let names: Vec<String> = names.map(|name| format!("`{}`", printable(name))).collect();
+            context.note(
+                Level::Warning,
+                format!(
+                    "no training row has the label {}: the student will hardly ever give it",
+                    names.join(", ")
+                ),
+            );
+        }
+        TrainEvent::Proved(proof) => {
+            context.note(Level::Info, proved(proof, &|_| String::new()));
+        }
         event => tell_progress(context, event),
     }
 }
 
 /// Tells how far a training is, and its figures.
-pub(super) fn tell_progress(context: &StepContext, event: &TrainEvent) {
+fn tell_progress(context: &StepContext, event: &TrainEvent) {
     match event {
         TrainEvent::Started {
             resumed_at: Some(step),
@@ -57,6 +81,11 @@ pub(super) fn tell_progress(context: &StepContext, event: &TrainEvent) {
     }
 }
 
+/// The rate that the model's width gave.
+pub(super) fn rate_by_width(rate: f64) -> String {
+    format!("learning rate {rate:.2e}, by the model's width")
+}
+
 /// What a range test chose, with the losses at both ends of the rates tried.
 pub(super) fn rate_found(found: &RangeTest) -> String {
     let at = |tried: Option<&(f64, f64)>| {
@@ -73,15 +102,12 @@ pub(super) fn rate_found(found: &RangeTest) -> String {
     )
 }
 
-/// A line for what was shown before the run.
-fn proved(proof: &Proof, encoder: &ChatEncoder) -> String {
+/// A line for what was shown before the run; `spell` gives the text of tokens.
+fn proved(proof: &Proof, spell: &dyn Fn(&[u32]) -> String) -> String {
     match proof {
         Proof::Mask { tokens, loss_from } => {
             let (prompt, reply) = tokens.split_at((*loss_from).min(tokens.len()));
-            let words = |tokens: &[u32]| {
-                let text = encoder.tokenizer().decode(tokens).unwrap_or_default();
-                printable(&text.replace('\n', "\\n"))
-            };
+            let words = |tokens: &[u32]| printable(&spell(tokens).replace('\n', "\\n"));
             format!(
                 "proof: the loss of the first row falls on the last {} of {} tokens: {}»{}«",
                 reply.len(),
