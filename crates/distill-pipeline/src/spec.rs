@@ -27,10 +27,10 @@ pub use read::{At, Key, Section};
 pub use reference::{reference, reference_of_part};
 pub use resolved::{
     AcceptSpec, AdapterKind, BasePrecision, Control, CostSpec, CurateSpec, DataSource, DataSpec,
-    DecoderSpec, DivergenceKind, EncoderSpec, EstimateKind, EvalsSpec, FaultsSpec, JudgeMode,
-    JudgeSpec, Labels, LatencySpec, LinearSpec, MeasureSpec, ModelClass, ModelSpec, ObjectiveKind,
-    LearningRate, ObjectiveSpec, ResolvedSpec, RestKind, ScheduleKind, ScorerSpec, SimulateSpec,
-    StudentTarget, Students, TeacherSpec, TrainSpec, TuningSpec,
+    DecoderSpec, DeviceKind, DivergenceKind, EncoderSpec, EstimateKind, EvalsSpec, FaultsSpec,
+    JudgeMode, JudgeSpec, Labels, LatencySpec, LearningRate, LinearSpec, MeasureSpec, ModelClass,
+    ModelSpec, ObjectiveKind, ObjectiveSpec, ResolvedSpec, RestKind, ScheduleKind, ScorerSpec,
+    SimulateSpec, StudentTarget, Students, TeacherSpec, TrainSpec, TuningSpec,
 };
 pub use tree::MAX_SPEC_BYTES;
 pub use written::Spec;

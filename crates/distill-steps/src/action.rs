@@ -131,9 +131,12 @@ impl graph::Action for Action {
     fn version(&self) -> u32 {
         match self {
             // 2: equal rows are settled by majority, near duplicates need the same context; answers
-            // come with what each took, and figures are made of records.
+            // come with what each took, and figures are made of records; decoders turn by angles in single
+            // precision, and learn as fast as their width says where the spec does not.
             Self::Curate(_)
             | Self::Label(_)
+            | Self::Train(_)
+            | Self::Curve(_)
             | Self::Evaluate(_)
             | Self::Compare(_)
             | Self::Report(_) => 2,

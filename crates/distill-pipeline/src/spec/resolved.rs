@@ -8,7 +8,9 @@ use std::fmt;
 use distill_chat::TaskDefinition;
 use serde::{Deserialize, Serialize};
 
-pub use decoder::{AdapterKind, BasePrecision, DecoderSpec, LearningRate, ScheduleKind, TuningSpec};
+pub use decoder::{
+    AdapterKind, BasePrecision, DecoderSpec, DeviceKind, LearningRate, ScheduleKind, TuningSpec,
+};
 pub use objective::{DivergenceKind, EstimateKind, ObjectiveKind, ObjectiveSpec, RestKind};
 
 /// A checked pipeline. Equal for any two texts that mean the same.

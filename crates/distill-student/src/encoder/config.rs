@@ -1,6 +1,8 @@
 //! The shape of an encoder, read from a Hugging Face `config.json`: every field is honoured, or
 //! known to be harmless, or refused by name.
 
+mod identity;
+
 use serde_json::{Map, Value, json};
 
 use super::DropoutRates;

@@ -308,3 +308,31 @@ fn a_tokenizer_that_cannot_be_read_is_an_error() {
         assert!(refused.contains(said), "{config}: {refused}");
     }
 }
+
+#[test]
+fn a_hash_is_of_what_a_configuration_means() {
+    for family in FAMILIES {
+        let read = weights(family);
+        let fields: Value = serde_json::from_str(&read.config().to_json()).unwrap();
+        let hash = |change: &dyn Fn(&mut Value)| {
+            let mut fields = fields.clone();
+            change(&mut fields);
+            let config = EncoderConfig::from_json(&fields.to_string()).unwrap();
+            let again = EncoderWeights::from_tensors(config, read.tensors().clone()).unwrap();
+            (again.sha256().unwrap(), again.base_sha256().unwrap())
+        };
+        let own = (read.sha256().unwrap(), read.base_sha256().unwrap());
+        let same = hash(&|fields| {
+            fields["transformers_version"] = "5.0.0".into();
+            fields["initializer_range"] = 0.01.into();
+        });
+        assert_eq!(same, own, "{family}");
+        let epsilon = if family == "bert" {
+            "layer_norm_eps"
+        } else {
+            "norm_eps"
+        };
+        let other = hash(&|fields| fields[epsilon] = 3e-5.into());
+        assert!(other.0 != own.0 && other.1 != own.1, "{family}");
+    }
+}

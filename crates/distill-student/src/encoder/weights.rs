@@ -155,7 +155,7 @@ impl EncoderWeights {
             let mut brought = self.classifier_modules().into_iter();
             !brought.any(|module| in_module(name, &module))
         };
-        let config = self.config.clone().with_labels(&[]).to_json();
+        let config = self.config.clone().with_labels(&[]).identity();
         self.hash(&config, own)
     }
 
@@ -168,16 +168,16 @@ impl EncoderWeights {
         write_tensors(&self.tensors, Precision::F32)
     }
 
-    /// A hash of the configuration and every value.
+    /// A hash of what the configuration means and of every tensor's name, shape and values.
     pub fn sha256(&self) -> Result<String, DecoderError> {
-        self.hash(&self.config.to_json(), |_| true)
+        self.hash(&self.config.identity(), |_| true)
     }
 
     fn hash(&self, config: &str, of: impl Fn(&str) -> bool) -> Result<String, DecoderError> {
         let mut hash = Sha256::new();
         hash.update(config);
         for (name, tensor) in self.tensors.iter().filter(|(name, _)| of(name)) {
-            hash.update(name);
+            hash.update(format!("{name} {:?}\n", tensor.dims()));
             let tensor = tensor.contiguous()?;
             for value in elements_of(&tensor)?.iter() {
                 hash.update(value.to_le_bytes());

@@ -1,9 +1,14 @@
 //! How fast to learn: a rate by the model's width and the method, and a short test that looks for one.
 
-use distill_student::decoder::DecoderConfig;
+use std::path::PathBuf;
 
-use super::{Method, TrainError, TrainEvent, TrainRequest, TrainSettings, optimizer, trainer};
+use distill_student::decoder::DecoderConfig;
+use serde::{Deserialize, Serialize};
+
+use super::identity::run_hash;
+use super::{Checkpointing, Method, TrainError, TrainEvent, TrainRequest, TrainSettings, trainer};
 use crate::training::Learner;
+use crate::training::checkpoint::replace;
 
 /// The rate of full fine-tuning at [`REFERENCE_WIDTH`].
 const FULL_RATE: f64 = 5e-5;
@@ -55,10 +60,12 @@ const SHARE_OF_LEAST: f64 = 0.2;
 /// Looks for a learning rate (Smith 2017, arXiv:1506.01186): the rate rises from step to step over
 /// a range around the default, on the batches that training begins with; a share of the rate with
 /// the least smoothed loss is chosen. The same request finds the same rate. Nothing that it trains
-/// is kept, and the settings' own rate is not looked at.
+/// is kept, and the settings' own rate is not looked at. With `checkpointing` what was found is
+/// kept beside the checkpoint, and a second call for the same training reads it there.
 ///
 /// # Errors
-/// As training itself: examples, settings or a model that cannot be trained.
+/// As training itself: examples, settings or a model that cannot be trained; a directory that
+/// cannot be written.
 pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest, TrainError> {
     let usual = default_learning_rate(request.weights.config(), &request.settings.method);
     let settings = TrainSettings {
@@ -66,6 +73,7 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
         max_steps: None,
         ..request.settings.clone()
     };
+    let checkpointing = request.checkpointing.as_ref();
     let request = TrainRequest {
         settings: &settings,
         checkpointing: None,
@@ -73,7 +81,81 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
         ..*request
     };
     super::check(&request)?;
-    let mut trainer = trainer(&request)?;
+    let kept = checkpointing
+        .map(|to| Kept::new(to, &request))
+        .transpose()?;
+    if let Some(found) = kept.as_ref().and_then(Kept::read) {
+        return Ok(found);
+    }
+    let found = tried(&request, usual)?;
+    if let Some(kept) = kept {
+        kept.write(&found)?;
+    }
+    Ok(found)
+}
+
+/// What was found, in a file beside the checkpoint.
+struct Kept {
+    path: PathBuf,
+    run: String,
+}
+
+/// Numbers are kept as bits: they must come back exactly.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeptTest {
+    /// Of the training that it was made for.
+    run: String,
+    tried: Vec<(u64, u64)>,
+    chosen: u64,
+}
+
+impl Kept {
+    fn new(to: &Checkpointing, request: &TrainRequest<'_>) -> Result<Self, TrainError> {
+        Ok(Self {
+            path: to.directory.join("learning-rate.json"),
+            run: run_hash(request, &request.weights.sha256()?)?,
+        })
+    }
+
+    /// None too where it cannot be read or is of another training: it is made anew then.
+    fn read(&self) -> Option<RangeTest> {
+        let text = std::fs::read_to_string(&self.path).ok()?;
+        let kept: KeptTest = serde_json::from_str(&text).ok()?;
+        let number = f64::from_bits;
+        (kept.run == self.run).then(|| RangeTest {
+            tried: kept
+                .tried
+                .iter()
+                .map(|(rate, loss)| (number(*rate), number(*loss)))
+                .collect(),
+            chosen: number(kept.chosen),
+        })
+    }
+
+    fn write(&self, found: &RangeTest) -> Result<(), TrainError> {
+        let tried = found.tried.iter();
+        let kept = KeptTest {
+            run: self.run.clone(),
+            tried: tried
+                .map(|(rate, loss)| (rate.to_bits(), loss.to_bits()))
+                .collect(),
+            chosen: found.chosen.to_bits(),
+        };
+        let written = serde_json::to_vec(&kept)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| replace(&self.path, &bytes));
+        written.map_err(|error| TrainError::Checkpoint {
+            path: self.path.clone(),
+            reason: error.to_string(),
+        })
+    }
+}
+
+/// The test itself.
+fn tried(request: &TrainRequest<'_>, usual: f64) -> Result<RangeTest, TrainError> {
+    let settings = request.settings;
+    let mut trainer = trainer(request)?;
     let steps = trainer.learner.steps().max(1);
     let growth = LOWEST.powi(-2).powf(1.0 / (STEPS - 1) as f64);
     let (mut rate, mut smoothed, mut least) = (usual * LOWEST, 0.0, (f64::INFINITY, usual));
@@ -86,7 +168,7 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
         // A short run's batches come round again.
         let gradients = trainer.learner.gradients(step % steps, &mut silent)?;
         let (loss, mut gradients) = (gradients.loss, gradients.sums);
-        let norm = optimizer::clip(&mut gradients, settings.clip);
+        let norm = gradients.clip(settings.clip)?;
         if !loss.is_finite() || !norm.is_finite() {
             break;
         }
@@ -155,5 +237,45 @@ mod tests {
         };
         // Far better than a rate at the foot of the range.
         assert!(learnt(found.chosen) < learnt(usual / 64.0));
+    }
+    #[test]
+    fn what_a_range_test_found_is_kept_for_its_training_alone() {
+        let (weights, settings, rows) = (weights(), settings(lora()), rows(16));
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("checkpoint");
+        let cancelled = std::cell::Cell::new(false);
+        let find = |settings: &TrainSettings| {
+            learning_rate_range_test(&TrainRequest {
+                weights: &weights,
+                settings,
+                train: &rows,
+                validation: &[],
+                initial: None,
+                checkpointing: Some(Checkpointing {
+                    directory: directory.clone(),
+                    every_steps: 1,
+                }),
+                cancelled: &|| cancelled.get(),
+            })
+        };
+        let found = find(&settings).unwrap();
+        // No step is taken from here on.
+        cancelled.set(true);
+        assert_eq!(find(&settings).unwrap(), found);
+        let other_rate = TrainSettings {
+            learning_rate: 1.0,
+            ..settings.clone()
+        };
+        assert_eq!(find(&other_rate).unwrap(), found);
+        let other = TrainSettings {
+            seed: settings.seed + 1,
+            ..settings.clone()
+        };
+        assert!(matches!(find(&other), Err(TrainError::Cancelled { .. })));
+        let file = directory.join("learning-rate.json");
+        std::fs::write(&file, "{").unwrap();
+        assert!(matches!(find(&settings), Err(TrainError::Cancelled { .. })));
+        cancelled.set(false);
+        assert_eq!(find(&settings).unwrap(), found);
     }
 }

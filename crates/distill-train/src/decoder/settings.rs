@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use distill_student::device::DeviceChoice;
 use distill_student::lora::{LoraConfig, Targets};
 use distill_student::ops::Storage;
 
@@ -60,6 +61,9 @@ pub struct TrainSettings {
     /// How the frozen matrices of the base are held under an adapter; none: as the checkpoint
     /// stores them. Four bits make it `QLoRA` (Dettmers et al. 2023, arXiv:2305.14314).
     pub base: Option<Storage>,
+    /// Where the model runs. What is drawn at the start is drawn on the host, so that it is the
+    /// same everywhere; results differ by the order of sums.
+    pub device: DeviceChoice,
     /// What the loss of a batch is.
     pub objective: Objective,
     /// Blocks are run again in the backward pass instead of being kept: less memory, more time,
@@ -101,6 +105,7 @@ impl Default for TrainSettings {
         Self {
             method: Method::Lora(LoraConfig::default()),
             base: None,
+            device: DeviceChoice::Cpu,
             objective: Objective::CrossEntropy,
             gradient_checkpointing: false,
             epochs: 4,
@@ -175,6 +180,7 @@ impl TrainSettings {
         let Self {
             method,
             base,
+            device,
             objective,
             // Neither the proofs nor what is computed again change a byte of what is trained.
             gradient_checkpointing: _,
@@ -218,6 +224,10 @@ impl TrainSettings {
         bits.extend([*learning_rate, *warmup, *final_learning_rate].map(f64::to_bits));
         bits.extend([*weight_decay, *beta2, *clip].map(f64::to_bits));
         bits.extend(objective.bits());
+        if *device != DeviceChoice::Cpu {
+            // Left out on the processor: runs that began before there was a choice go on.
+            bits.extend(text_bits(&device.resolved().to_string()));
+        }
         bits
     }
 
@@ -281,7 +291,7 @@ impl TrainSettings {
 /// Where and how often progress is saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpointing {
-    /// Made if it is not there; holds one file.
+    /// Made if it is not there; holds the checkpoint, and what a range test found before it.
     pub directory: PathBuf,
     pub every_steps: usize,
 }

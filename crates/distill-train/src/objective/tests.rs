@@ -469,8 +469,10 @@ fn students_come_nearer_to_their_teacher() {
         };
         let (outcome, losses) = train(&long, None, usize::MAX);
         outcome.unwrap();
+        // What is drawn says little of a single step: the last third against the beginning.
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-        let (first, last) = (mean(&losses[..8]), mean(&losses[losses.len() - 8..]));
+        let (begin, end) = (losses.len() / 12, losses.len() * 2 / 3);
+        let (first, last) = (mean(&losses[..begin]), mean(&losses[end..]));
         assert!(last < 0.8 * first, "{estimate:?}: from {first} to {last}");
     }
 }

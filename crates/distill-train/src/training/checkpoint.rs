@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
 use safetensors::tensor::TensorView;
@@ -58,6 +58,22 @@ pub(crate) struct Store {
     run: String,
 }
 
+/// Writes a file beside its place, waits for the disk, renames; makes its directory.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory)?;
+    let beside = path.with_extension("partial");
+    let mut file = File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    if cfg!(unix) {
+        // The name itself is durable only once the directory is.
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
 impl Store {
     /// `run` is a hash of everything that decides what training does: [`run_hash`].
     pub(crate) fn new(to: &Checkpointing, run: String) -> Self {
@@ -83,11 +99,8 @@ impl Store {
         };
         let header = serde_json::to_string(&header).map_err(|error| self.refused(&error))?;
         let values = variables.values()?;
-        let mut groups = vec![
-            ("value", &values),
-            ("first", &optimizer.first),
-            ("second", &optimizer.second),
-        ];
+        let [first, second] = optimizer.moments(variables)?;
+        let mut groups = vec![("value", &values), ("first", &first), ("second", &second)];
         if let Some(best) = &progress.best {
             groups.push(("best", &best.values));
         }
@@ -109,23 +122,7 @@ impl Store {
         let metadata = HashMap::from([(KEY.to_owned(), header)]);
         let bytes =
             safetensors::serialize(views, Some(metadata)).map_err(|error| self.refused(&error))?;
-        self.replace(&bytes).map_err(|error| self.refused(&error))
-    }
-
-    /// Writes beside, waits for the disk, renames.
-    fn replace(&self, bytes: &[u8]) -> std::io::Result<()> {
-        let directory = self.path.parent().expect("the path was joined to one");
-        std::fs::create_dir_all(directory)?;
-        let beside = self.path.with_extension("partial");
-        let mut file = File::create(&beside)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, &self.path)?;
-        if cfg!(unix) {
-            // The name itself is durable only once the directory is.
-            File::open(directory)?.sync_all()?;
-        }
-        Ok(())
+        replace(&self.path, &bytes).map_err(|error| self.refused(&error))
     }
 
     /// Puts a run back where its checkpoint left it; does nothing where there is none.
@@ -150,7 +147,7 @@ impl Store {
         let header: Header = serde_json::from_str(header).map_err(|error| self.refused(&error))?;
         if header.format != FORMAT || header.run != self.run {
             return Err(self.refused(
-                &"it belongs to a run with other weights, data or settings; \
+                &"it belongs to a run with other weights, data or settings, or on another device; \
                   move it away to start afresh",
             ));
         }
@@ -171,9 +168,7 @@ impl Store {
                 .collect()
         };
         variables.set(&group("value")?)?;
-        optimizer.first = group("first")?;
-        optimizer.second = group("second")?;
-        optimizer.steps = header.step;
+        optimizer.restore(header.step, [group("first")?, group("second")?])?;
         let best = match header.best {
             Some((step, loss)) => Some(Best {
                 step,

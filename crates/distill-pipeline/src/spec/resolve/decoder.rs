@@ -142,6 +142,7 @@ impl Resolver<'_> {
             embeddings: on(&decoder.embeddings),
             head: on(&decoder.head),
             base: decoder.base.as_ref().map_or(usual.base, |at| at.value),
+            device: decoder.device.as_ref().map_or(usual.device, |at| at.value),
             schedule,
             decay: self.number(
                 decoder.decay.as_ref(),

@@ -38,6 +38,36 @@ pub enum BasePrecision {
     Nf4,
 }
 
+/// Where a decoder is trained and evaluated.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    /// The first graphics card that opens, else the processor.
+    Auto,
+    #[default]
+    Cpu,
+    Cuda,
+    Metal,
+}
+
+impl DeviceKind {
+    pub const ALL: [Self; 4] = [Self::Auto, Self::Cpu, Self::Cuda, Self::Metal];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Metal => "metal",
+        }
+    }
+
+    /// What a key leaves out: there was no choice when the first ones were made.
+    pub fn is_cpu(&self) -> bool {
+        *self == Self::Cpu
+    }
+}
+
 /// How the learning rate goes on after its rise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -118,6 +148,8 @@ pub struct TuningSpec {
     pub embeddings: bool,
     pub head: bool,
     pub base: BasePrecision,
+    #[serde(default, skip_serializing_if = "DeviceKind::is_cpu")]
+    pub device: DeviceKind,
     pub schedule: ScheduleKind,
     /// Share of all steps in which `Wsd` decays.
     pub decay: f64,
@@ -145,6 +177,7 @@ impl Default for TuningSpec {
             embeddings: false,
             head: false,
             base: BasePrecision::Auto,
+            device: DeviceKind::Cpu,
             schedule: ScheduleKind::Cosine,
             decay: 0.2,
             final_learning_rate: 0.0,

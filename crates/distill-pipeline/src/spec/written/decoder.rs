@@ -2,7 +2,7 @@
 
 use crate::spec::{
     read::{At, Place, Read, Reader, section},
-    resolved::{AdapterKind, BasePrecision, ScheduleKind},
+    resolved::{AdapterKind, BasePrecision, DeviceKind, ScheduleKind},
     tree::{Node, NodeValue},
 };
 
@@ -25,6 +25,8 @@ section! {
         optional head: bool,
         /// How the frozen base is held: `auto` (as its files are), `f32`, `bf16` or `nf4` (four bits, as in `QLoRA`). Default `auto`.
         optional base: BasePrecision,
+        /// Where it is trained and evaluated: `cpu`, `cuda` (a build with `--features cuda`), `metal` or `auto` (the first graphics card that opens, else the processor). Default `cpu`.
+        optional device: DeviceKind,
         /// Passes over the examples. Default 4.
         optional epochs: u64,
         /// Highest learning rate: a number, `width` (by the model's family and width and by the method, a fit by Schulman et al. 2025, thinkingmachines.ai/blog/lora: 0.0036 for LoRA on nano, 0.0005 on a Qwen of any size, 0.0004 on a Llama of 2,560) or `auto` (found by a short test before the training). Default `width`.
@@ -87,6 +89,15 @@ impl Read for WrittenRate {
 
 impl Read for AdapterKind {
     const EXPECTED: &'static str = "`lora`, `rslora`, `dora` or `rsdora`";
+
+    fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
+        let names = Self::ALL.map(|kind| (kind.name(), kind));
+        reader.choose(node, place, &names)
+    }
+}
+
+impl Read for DeviceKind {
+    const EXPECTED: &'static str = "`auto`, `cpu`, `cuda` or `metal`";
 
     fn read(node: &Node, place: &Place, reader: &mut Reader) -> Option<Self> {
         let names = Self::ALL.map(|kind| (kind.name(), kind));

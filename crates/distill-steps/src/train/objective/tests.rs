@@ -79,6 +79,7 @@ fn prepared(spec: ObjectiveSpec, examples: &[Example]) -> Result<Prepared, StepF
         examples,
         rows,
         batch_tokens: 512,
+        device: DeviceChoice::Cpu,
     };
     recipe(spec).prepare(lesson, &context())
 }
@@ -215,6 +216,7 @@ fn a_student_is_trained_on_policy_and_the_objective_is_in_its_key() {
                 max_steps: Some(2),
                 ..DecoderSpec::default()
             },
+            rate: None,
             objective,
         },
         seed: 3,
