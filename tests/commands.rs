@@ -4,7 +4,7 @@ use std::{fs, process::Stdio};
 
 use crate::fixture::{Job, PIPELINE, csv};
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "init",
     "check",
     "plan",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 22] = [
     "report",
     "eval",
     "explain",
+    "export",
     "data",
     "models",
     "prices",

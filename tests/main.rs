@@ -11,6 +11,7 @@ mod deploy;
 mod encoder;
 mod eval;
 mod evidence;
+mod export;
 mod faults;
 mod fixture;
 mod hostile;

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use distill_student::device::DeviceChoice;
 
 use crate::commands::{
     bench::BenchArguments,
     data::DataArguments,
     eval::EvalArguments,
+    export::ExportArguments,
     init::InitArguments,
     keys::KeysArguments,
     models::ModelsArguments,
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Bench(BenchArguments),
     /// Release a run's student, after its gate is met as it will be served
     Deploy(DeployArguments),
+    /// Write a student as PEFT and transformers open it
+    Export(ExportArguments),
     /// Take the latest release back
     Rollback(RollbackArguments),
     /// Serve released students over HTTP
@@ -154,6 +158,7 @@ pub(crate) struct RunsArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReportFormat {
+    #[value(alias = "terminal")]
     Text,
     Markdown,
     Json,
@@ -263,6 +268,9 @@ pub(crate) struct ServeArguments {
     pub(crate) host: std::net::IpAddr,
     #[arg(long, default_value_t = 8080)]
     pub(crate) port: u16,
+    /// Where decoders run: `cpu`, `cuda`, `cuda:N`, `metal` or `auto`
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub(crate) device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]

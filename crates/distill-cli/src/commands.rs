@@ -6,6 +6,7 @@ pub(crate) mod data;
 mod deploy;
 pub(crate) mod eval;
 mod explain;
+pub(crate) mod export;
 mod forecast;
 pub(crate) mod init;
 pub(crate) mod keys;
@@ -16,6 +17,7 @@ mod plan;
 mod pretrain;
 pub(crate) mod prices;
 pub(crate) mod proxy;
+mod recorded;
 pub(crate) mod reference;
 mod report;
 mod rollback;
@@ -54,6 +56,7 @@ pub(crate) async fn dispatch(arguments: Arguments) -> Result<ExitCode, Failure> 
         Command::Pretrain(arguments) => pretrain::execute(&arguments).await,
         Command::Bench(arguments) => bench::execute(&arguments),
         Command::Deploy(arguments) => deploy::execute(&arguments).await,
+        Command::Export(arguments) => export::execute(&arguments),
         Command::Rollback(arguments) => rollback::execute(&arguments),
         Command::Serve(arguments) => serve::execute(&arguments).await,
         Command::Proxy(arguments) => proxy::execute(&arguments).await,

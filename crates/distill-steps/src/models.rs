@@ -3,10 +3,10 @@
 
 use std::{path::Path, sync::Arc};
 
-use distill_hub::{Cache, Hub, HubError, HubSettings, ModelName, Progress, Snapshot};
+use distill_hub::{Cache, Hub, HubError, HubSettings, ModelName, Progress, Registry, Snapshot};
 use distill_pipeline::spec::{ResolvedSpec, StudentTarget, Students};
 use distill_runner::StepFailure;
-use distill_student::base::find_folders_with;
+use distill_student::{base::find_folders_with, regular_file};
 
 use crate::{
     base::{BaseReference, hub_name},
@@ -35,6 +35,38 @@ pub fn install(environment: &Environment) {
         let name: ModelName = name.parse().ok()?;
         cache.find(&name).map(|snapshot| snapshot.folder)
     }));
+}
+
+/// Under which licence a base model is, as the list of models, or its own card, says. `base` is the
+/// name that a student's bundle has for it. None where nobody says.
+pub fn licence(base: &str, environment: &Environment) -> Option<String> {
+    if base.starts_with("embedded:") {
+        // Made by this project, from text that it writes itself.
+        return Some("Apache-2.0".to_owned());
+    }
+    let folder = Path::new(base);
+    if folder.is_dir() {
+        return licence_of_card(folder);
+    }
+    let name: ModelName = base.parse().ok()?;
+    let listed = Registry::embedded().ok();
+    let row = listed.as_ref().and_then(|list| list.find(name.id()));
+    row.map(|row| row.licence.clone()).or_else(|| {
+        let snapshot = cache(environment)?.find(&name)?;
+        licence_of_card(&snapshot.folder)
+    })
+}
+
+/// The line `license:` before the text of a `README.md`.
+fn licence_of_card(folder: &Path) -> Option<String> {
+    let card =
+        regular_file::read_text(&folder.join("README.md"), regular_file::LONGEST_TEXT).ok()?;
+    let front = card.strip_prefix("---")?.split("\n---").next()?;
+    let line = front
+        .lines()
+        .find_map(|line| line.strip_prefix("license:"))?;
+    let licence = line.trim().trim_matches(['"', '\'']);
+    (!licence.is_empty()).then(|| licence.to_owned())
 }
 
 /// The models of the hub that a pipeline names and that are not on this machine. `path` is the

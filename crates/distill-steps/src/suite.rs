@@ -134,11 +134,6 @@ impl Suite {
         })
     }
 
-    /// How many rows are answered.
-    pub fn row_count(&self) -> usize {
-        self.rows.len()
-    }
-
     /// How intervals are made.
     pub fn settings(&self) -> Settings {
         Settings {

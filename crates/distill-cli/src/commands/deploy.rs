@@ -10,7 +10,7 @@ use distill_steps::gate::{Gate, is_met};
 use distill_student::{bundle::Bundle, embedded};
 use serde_json::json;
 
-use super::{rollback::registry, run::read_report};
+use super::{recorded::reading, rollback::registry, run::read_report};
 use crate::{
     arguments::{DeployArguments, Format},
     environment,
@@ -19,13 +19,8 @@ use crate::{
 
 pub(crate) async fn execute(arguments: &DeployArguments) -> Result<ExitCode, Failure> {
     let home = environment::home()?;
-    let run = distill_runner::find_run(&home, &arguments.run).map_err(|error| {
-        Failure::bad_input(format!("there is no run `{}`", arguments.run))
-            .caused_by(error)
-            .hint("`distill runs` lists them")
-    })?;
-    let reading = distill_runner::read_run(&home, &run, SystemClock.now())
-        .map_err(|error| Failure::failed(format!("run `{run}` cannot be read")).caused_by(error))?;
+    let reading = reading(&home, &arguments.run)?;
+    let run = reading.header.run.clone();
     let student = match &arguments.student {
         Some(student) => student.clone(),
         None => recommended(&home, &reading.view)?,

@@ -3,10 +3,12 @@
 use std::{path::Path, process::ExitCode};
 
 use distill_report::RunReport;
-use distill_runner::{Clock as _, SystemClock};
 use distill_steps::write_report;
 
-use super::run::{read_report, report_folder, write_ci_files};
+use super::{
+    recorded::reading,
+    run::{read_report, report_folder, write_ci_files},
+};
 use crate::{
     arguments::{ReportArguments, ReportFormat},
     environment,
@@ -20,13 +22,7 @@ pub(crate) fn execute(arguments: &ReportArguments) -> Result<ExitCode, Failure> 
         return show(arguments, &report);
     }
     let home = environment::home()?;
-    let run = distill_runner::find_run(&home, &arguments.run).map_err(|error| {
-        Failure::bad_input(format!("there is no run `{}`", arguments.run))
-            .caused_by(error)
-            .hint("`distill runs` lists them")
-    })?;
-    let reading = distill_runner::read_run(&home, &run, SystemClock.now())
-        .map_err(|error| Failure::failed(format!("run `{run}` cannot be read")).caused_by(error))?;
+    let reading = reading(&home, &arguments.run)?;
     let folder = report_folder(&home, &reading.view)?;
     let report = read_report(&home, &reading.view)?;
     write_ci_files(&arguments.files, &report)?;

@@ -26,7 +26,7 @@ use serde_json::json;
 
 use super::{EvalFormat, junit, render};
 use crate::{
-    commands::{check, interruption},
+    commands::{check, interruption, recorded::reading},
     environment,
     failure::{Failure, exit},
 };
@@ -211,13 +211,7 @@ fn bundle(text: &str) -> Result<Answerer, Failure> {
         );
     };
     let home = environment::home()?;
-    let run = distill_runner::find_run(&home, run).map_err(|error| {
-        Failure::bad_input(format!("there is no run `{run}`"))
-            .caused_by(error)
-            .hint("`distill runs` lists them")
-    })?;
-    let reading = distill_runner::read_run(&home, &run, SystemClock.now())
-        .map_err(|error| Failure::failed(format!("run `{run}` cannot be read")).caused_by(error))?;
+    let reading = reading(&home, run)?;
     Ok(Answerer::Bundle {
         name: name.unwrap_or_else(|| student.to_owned()),
         folder: bundle_of_run(&home, &reading.view, student)?,

@@ -42,6 +42,17 @@ evals:
 student:
   target: {target}
 
+# How students are trained, with the defaults. Every key there is: `distill reference train`.
+#train:
+#  decoder:
+#    variant: lora                 # or rslora, dora, rsdora
+#    rank: 16
+#    base: auto                    # nf4: the base in four bits, for less memory
+#    learning_rate: width          # by the model's width; or a number, or `auto` (a short test)
+#    batch_tokens: 4096            # smaller: less memory
+#    gradient_checkpointing: false # true: far less memory, a third more time
+#  objective: {{kind: cross_entropy}} # or what a local teacher knows: soft_labels, top_k, on_policy
+
 accept:
   margin: 0.03            # how much worse than the teacher is still good enough, absolute
   confidence: 0.95
