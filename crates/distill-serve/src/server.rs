@@ -20,6 +20,7 @@ use axum::{
     routing::{get, post},
     serve::ListenerExt as _,
 };
+use distill_student::device::DeviceChoice;
 use serde_json::json;
 use tokio::{
     net::TcpListener,
@@ -40,6 +41,8 @@ const BODY_LIMIT: usize = 1 << 20;
 /// How a server listens and when it ends.
 pub struct ServeOptions {
     pub address: SocketAddr,
+    /// Where decoders run.
+    pub device: DeviceChoice,
     /// Cancelled: the server takes no further request and finishes those in flight.
     pub stop: CancellationToken,
 }
@@ -104,6 +107,7 @@ impl Server {
 pub async fn serve(registry: Registry, options: ServeOptions) -> Result<Server, ServeError> {
     let state = Arc::new(Students {
         registry,
+        device: options.device,
         loaded: Mutex::new(HashMap::new()),
         answered: AtomicU64::new(0),
     });
@@ -153,6 +157,7 @@ pub async fn serve(registry: Registry, options: ServeOptions) -> Result<Server, 
 
 struct Students {
     registry: Registry,
+    device: DeviceChoice,
     /// By content hash of the bundle: two routes with one bundle share a student.
     loaded: Mutex<HashMap<String, Arc<Worker>>>,
     answered: AtomicU64,
@@ -165,7 +170,8 @@ impl Students {
             return Ok(worker.clone());
         }
         let (path, route) = (self.registry.bundle(release), release.route.clone());
-        let worker = tokio::task::spawn_blocking(move || Worker::start(&path))
+        let device = self.device;
+        let worker = tokio::task::spawn_blocking(move || Worker::start(&path, device))
             .await
             .map_err(|error| ServeError::Ended(std::io::Error::other(error)))?
             .map_err(|source| ServeError::Bundle { route, source })?;

@@ -7,6 +7,7 @@ use distill_chat::Message;
 use distill_student::{
     answer::{LoadedStudent, StudentAnswer},
     bundle::{Bundle, BundleError},
+    device::DeviceChoice,
     embedded,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -47,8 +48,8 @@ pub(crate) enum AskError {
 
 impl Worker {
     /// Loads and checks a bundle, then starts its thread.
-    pub(crate) fn start(bundle: &Path) -> Result<Self, BundleError> {
-        let student = Bundle::open(bundle, &embedded::bases())?.into_student();
+    pub(crate) fn start(bundle: &Path, device: DeviceChoice) -> Result<Self, BundleError> {
+        let student = Bundle::open_on(bundle, &embedded::bases(), device)?.into_student();
         let (questions, waiting) = mpsc::sync_channel(WAITING);
         thread::spawn(move || answer(&student, &waiting));
         Ok(Self { questions })

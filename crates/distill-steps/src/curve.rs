@@ -101,7 +101,8 @@ impl Curve {
                 };
                 let training = self.train.run(&examples, &validation, &folders, context)?;
                 run.train_rows = training.examples;
-                run.predictions = answers(&StudentAnswerer::open(&student)?, rows, context)?;
+                let student = StudentAnswerer::open_on(&student, self.train.device())?;
+                run.predictions = answers(&student, rows, context)?;
             }
             runs.push(run);
         }

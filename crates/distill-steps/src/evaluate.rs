@@ -3,6 +3,7 @@
 use std::{path::Path, time::Instant};
 
 use distill_chat::{TaskDefinition, TaskKind};
+use distill_pipeline::spec::DeviceKind;
 use distill_runner::{StepContext, StepFailure};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -35,6 +36,9 @@ pub struct Evaluate {
     pub base: Option<BaseReference>,
     /// Draws the few-shot examples.
     pub shot_seed: u64,
+    /// Where a decoder runs.
+    #[serde(default, skip_serializing_if = "DeviceKind::is_cpu")]
+    pub device: DeviceKind,
 }
 
 /// How fast the arm was, for the report. Varies from run to run.
@@ -76,14 +80,18 @@ pub(crate) struct Reply {
 
 impl Evaluate {
     pub fn settings(&self) -> Value {
-        json!({
+        let mut settings = json!({
             "arm": match &self.arm {
                 // The student's artifact says which one it is; its name must not enter the key.
                 Arm::Student(_) | Arm::Control(_) => json!("student"),
                 arm => json!(arm),
             },
             "task": self.task,
-        })
+        });
+        if !self.device.is_cpu() {
+            settings["device"] = json!(self.device);
+        }
+        settings
     }
 
     pub fn base_identity(&self) -> Option<String> {

@@ -7,10 +7,11 @@
 use std::{net::Ipv4Addr, path::Path};
 
 use distill_chat::{Task, TaskDefinition};
-use distill_pipeline::spec::MeasureSpec;
+use distill_pipeline::spec::{DeviceKind, MeasureSpec};
 use distill_report::EnergyFacts;
 use distill_runner::{StepContext, StepFailure, Work};
 use distill_serve::{GateRecord, Registry, Release, ServeOptions, Server};
+use distill_student::device::DeviceChoice;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +56,9 @@ pub struct Measure {
     pub watts: Option<f64>,
     /// Draws the arrivals of the open loop.
     pub seed: u64,
+    /// Where a decoder is served.
+    #[serde(default, skip_serializing_if = "DeviceKind::is_cpu")]
+    pub device: DeviceKind,
 }
 
 /// How requests are sent.
@@ -66,7 +70,11 @@ enum Setting {
 
 impl Measure {
     pub fn settings(&self) -> Value {
-        json!({ "task": self.task, "measure": self.spec, "watts": self.watts })
+        let mut settings = json!({ "task": self.task, "measure": self.spec, "watts": self.watts });
+        if !self.device.is_cpu() {
+            settings["device"] = json!(self.device);
+        }
+        settings
     }
 
     pub fn seed(&self) -> Option<u64> {
@@ -98,7 +106,8 @@ impl Measure {
     ) -> Result<(LoadRecord, Vec<Exchange>), StepFailure> {
         let bodies = self.bodies(rows)?;
         let stop = CancellationToken::new();
-        let server = serve(bundle, &work.join("registry"), stop.clone()).await?;
+        let device = crate::train::device(self.device);
+        let server = serve(bundle, &work.join("registry"), (device, stop.clone())).await?;
         let _ends_with_the_step = stop.drop_guard();
         let client = Client::new(server.address())?;
         let rapl = Rapl::open(Path::new(energy::POWERCAP));
@@ -204,7 +213,7 @@ async fn unless_interrupted<T>(
 async fn serve(
     bundle: &Path,
     folder: &Path,
-    stop: CancellationToken,
+    (device, stop): (DeviceChoice, CancellationToken),
 ) -> Result<Server, StepFailure> {
     // What an attempt that was killed left behind.
     if folder.exists() {
@@ -233,6 +242,7 @@ async fn serve(
     })?;
     let options = ServeOptions {
         address: (Ipv4Addr::LOCALHOST, 0).into(),
+        device,
         stop,
     };
     distill_serve::serve(registry, options)

@@ -1,6 +1,6 @@
 //! Does one step: from the work order's paths to the step's own module and back.
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Instant};
 
 use distill_chat::{Task, TaskDefinition};
 use distill_gateway::Usd;
@@ -12,7 +12,7 @@ use crate::{
     action::{Ask, Compare},
     compare::{self, Evidence, Findings},
     compile::step_name,
-    curate,
+    curate::{self, Removal},
     evaluate::{self, Answerer, ConstantAnswerer, Evaluate},
     human::read_labels,
     label::{self, LabelUsage},
@@ -21,7 +21,7 @@ use crate::{
     smoke,
     student::StudentAnswerer,
     teacher::{Environment, Teachers},
-    train::{Folders, Train},
+    train::{self, Folders, Train},
     write_report::{self, Additions, Inputs, Lineage, StudyDocument},
 };
 
@@ -173,6 +173,17 @@ async fn run_label(
     ))
 }
 
+/// What was removed, the most frequent reason first: "20 with an empty text, 3 …".
+fn in_words(removed: &BTreeMap<Removal, usize>) -> String {
+    let mut reasons: Vec<(Removal, usize)> = removed.iter().map(|(why, n)| (*why, *n)).collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let words: Vec<String> = reasons
+        .into_iter()
+        .map(|(why, count)| format!("{count} ({})", why.text()))
+        .collect();
+    words.join(", ")
+}
+
 fn run_curate(task: &TaskDefinition, work: &Work<Action>) -> Result<Outcome, StepFailure> {
     let task = task_of(task)?;
     let rows: Vec<Row> = read_lines(work.input("rows"))?;
@@ -186,9 +197,9 @@ fn run_curate(task: &TaskDefinition, work: &Work<Action>) -> Result<Outcome, Ste
         .map_err(|error| StepFailure::bad_input("a row does not fit the task").caused_by(error))?;
     if examples.is_empty() {
         return Err(StepFailure::bad_input(format!(
-            "of {} rows none is left to train on: {:?}",
+            "of {} rows none is left to train on: {}",
             rows.len(),
-            curation.removed
+            in_words(&curation.removed)
         ))
         .hint("rows need a label: see `data.gold` and `data.labels`, or the reasons above"));
     }
@@ -229,6 +240,7 @@ fn run_evaluate(
             .as_ref()
             .ok_or_else(|| StepFailure::bug("this arm has no base model"))
     };
+    let device = train::device(evaluate.device);
     let answerer: Box<dyn Answerer> = match &evaluate.arm {
         Arm::Constant => {
             let examples: Vec<Example> = read_lines(work.input("examples"))?;
@@ -238,6 +250,7 @@ fn run_evaluate(
             base()?,
             task_of(&evaluate.task)?,
             &[],
+            device,
         )?),
         Arm::FewShot => {
             let examples: Vec<Example> = read_lines(work.input("examples"))?;
@@ -246,10 +259,11 @@ fn run_evaluate(
                 base()?,
                 task_of(&evaluate.task)?,
                 &shots,
+                device,
             )?)
         }
         Arm::Student(_) | Arm::Control(_) => {
-            Box::new(StudentAnswerer::open(work.input("student"))?)
+            Box::new(StudentAnswerer::open_on(work.input("student"), device)?)
         }
         Arm::Cheaper(_) | Arm::Teacher => {
             return Err(StepFailure::bug("a hosted model is asked by a label step"));

@@ -7,7 +7,8 @@ use distill_runner::StepFailure;
 use distill_student::{
     answer::{AnswerError, LoadedStudent, StudentAnswer},
     bundle::{Bundle, BundleContents, BundleStudent, write_bundle},
-    decoder::Decoder,
+    decoder::{Decoder, DecoderPlan},
+    device::DeviceChoice,
     embedded,
 };
 use serde_json::Value;
@@ -59,7 +60,15 @@ impl StudentAnswerer {
     /// # Errors
     /// A [`StepFailure`] that says what of the directory does not hold.
     pub(crate) fn open(folder: &Path) -> Result<Self, StepFailure> {
-        let bundle = Bundle::open(folder, &embedded::bases()).map_err(|error| {
+        Self::open_on(folder, DeviceChoice::Cpu)
+    }
+
+    /// As [`Self::open`]; a decoder answers on a device.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_on(folder: &Path, device: DeviceChoice) -> Result<Self, StepFailure> {
+        let bundle = Bundle::open_on(folder, &embedded::bases(), device).map_err(|error| {
             StepFailure::failed("the student's directory cannot be used").caused_by(error)
         })?;
         Ok(Self {
@@ -76,9 +85,18 @@ impl StudentAnswerer {
         reference: &BaseReference,
         task: Task,
         examples: &[Example],
+        device: DeviceChoice,
     ) -> Result<Self, StepFailure> {
         let base = reference.load()?;
-        let decoder = Decoder::new(&base.weights).map_err(decoder_failure)?;
+        let device = device.open().map_err(|error| {
+            StepFailure::bad_input("the base model cannot run where it is asked to")
+                .caused_by(error)
+        })?;
+        let plan = DecoderPlan {
+            device: Some(&device),
+            ..DecoderPlan::default()
+        };
+        let decoder = Decoder::with_plan(&base.weights, plan).map_err(decoder_failure)?;
         let mut shots = Vec::new();
         for example in examples {
             let messages = task.messages(&example.fields).map_err(|error| {

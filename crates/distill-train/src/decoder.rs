@@ -30,7 +30,7 @@ use parameters::Parameters;
 pub use settings::{Checkpointing, Method, Proofs, ScheduleShape, TrainSettings};
 
 use crate::training::batches::{BatchSize, Batches, in_order};
-use crate::training::{Gradients, Learner, TrainingLoop, census, variables::Variables};
+use crate::training::{Gradients, Learner, TrainingLoop, census, sums::Sums, variables::Variables};
 
 /// Everything that a training run reads.
 pub struct TrainRequest<'a> {
@@ -192,7 +192,7 @@ impl<'a> DecoderLearner<'a> {
         let weight: f64 = window.iter().flatten().map(|row| row.loss_weight()).sum();
         let tokens = window.iter().flatten().map(|row| row.tokens.len()).sum();
         let mut total = 0.0;
-        let mut sums: Vec<Vec<f32>> = Vec::new();
+        let mut sums = Sums::default();
         for (batch, rows) in window.iter().enumerate() {
             if let Some(dropout) = self.parameters.dropout() {
                 dropout.begin(settings.seed, step as u64, batch as u64);
@@ -210,7 +210,7 @@ impl<'a> DecoderLearner<'a> {
                 self.counted = true;
             }
             let variables = self.parameters.variables();
-            variables.add_gradients(&gradients, &mut sums)?;
+            sums.add(variables, &gradients)?;
             total += f64::from(loss.to_scalar::<f32>()?);
         }
         Ok(Gradients {

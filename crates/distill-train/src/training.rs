@@ -5,16 +5,19 @@
 pub(crate) mod batches;
 pub(crate) mod census;
 pub(crate) mod checkpoint;
+pub(crate) mod placed;
 pub(crate) mod rehearsal;
 pub(crate) mod schedule;
+pub(crate) mod sums;
 pub(crate) mod variables;
 
 use std::time::Instant;
 
-use crate::decoder::optimizer::{self, AdamW};
+use crate::decoder::optimizer::AdamW;
 use crate::{Checkpointing, TrainError, TrainEvent, TrainSettings, TrainSummary};
 use checkpoint::{Best, Progress, Store};
 use schedule::Schedule;
+use sums::Sums;
 use variables::Variables;
 
 /// What of a step's batches the optimizer sees.
@@ -23,7 +26,7 @@ pub(crate) struct Gradients {
     /// Tokens run through the model.
     pub(crate) tokens: usize,
     /// In the order of the variables.
-    pub(crate) sums: Vec<Vec<f32>>,
+    pub(crate) sums: Sums,
 }
 
 /// A class of students in training.
@@ -93,7 +96,7 @@ impl<'a, L: Learner> TrainingLoop<'a, L> {
         cancelled: &'a dyn Fn() -> bool,
     ) -> Result<Self, TrainError> {
         let mut begun = Self {
-            optimizer: AdamW::new(settings, learner.variables()),
+            optimizer: AdamW::new(settings, learner.variables())?,
             schedule: Schedule::new(settings, learner.steps()),
             progress: Progress::default(),
             store: checkpointing.map(|(to, run)| (Store::new(to, run), to.every_steps.max(1))),
@@ -126,7 +129,7 @@ impl<'a, L: Learner> TrainingLoop<'a, L> {
         });
         if self.progress.step == 0 {
             self.learner.prove(&mut self.optimizer, on_event)?;
-            self.optimizer = AdamW::new(&self.settings, self.learner.variables());
+            self.optimizer = AdamW::new(&self.settings, self.learner.variables())?;
         }
         while self.progress.step < steps && !self.progress.stopped_early {
             if (self.cancelled)() {
@@ -161,8 +164,8 @@ impl<'a, L: Learner> TrainingLoop<'a, L> {
             mut sums,
         } = gradients;
         let learning_rate = self.schedule.learning_rate(self.progress.step);
-        let gradient_norm = optimizer::clip(&mut sums, self.settings.clip);
-        if let Some(what) = self.not_finite(loss, gradient_norm, &sums) {
+        let gradient_norm = sums.clip(self.settings.clip)?;
+        if let Some(what) = self.not_finite(loss, gradient_norm, &sums)? {
             let step = self.progress.step + 1;
             return Err(TrainError::Diverged { step, what });
         }
@@ -180,20 +183,27 @@ impl<'a, L: Learner> TrainingLoop<'a, L> {
     }
 
     /// What of a step is not finite, if anything.
-    fn not_finite(&self, loss: f64, norm: f64, gradients: &[Vec<f32>]) -> Option<String> {
+    fn not_finite(
+        &self,
+        loss: f64,
+        norm: f64,
+        gradients: &Sums,
+    ) -> Result<Option<String>, TrainError> {
         if !loss.is_finite() {
-            return Some("the loss".to_owned());
+            return Ok(Some("the loss".to_owned()));
         }
         if norm.is_finite() {
-            return None;
+            return Ok(None);
         }
+        let variables = self.learner.variables();
         let finite = |gradient: &Vec<f32>| gradient.iter().all(|value| value.is_finite());
-        let mut tensors = self.learner.variables().iter().zip(gradients);
-        let found = tensors.find(|(_, gradient)| !finite(gradient));
-        Some(match found {
+        let gradients = gradients.values(variables)?;
+        let found = variables.iter().zip(&gradients);
+        let found = found.into_iter().find(|(_, gradient)| !finite(gradient));
+        Ok(Some(match found {
             Some(((name, _), _)) => format!("the gradient of `{name}`"),
             None => "the norm of the gradient".to_owned(),
-        })
+        }))
     }
 
     /// Validates on schedule and at the end, keeps the best and decides on an early stop.

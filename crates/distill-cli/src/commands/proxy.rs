@@ -26,6 +26,7 @@ use distill_proxy::{
 };
 use distill_serve::{Registry, ServeOptions, Server};
 use distill_steps::{prices, teacher::Environment};
+use distill_student::device::DeviceChoice;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -334,6 +335,7 @@ impl Beside {
                     Registry::new(&students.releases),
                     ServeOptions {
                         address: ([127, 0, 0, 1], 0).into(),
+                        device: DeviceChoice::Cpu,
                         stop: stop.clone(),
                     },
                 )

@@ -11,6 +11,7 @@ pub(crate) async fn execute(arguments: &ServeArguments) -> Result<ExitCode, Fail
     let registry = registry();
     let options = ServeOptions {
         address: (arguments.host, arguments.port).into(),
+        device: arguments.device,
         stop: interruption(),
     };
     let server = distill_serve::serve(registry, options)

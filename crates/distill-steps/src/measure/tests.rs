@@ -28,6 +28,7 @@ fn task() -> TaskDefinition {
 
 fn measure(requests: usize) -> Measure {
     Measure {
+        device: distill_pipeline::spec::DeviceKind::Cpu,
         student: "linear".into(),
         task: task(),
         spec: MeasureSpec {

@@ -9,6 +9,8 @@ pub enum TrainError {
     Cancelled { step: usize },
     #[error("there are no training examples")]
     NoExamples,
+    #[error(transparent)]
+    Device(#[from] distill_student::device::DeviceError),
     #[error(
         "{set} example {example} has no token to learn: {tokens} tokens, loss from {loss_from}"
     )]

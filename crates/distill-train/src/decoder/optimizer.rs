@@ -1,9 +1,13 @@
 //! Adam in f32 with decoupled decay, and clipping by global norm. Moments are at hand, so that a
 //! checkpoint holds them.
 
+use distill_student::ops::has_kernels;
 use rayon::prelude::*;
 
 use super::{TrainError, TrainSettings};
+use crate::training::placed::{PlacedMoments, StepNumbers};
+use crate::training::sums::Sums;
+use crate::training::variables::Variables;
 
 /// The tensors that a training moves, in one fixed order.
 pub(crate) trait Moving {
@@ -15,8 +19,8 @@ pub(crate) trait Moving {
     fn write(&self, index: usize, values: Vec<f32>) -> Result<(), TrainError>;
 }
 
-const BETA1: f64 = 0.9;
-const EPSILON: f32 = 1e-8;
+pub(crate) const BETA1: f64 = 0.9;
+pub(crate) const EPSILON: f32 = 1e-8;
 /// Elements per parallel task.
 const TASK: usize = 1 << 14;
 
@@ -24,64 +28,125 @@ pub(crate) struct AdamW {
     beta2: f64,
     weight_decay: f64,
     pub(crate) steps: usize,
+    moments: Moments,
+}
+
+enum Moments {
     /// Per parameter, in their order.
-    pub(crate) first: Vec<Vec<f32>>,
-    pub(crate) second: Vec<Vec<f32>>,
+    Host {
+        first: Vec<Vec<f32>>,
+        second: Vec<Vec<f32>>,
+    },
+    Placed(PlacedMoments),
 }
 
 impl AdamW {
-    pub(crate) fn new(settings: &TrainSettings, tensors: &impl Moving) -> Self {
+    pub(crate) fn new(settings: &TrainSettings, tensors: &Variables) -> Result<Self, TrainError> {
         let zeros = || {
             let sizes = tensors.sizes().into_iter();
             sizes.map(|size| vec![0.0; size]).collect()
         };
-        Self {
+        let moments = if has_kernels(tensors.device()) {
+            Moments::Host {
+                first: zeros(),
+                second: zeros(),
+            }
+        } else {
+            Moments::Placed(PlacedMoments::new(tensors)?)
+        };
+        Ok(Self {
             beta2: settings.beta2,
             weight_decay: settings.weight_decay,
             steps: 0,
-            first: zeros(),
-            second: zeros(),
+            moments,
+        })
+    }
+
+    /// First and second moments, tensor by tensor.
+    pub(crate) fn moments(&self, tensors: &Variables) -> Result<[Vec<Vec<f32>>; 2], TrainError> {
+        match &self.moments {
+            Moments::Host { first, second } => Ok([first.clone(), second.clone()]),
+            Moments::Placed(placed) => placed.read(tensors),
         }
+    }
+
+    /// Goes on after so many steps with the moments that they left.
+    pub(crate) fn restore(
+        &mut self,
+        steps: usize,
+        moments: [Vec<Vec<f32>>; 2],
+    ) -> Result<(), TrainError> {
+        self.steps = steps;
+        match &mut self.moments {
+            Moments::Host { first, second } => [*first, *second] = moments,
+            Moments::Placed(placed) => placed.write(moments)?,
+        }
+        Ok(())
     }
 
     pub(crate) fn step(
         &mut self,
-        parameters: &impl Moving,
-        gradients: &[Vec<f32>],
+        parameters: &Variables,
+        gradients: &Sums,
         learning_rate: f64,
     ) -> Result<(), TrainError> {
         self.steps += 1;
         let count = self.steps as f64;
-        let (beta1, beta2) = (BETA1 as f32, self.beta2 as f32);
-        let rate = (learning_rate / (1.0 - BETA1.powf(count))) as f32;
-        let root_correction = (1.0 - self.beta2.powf(count)).sqrt() as f32;
-        for (index, gradient) in gradients.iter().enumerate() {
-            let decays = parameters.is_matrix(index);
-            let decay = if decays { self.weight_decay } else { 0.0 };
-            let keep = (1.0 - learning_rate * decay) as f32;
-            let mut values = parameters.read(index)?;
-            values
-                .par_chunks_mut(TASK)
-                .zip(gradient.par_chunks(TASK))
-                .zip(self.first[index].par_chunks_mut(TASK))
-                .zip(self.second[index].par_chunks_mut(TASK))
-                .for_each(|(((values, gradient), first), second)| {
-                    for i in 0..values.len() {
-                        let g = gradient[i];
-                        first[i] = beta1 * first[i] + (1.0 - beta1) * g;
-                        second[i] = beta2 * second[i] + (1.0 - beta2) * g * g;
-                        let root = second[i].sqrt() / root_correction + EPSILON;
-                        values[i] = values[i] * keep - rate * first[i] / root;
-                    }
-                });
-            parameters.write(index, values)?;
+        let numbers = StepNumbers {
+            beta2: self.beta2,
+            rate: learning_rate / (1.0 - BETA1.powf(count)),
+            root_correction: (1.0 - self.beta2.powf(count)).sqrt(),
+            decay: learning_rate * self.weight_decay,
+        };
+        match (&mut self.moments, gradients) {
+            (Moments::Host { first, second }, Sums::Host(gradients)) => {
+                step_here(parameters, gradients, &numbers, (first, second))
+            }
+            (Moments::Placed(placed), Sums::Placed(row)) => placed.step(parameters, row, &numbers),
+            // There were no batches.
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
+/// A step in main memory.
+fn step_here(
+    parameters: &impl Moving,
+    gradients: &[Vec<f32>],
+    of: &StepNumbers,
+    (first, second): (&mut [Vec<f32>], &mut [Vec<f32>]),
+) -> Result<(), TrainError> {
+    let (beta1, beta2) = (BETA1 as f32, of.beta2 as f32);
+    let (rate, root_correction) = (of.rate as f32, of.root_correction as f32);
+    for (index, gradient) in gradients.iter().enumerate() {
+        let decay = if parameters.is_matrix(index) {
+            of.decay
+        } else {
+            0.0
+        };
+        let keep = (1.0 - decay) as f32;
+        let mut values = parameters.read(index)?;
+        values
+            .par_chunks_mut(TASK)
+            .zip(gradient.par_chunks(TASK))
+            .zip(first[index].par_chunks_mut(TASK))
+            .zip(second[index].par_chunks_mut(TASK))
+            .for_each(|(((values, gradient), first), second)| {
+                for i in 0..values.len() {
+                    let g = gradient[i];
+                    first[i] = beta1 * first[i] + (1.0 - beta1) * g;
+                    second[i] = beta2 * second[i] + (1.0 - beta2) * g * g;
+                    let root = second[i].sqrt() / root_correction + EPSILON;
+                    values[i] = values[i] * keep - rate * first[i] / root;
+                }
+            });
+        parameters.write(index, values)?;
+    }
+    Ok(())
+}
+
 /// Added to the norm before the division, as torch's `clip_grad_norm_` does.
-const NORM_EPSILON: f64 = 1e-6;
+pub(crate) const NORM_EPSILON: f64 = 1e-6;
 
 /// Scales the gradients down to a global norm of at most `limit` (0: no limit); returns the norm
 /// that they had.

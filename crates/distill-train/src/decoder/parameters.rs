@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 use distill_student::decoder::{Decoder, DecoderPlan, FrozenMatrices};
 use distill_student::lora::{Dropout, LoraAdapter, LoraConfig};
 use distill_student::ops::Storage;
@@ -71,8 +71,9 @@ impl Parameters {
         start: BTreeMap<String, Tensor>,
     ) -> Result<Self, TrainError> {
         let rate = lora.as_ref().map_or(0.0, |lora| lora.dropout);
+        let device = settings.device.open()?;
         Ok(Self {
-            variables: Variables::new(start)?,
+            variables: Variables::new(start, &device)?,
             base: base.clone(),
             lora,
             storage: settings.base,
@@ -107,7 +108,14 @@ impl Parameters {
         &self,
         of: impl Fn(&Var) -> Tensor,
     ) -> Result<(DecoderWeights, Option<LoraAdapter>), TrainError> {
-        let tensors = self.variables.tensors(of);
+        self.with(self.variables.tensors(of))
+    }
+
+    /// Weights and adapter of these values.
+    fn with(
+        &self,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<(DecoderWeights, Option<LoraAdapter>), TrainError> {
         if let Some(config) = self.lora.clone() {
             let adapter = LoraAdapter::from_tensors(config, tensors)?;
             return Ok((self.base.clone(), Some(adapter)));
@@ -129,6 +137,7 @@ impl Parameters {
             dropout,
             recompute: self.recompute,
             shared: Some(&self.frozen),
+            device: Some(self.variables.device()),
             ..DecoderPlan::default()
         };
         Ok(Decoder::with_plan(&weights, plan)?)
@@ -151,6 +160,7 @@ impl Parameters {
         let plan = DecoderPlan {
             storage: self.storage,
             shared: Some(&self.frozen),
+            device: Some(self.variables.device()),
             ..DecoderPlan::default()
         };
         Ok(Decoder::with_plan(&self.base, plan)?)
@@ -158,7 +168,9 @@ impl Parameters {
 
     pub(super) fn into_trained(self) -> Result<Trained, TrainError> {
         let storage = self.storage;
-        Ok(match self.build(Var::as_detached_tensor)? {
+        // What comes out lies in main memory, wherever it was trained.
+        let here = self.variables.moved_to(&Device::Cpu)?;
+        Ok(match self.with(here)? {
             (_, Some(adapter)) => Trained::Lora(adapter.with_base_storage(storage)),
             (weights, None) => Trained::Full(weights),
         })

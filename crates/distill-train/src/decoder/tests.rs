@@ -171,7 +171,8 @@ fn window_gradients(window: &[Vec<TrainExample>], method: Method) -> Vec<Vec<f32
     let mut trainer = trainer(&request).unwrap();
     let window: Vec<Vec<&TrainExample>> = window.iter().map(|b| b.iter().collect()).collect();
     let learner = &mut trainer.learner;
-    learner.gradients_of(&window, 0, &mut |_| {}).unwrap().sums
+    let sums = learner.gradients_of(&window, 0, &mut |_| {}).unwrap().sums;
+    sums.values(learner.variables()).unwrap()
 }
 
 fn assert_close(got: &[Vec<f32>], expected: &[Vec<f32>]) {

@@ -57,7 +57,7 @@ impl Parameters {
         };
         let adapter_rate = lora.as_ref().map_or(0.0, |lora| lora.dropout);
         Ok(Self {
-            variables: Variables::new(start)?,
+            variables: Variables::new(start, &candle_core::Device::Cpu)?,
             base: base.clone(),
             dropout: EncoderDropout::new(rates, adapter_rate),
             lora,

@@ -13,6 +13,7 @@ use distill_student::generate::{Draws, Finish, GenerateSettings, Sampling, gener
 use distill_student::ops::{
     Distillation, WholeTeacher, distillation, token_log_probabilities, whole_distillation,
 };
+use distill_student::splitmix::{STEP, mix};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -304,11 +305,7 @@ fn advantages(
     Ok(Some((surrogate + value)?))
 }
 
-/// The seed of what one step draws: `SplitMix64`'s finaliser (Steele et al. 2014), so that neighbouring
-/// steps get unrelated seeds.
+/// The seed of what one step draws; neighbouring steps get unrelated seeds.
 pub fn step_seed(seed: u64, step: usize) -> u64 {
-    let mut z = seed.wrapping_add((step as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    mix(seed.wrapping_add((step as u64).wrapping_mul(STEP)))
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use distill_student::decoder::Decoder;
+use distill_student::decoder::{Decoder, DecoderPlan};
+use distill_student::device::DeviceChoice;
 use distill_student::lora::LoraAdapter;
 use distill_student::ops::top_tokens;
 use distill_student::weights::DecoderWeights;
@@ -35,17 +36,32 @@ impl Teacher {
         weights: &DecoderWeights,
         adapter: Option<&LoraAdapter>,
     ) -> Result<Self, TrainError> {
+        Self::on(weights, adapter, DeviceChoice::Cpu)
+    }
+
+    /// As [`Self::new`], running on a device: that of the student, where it is asked along the
+    /// student's own answers.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; a device that does not open.
+    pub fn on(
+        weights: &DecoderWeights,
+        adapter: Option<&LoraAdapter>,
+        device: DeviceChoice,
+    ) -> Result<Self, TrainError> {
+        let device = device.open()?;
+        let plan = DecoderPlan {
+            adapter,
+            device: Some(&device),
+            ..DecoderPlan::default()
+        };
         let mut hash = Sha256::new();
         hash.update(weights.sha256()?);
-        let decoder = match adapter {
-            Some(adapter) => {
-                hash.update(adapter.to_safetensors()?);
-                Decoder::with_adapter(weights, adapter)?
-            }
-            None => Decoder::new(weights)?,
-        };
+        if let Some(adapter) = adapter {
+            hash.update(adapter.to_safetensors()?);
+        }
         Ok(Self {
-            decoder,
+            decoder: Decoder::with_plan(weights, plan)?,
             identity: format!("{:x}", hash.finalize()),
         })
     }

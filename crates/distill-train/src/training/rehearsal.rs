@@ -3,8 +3,9 @@
 
 use candle_core::Tensor;
 
+use super::sums::Sums;
 use super::variables::Variables;
-use crate::decoder::optimizer::{self, AdamW};
+use crate::decoder::optimizer::AdamW;
 use crate::{Proof, TrainError, TrainSettings};
 
 /// Rows count as learnt by heart once their loss has fallen to this share of what it was.
@@ -34,9 +35,9 @@ pub(crate) fn rehearse(
             break;
         }
         let gradients = loss.backward()?;
-        let mut sums = Vec::new();
-        variables.add_gradients(&gradients, &mut sums)?;
-        optimizer::clip(&mut sums, settings.clip);
+        let mut sums = Sums::default();
+        sums.add(variables, &gradients)?;
+        sums.clip(settings.clip)?;
         optimizer.step(variables, &sums, settings.learning_rate)?;
         steps += 1;
     }

@@ -24,6 +24,7 @@ impl Layout<'_> {
             spec: self.spec.measure.clone(),
             watts: self.spec.cost.watts,
             seed: self.spec.seed,
+            device: self.device_of(arm),
         };
         Some(
             StepNode::new(format!("measure:{name}"), Action::Measure(measure))

@@ -170,3 +170,31 @@ fn four_bits_cannot_hold_what_is_not_finite() {
         assert!(error.contains("row 7"), "{error}");
     }
 }
+
+#[test]
+fn codes_on_other_devices_stand_for_the_same_values() {
+    for (rows, columns) in [(1, 1), (3, 5), (7, 64), (5, 96), (33, 40)] {
+        let weight = matrix(rows, columns);
+        let here = FrozenWeight::new(&weight, Storage::Nf4).unwrap();
+        let Values::Nf4(quantised) = &here.values else {
+            panic!("four bits are held as they are");
+        };
+        let codes = Codes::new(quantised, &Device::Cpu).unwrap();
+        let there = FrozenWeight {
+            values: Values::Codes(Arc::new(codes)),
+            ..here.clone()
+        };
+        assert_eq!(there.storage(), Storage::Nf4);
+        let values = |of: &FrozenWeight| of.dequantised().unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(values(&there), values(&here));
+        let chosen: Arc<[u32]> = vec![rows as u32 - 1, 0, 0].into();
+        let rows_of = |of: &FrozenWeight| of.rows(&chosen).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(rows_of(&there), rows_of(&here));
+        let x = matrix(4, columns);
+        let forward = |of: &FrozenWeight| of.composed_product(&x, Direction::Forward).unwrap();
+        assert_eq!(
+            forward(&there).to_vec2::<f32>().unwrap(),
+            forward(&here).to_vec2::<f32>().unwrap()
+        );
+    }
+}
