@@ -5,7 +5,7 @@
     python scripts/check_formats.py
     python scripts/check_formats.py --distill target/release/distill --example target/debug/examples/adapter_logits
 
-For each family under crates/distill-train/tests/fixtures/peft: an adapter made here gives the same
+For each family under crates/distill-train/tests/fixtures/peft, and for the encoders of peft-encoders: an adapter made here gives the same
 logits in PEFT, beside the model and merged into a model that transformers loads; an adapter made
 by PEFT gives the same logits here. With --distill, students of a run of several families are written
 by `distill export` as well: PEFT and transformers open the folders, give our logits, and make the
@@ -35,12 +35,14 @@ from transformers import (
 
 ROOT = Path(__file__).resolve().parents[1]
 FIXTURES = ROOT / "crates/distill-train/tests/fixtures/peft"
+CLASSIFIERS = ROOT / "crates/distill-train/tests/fixtures/peft-encoders"
 EXAMPLE = ["cargo", "run", "--quiet", "-p", "distill-student", "--example", "adapter_logits", "--"]
 TOKENS = [5, 9, 3, 17, 40, 22, 8, 31, 2, 12, 44]
 TOLERANCE = 1e-4
 
 DECODERS = ROOT / "crates/distill-student/tests/fixtures/decoders"
 ENCODER = ROOT / "crates/distill-student/tests/fixtures/encoders/bert"
+ENCODERS = ["bert", "modernbert"]
 NANO = ROOT / "crates/distill-student/assets/nano"
 EXPORTED = ["llama", "qwen3", "gemma3_text", "granite", "qwen3_5_text"]
 PIPELINE = """name: exports
@@ -66,9 +68,9 @@ def ours(model, adapter, folder):
 
 
 def load(model):
-    return AutoModelForCausalLM.from_pretrained(
-        model, dtype=torch.float32, attn_implementation="eager"
-    )
+    encoder = json.loads((Path(model) / "config.json").read_text())["model_type"] in ENCODERS
+    kind = AutoModelForSequenceClassification if encoder else AutoModelForCausalLM
+    return kind.from_pretrained(model, dtype=torch.float32, attn_implementation="eager")
 
 
 def theirs(model, adapter=None):
@@ -211,7 +213,10 @@ def main():
     if arguments.distill:
         exported(str(Path(arguments.distill).resolve()), report)
     families = [] if arguments.exports_only else FIXTURES.iterdir()
-    for model in sorted(path for path in families if path.is_dir()):
+    families = sorted(path for path in families if path.is_dir())
+    if not arguments.exports_only:
+        families += [ENCODER.parent / name for name in ENCODERS]
+    for model in families:
         base = theirs(model)
         kinds = ["lora", "rslora", "dora"] + (["saved"] if model.name == "llama" else [])
         for kind in kinds:
@@ -223,7 +228,8 @@ def main():
                 report(model.name, kind, "made here, in PEFT", there, here, base)
                 merged = theirs(folder / "made/merged")
                 report(model.name, kind, "merged here, in transformers", merged, here, base)
-        for config in sorted(model.glob("*/adapter_config.json")):
+        trained_by_peft = CLASSIFIERS / model.name if model.name in ENCODERS else model
+        for config in sorted(trained_by_peft.glob("*/adapter_config.json")):
             with tempfile.TemporaryDirectory() as folder:
                 folder = Path(folder)
                 shutil.copy(config, folder)

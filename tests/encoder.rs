@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::json;
 
 use crate::{
-    fixture::{Job, PIPELINE, http},
+    fixture::{Events, Job, PIPELINE, artifact, http},
     repository::root,
 };
 
@@ -93,4 +93,116 @@ fn an_encoder_cannot_write() {
         told.contains("encoder") && told.contains("classify"),
         "{told}"
     );
+}
+
+/// With an adapter, dropout, and soft labels of the embedded decoder; some hundred steps.
+fn tuned() -> String {
+    pipeline().replace(
+        "encoder: {epochs: 8, learning_rate: 0.003, batch_rows: 8}",
+        "encoder: {adapter: lora, rank: 4, alpha: 8, adapter_dropout: 0.1, epochs: 60, patience: 1000, learning_rate: 0.003, batch_rows: 8}\n  \
+         objective: {kind: soft_labels, teacher: nano, temperature: 2, share: 0.5}",
+    )
+}
+
+/// The bytes of the adapter that a run ended with.
+fn adapter(job: &Job, events: &Events) -> Vec<u8> {
+    let student = &events.artifacts()["train:./encoder.student"];
+    let folder = artifact(&job.home(), student);
+    fs::read(folder.join("adapter_model.safetensors")).unwrap()
+}
+
+#[test]
+fn an_adapter_of_an_encoder_is_trained_through_a_kill_and_served() {
+    let straight = Job::new(&tuned());
+    encoder(&straight.path().join("encoder"));
+    let reference = straight.run();
+
+    let job = Job::new(&tuned());
+    encoder(&job.path().join("encoder"));
+    let mut run = job.start(&["run", "pipeline.yaml", "--format", "json"]);
+    let mut steps = 0;
+    while steps < 25 {
+        let event = run.next_event().expect("the training goes on");
+        let is_step = event["type"] == "step_metric" && event["name"] == "loss";
+        steps += u64::from(is_step && event["step"] == "train:./encoder");
+    }
+    let killed = run.kill();
+    assert!(killed.is_inside("train:./encoder"), "it was over too soon");
+    let events = job.run();
+    let notes: Vec<&str> = events
+        .of_type("step_note")
+        .filter_map(|note| note["text"].as_str())
+        .collect();
+    let told = |text: &str| notes.iter().any(|note| note.contains(text));
+    assert!(told("goes on from the checkpoint"), "{notes:?}");
+    assert!(told("scores every label"), "{notes:?}");
+    assert!(adapter(&job, &events) == adapter(&straight, &reference));
+    let report = events.report().to_string();
+    assert!(report.contains("LoRA rank 4"), "{report}");
+
+    let arguments = [
+        "deploy",
+        "latest",
+        "--student",
+        "./encoder",
+        "--despite-gate",
+        "a rehearsal",
+    ];
+    job.check(&arguments).success();
+    let (_server, url) = job.serve(&["serve", "--port", "0"]);
+    let body = json!({
+        "model": "queues",
+        "messages": [{"role": "user", "content": "invoice wrong amber kettle 900"}],
+    });
+    let (status, answer) = http(
+        &format!("{url}/chat/completions"),
+        "POST",
+        &body.to_string(),
+    );
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+}
+
+#[test]
+fn what_an_encoder_cannot_learn_is_refused() {
+    let job = Job::new(
+        &tuned()
+            .replace("kind: soft_labels,", "kind: on_policy,")
+            .replace(", temperature: 2, share: 0.5", ""),
+    );
+    encoder(&job.path().join("encoder"));
+    let refused = |job: &Job| {
+        let told = job.check(&["check", "pipeline.yaml"]).failure();
+        String::from_utf8(told.get_output().stderr.clone()).unwrap()
+    };
+    let told = refused(&job);
+    assert!(told.contains("soft_labels"), "{told}");
+    job.write(
+        "pipeline.yaml",
+        &tuned().replace("rank: 4,", "rank: 4, targets: [query, vlaue],"),
+    );
+    let told = refused(&job);
+    assert!(
+        told.contains("`vlaue`") && told.contains("`dense`"),
+        "{told}"
+    );
+}
+
+#[test]
+fn an_encoder_of_the_hub_is_one_before_it_is_fetched() {
+    let of_hub = |name: &str| pipeline().replace("[./encoder]", &format!("[{name}]"));
+    let plan = |text: &str| {
+        let job = Job::new(text);
+        let told = job.check(&["plan", "pipeline.yaml"]).success();
+        String::from_utf8(told.get_output().stdout.clone()).unwrap()
+    };
+    // A control of decoders is there where a decoder is trained.
+    let listed = plan(&of_hub("answerdotai/ModernBERT-base"));
+    assert!(!listed.contains("untuned"), "{listed}");
+    let unknown = plan(&of_hub("someone/some-model"));
+    assert!(unknown.contains("untuned"), "{unknown}");
+    assert!(unknown.contains("class: encoder"), "{unknown}");
+    let said = of_hub("someone/some-model").replace("student:\n", "student:\n  class: encoder\n");
+    let said = plan(&said);
+    assert!(!said.contains("untuned"), "{said}");
 }

@@ -20,7 +20,7 @@ use crate::{
     judge::{Judge, JudgedArm, read_verdicts},
     rows::Row,
     teacher::{Environment, gold_entries},
-    train::memory::foreseen,
+    train::{Recipe, Train, memory::foreseen},
     write_report::ASSUMED_DISCORDANCE,
 };
 
@@ -89,6 +89,7 @@ impl Compiled {
         for name in self.missing_models() {
             advice.push(format!("the model `{name}` is not on this machine: `distill run` fetches it first, nothing is downloaded here"));
         }
+        advice.extend(self.models_of_unknown_class());
         Ok(Inspection {
             train_rows: train.len(),
             test_rows: test.len(),
@@ -98,6 +99,21 @@ impl Compiled {
             required_rows,
             advice,
         })
+    }
+
+    /// Models of the hub that nobody knows the class of yet, each line once.
+    fn models_of_unknown_class(&self) -> BTreeSet<String> {
+        let steps = self.graph.steps();
+        let taken = steps.filter_map(|step| match &step.action {
+            Action::Train(Train {
+                recipe: Recipe::Decoder { base, .. },
+                ..
+            }) => base.is_of_unknown_class().then(|| base.name()),
+            _ => None,
+        });
+        taken
+            .map(|name| format!("the model `{name}` is taken for a decoder until it is fetched; if it is an encoder, write `class: encoder` under `student`"))
+            .collect()
     }
 
     /// What each training takes of the memory, each line once.

@@ -3,11 +3,13 @@
 use distill_hub::{ModelRow, Registry, RegistryError};
 use distill_student::{
     decoder::{DecoderConfig, MixerConfig},
+    encoder::EncoderConfig,
     ops::Storage,
     weights::Precision,
 };
 use distill_train::{
     Method, TrainSettings,
+    encoder::{self, EncoderSettings, memory::LargestRows},
     memory::{LargestBatch, estimate},
 };
 use serde::Serialize;
@@ -48,7 +50,7 @@ pub struct ModelFacts {
     pub vocabulary: usize,
     /// Positions that the model was made for.
     pub context: usize,
-    /// Bytes of the weights, two for each as the file stores them.
+    /// Bytes of the weights as the file stores them: two for each, of an encoder four.
     pub weight_bytes: usize,
     /// Estimated peak of training `LoRA` of rank 16 on all projections over bf16 weights, in batches
     /// of [`BATCH_TOKENS`].
@@ -91,6 +93,9 @@ pub fn list(own: Option<&str>, environment: &Environment) -> Result<Vec<Listing>
 }
 
 fn facts(config: &str) -> Result<ModelFacts, Unread> {
+    if EncoderConfig::is_encoder(config) {
+        return encoder_facts(config);
+    }
     let config = DecoderConfig::from_json(config).map_err(|error| Unread(error.to_string()))?;
     let parameters = config.parameter_count();
     Ok(ModelFacts {
@@ -108,6 +113,39 @@ fn facts(config: &str) -> Result<ModelFacts, Unread> {
         serve_bytes: 2 * parameters as u64 + cache_bytes(&config, SERVED_TOKENS),
     })
 }
+
+/// Those of an encoder with a head of two labels: its weights are f32 in files and here.
+fn encoder_facts(config: &str) -> Result<ModelFacts, Unread> {
+    let config = EncoderConfig::from_json(config).map_err(|error| Unread(error.to_string()))?;
+    let parameters = config.parameter_count();
+    let settings = EncoderSettings {
+        method: Method::lora(16, 32.0),
+        ..EncoderSettings::default()
+    };
+    let batch = LargestRows {
+        tokens: BATCH_TOKENS,
+        longest: ROW_TOKENS,
+    };
+    let classifier = ["classifier".to_owned()];
+    let training = encoder::memory::estimate(&config, &classifier, &settings, batch);
+    Ok(ModelFacts {
+        family: config.model_type.clone(),
+        parameters,
+        layers: config.num_hidden_layers,
+        hidden: config.hidden_size,
+        heads: config.num_attention_heads,
+        key_value_heads: config.num_attention_heads,
+        vocabulary: config.vocab_size,
+        context: config.max_position_embeddings,
+        weight_bytes: parameters.saturating_mul(4),
+        lora_bytes: training.ok().map(|parts| parts.total()),
+        qlora_bytes: None,
+        serve_bytes: 4 * parameters as u64,
+    })
+}
+
+/// Tokens of one of an encoder's rows.
+const ROW_TOKENS: usize = 128;
 
 fn training(config: &DecoderConfig, base: Option<Storage>) -> Option<u64> {
     let settings = TrainSettings {
@@ -171,6 +209,13 @@ mod tests {
         assert_eq!(million("llama-3.2-1b"), 1235);
         assert_eq!(million("llama-3.1-8b"), 8030);
         assert_eq!(million("phi-4-mini-instruct"), 3836);
+        assert_eq!(facts_of("gemma-3-1b-it").parameters, 999_885_952);
+        assert_eq!(million("gemma-3-270m-it"), 268);
+        assert_eq!(million("granite-3.3-8b-instruct"), 8170);
+        assert_eq!(million("qwen3.5-0.8b"), 752);
+        // 109,482,240 of the published count, and a head of two labels.
+        assert_eq!(facts_of("bert-base-uncased").parameters, 109_483_778);
+        assert_eq!(million("modernbert-base"), 149);
         let facts = facts_of("qwen3-0.6b");
         assert_eq!(facts.weight_bytes, 2 * facts.parameters);
         // 28 layers with 8 heads of 128 for keys and for values.

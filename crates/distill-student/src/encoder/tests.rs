@@ -336,3 +336,126 @@ fn a_hash_is_of_what_a_configuration_means() {
         assert!(other.0 != own.0 && other.1 != own.1, "{family}");
     }
 }
+
+/// The tiny BERT with these shares dropped, ready for a training step of a seed.
+fn dropping(rates: DropoutRates, seed: u64) -> Encoder {
+    let weights = weights("bert");
+    let dropout = EncoderDropout::new(rates, 0.0).unwrap();
+    dropout.begin(seed, 1, 0);
+    let plan = EncoderPlan {
+        dropout: Some(&dropout),
+        ..EncoderPlan::default()
+    };
+    Encoder::with_plan(&weights, plan).unwrap()
+}
+
+#[test]
+fn each_place_drops_by_itself_repeats_itself_and_keeps_the_mean() {
+    let rows = rows(&expected("bert"));
+    let rows = EncoderRows::new(&rows[..3]);
+    let plain = Encoder::new(&weights("bert")).unwrap();
+    let plain = plain.logits(&rows).unwrap();
+    let place = |at: usize, rate: f64| {
+        let mut rates = [0.0; 6];
+        rates[at] = rate;
+        let [
+            embeddings,
+            attention,
+            attended,
+            inner,
+            fed_forward,
+            classifier,
+        ] = rates;
+        DropoutRates {
+            embeddings,
+            attention,
+            attended,
+            inner,
+            fed_forward,
+            classifier,
+        }
+    };
+    for at in 0..6 {
+        let logits = |seed| dropping(place(at, 0.1), seed).logits(&rows).unwrap();
+        assert!(distance(&logits(1), &plain) > 1e-3, "place {at}");
+        assert!(distance(&logits(1), &logits(1)) == 0.0, "place {at}");
+        assert!(distance(&logits(1), &logits(2)) > 1e-3, "place {at}");
+        // A share that is never drawn: what is dropped goes through the same operations.
+        let seldom = dropping(place(at, 1e-9), 1).logits(&rows).unwrap();
+        assert!(distance(&seldom, &plain) < 1e-4, "place {at}");
+    }
+    // The classifier is linear, so its mean over many draws is what it gives without.
+    let draws = 600;
+    let mut sum = plain.zeros_like().unwrap();
+    let encoder = weights("bert");
+    let dropout = EncoderDropout::new(place(5, 0.2), 0.0).unwrap();
+    let plan = EncoderPlan {
+        dropout: Some(&dropout),
+        ..EncoderPlan::default()
+    };
+    let encoder = Encoder::with_plan(&encoder, plan).unwrap();
+    for seed in 0..draws {
+        dropout.begin(seed, 0, 0);
+        sum = (sum + encoder.logits(&rows).unwrap()).unwrap();
+    }
+    let mean = (sum / draws as f64).unwrap();
+    // A logit's draw differs by some 0.6: five standard deviations of the mean.
+    assert!(
+        distance(&mean, &plain) < 0.13,
+        "{}",
+        distance(&mean, &plain)
+    );
+}
+
+#[test]
+fn dropped_attention_has_the_gradient_of_its_differences() {
+    let recorded = rows(&expected("bert"));
+    let rows = EncoderRows::new(&recorded[..2]);
+    let start = weights("bert");
+    let name = "bert.encoder.layer.0.attention.self.query.weight";
+    let dropout = EncoderDropout::new(
+        DropoutRates {
+            attention: 0.3,
+            ..DropoutRates::default()
+        },
+        0.0,
+    )
+    .unwrap();
+    dropout.begin(4, 5, 6);
+    let plan = EncoderPlan {
+        dropout: Some(&dropout),
+        ..EncoderPlan::default()
+    };
+    let value = |weight: Tensor| {
+        let mut tensors = start.tensors().clone();
+        tensors.insert(name.to_owned(), weight);
+        let weights = EncoderWeights::from_tensors(start.config().clone(), tensors).unwrap();
+        let encoder = Encoder::with_plan(&weights, plan).unwrap();
+        encoder
+            .logits(&rows)
+            .unwrap()
+            .sqr()
+            .unwrap()
+            .sum_all()
+            .unwrap()
+    };
+    let variable = candle_core::Var::from_tensor(&start.tensors()[name].copy().unwrap()).unwrap();
+    let gradients = value(variable.as_tensor().clone()).backward().unwrap();
+    let gradient = gradients.get(&variable).unwrap();
+    // Along the gradient itself, where a step changes the most.
+    let length = gradient
+        .sqr()
+        .unwrap()
+        .sum_all()
+        .unwrap()
+        .to_scalar::<f32>()
+        .unwrap()
+        .sqrt();
+    let step = (gradient * (1e-2 / f64::from(length))).unwrap();
+    let at = |sign: f64| {
+        let moved = (&start.tensors()[name] + (&step * sign).unwrap()).unwrap();
+        value(moved).to_scalar::<f32>().unwrap()
+    };
+    let slope = (at(1.0) - at(-1.0)) / 2e-2;
+    assert!((slope / length - 1.0).abs() < 2e-2, "{slope}, not {length}");
+}
