@@ -5,7 +5,7 @@
 //! measured.
 
 use distill_student::decoder::DecoderConfig;
-use distill_student::lora::LoraAdapter;
+use distill_student::lora::{LoraAdapter, LoraConfig};
 use distill_student::ops::{Storage, logits_at_a_time};
 use distill_student::weights::{DecoderWeights, Precision};
 
@@ -70,6 +70,34 @@ impl LargestBatch {
             targets: targets.min(tokens),
         }
     }
+
+    /// The same where a student answers its rows itself: each reply may be as long as it is let.
+    fn of_run(rows: &[TrainExample], settings: &TrainSettings) -> Self {
+        let mut batch = Self::of(rows, settings.batch_tokens);
+        let Objective::OnPolicy(objective) = &settings.objective else {
+            return batch;
+        };
+        if objective.student_share <= 0.0 {
+            return batch;
+        }
+        // Of the shortest rows the most are packed into one batch.
+        let mut rows: Vec<(usize, usize)> = rows
+            .iter()
+            .map(|row| (row.tokens.len(), row.targets()))
+            .collect();
+        rows.sort_unstable();
+        let (mut packed, mut more) = (0, 0);
+        for (length, targets) in rows {
+            packed += length;
+            if packed > batch.tokens {
+                break;
+            }
+            more += objective.max_new_tokens.saturating_sub(targets);
+        }
+        batch.tokens += more;
+        batch.targets += more;
+        batch
+    }
 }
 
 /// What a run will take at its peak, where a base in four bits is quantised while it is read.
@@ -119,7 +147,7 @@ pub fn estimate_for(
     settings: &TrainSettings,
     rows: &[TrainExample],
 ) -> Result<Estimate, TrainError> {
-    let batch = LargestBatch::of(rows, settings.batch_tokens);
+    let batch = LargestBatch::of_run(rows, settings);
     let mut parts = estimate(weights.config(), weights.precision(), settings, batch)?;
     let loaded = weights.bytes() as u64;
     if loaded > parts.weights && settings.base == Some(Storage::Nf4) {
@@ -144,14 +172,10 @@ pub enum Saving {
 }
 
 impl Saving {
-    fn apply(self, settings: &mut TrainSettings, batch: &mut LargestBatch) {
+    fn apply(self, settings: &mut TrainSettings) {
         match self {
             Self::GradientCheckpointing => settings.gradient_checkpointing = true,
-            Self::BatchTokens(tokens) => {
-                settings.batch_tokens = tokens;
-                batch.tokens = batch.tokens.min(tokens);
-                batch.targets = batch.targets.min(tokens);
-            }
+            Self::BatchTokens(tokens) => settings.batch_tokens = tokens,
             Self::FourBits => settings.base = Some(Storage::Nf4),
         }
     }
@@ -167,10 +191,10 @@ pub fn savings(
 ) -> Result<Vec<(Vec<Saving>, u64)>, TrainError> {
     let beside = |changes: &[Saving]| -> Result<u64, TrainError> {
         let mut settings = settings.clone();
-        let mut batch = LargestBatch::of(rows, settings.batch_tokens);
         for change in changes {
-            change.apply(&mut settings, &mut batch);
+            change.apply(&mut settings);
         }
+        let batch = LargestBatch::of_run(rows, &settings);
         let parts = estimate(weights.config(), weights.precision(), &settings, batch)?;
         Ok(parts.total() - parts.weights)
     };
@@ -232,14 +256,31 @@ fn copied(config: &DecoderConfig, stored: Precision, base: Option<Storage>) -> u
     }
 }
 
+/// Numbers that the update of a projection of these inputs and outputs keeps for each token, beside the
+/// projection's own result.
+fn kept_by_update(lora: &LoraConfig, (input, output): (usize, usize)) -> usize {
+    let lengths = lora.variant.has_magnitudes();
+    if lora.dropout > 0.0 {
+        // The mask and what it leaves of the input; then every product, sum and multiple by itself, and
+        // with trained lengths what the base makes of that input.
+        return lora.rank + 2 * input + if lengths { 7 } else { 3 } * output;
+    }
+    lora.rank + usize::from(lengths) * output
+}
+
 fn activations(config: &DecoderConfig, settings: &TrainSettings, batch: LargestBatch) -> u64 {
-    let rank = match &settings.method {
-        Method::Full => 0,
-        Method::Lora(lora) => lora.rank,
-    };
     let layer = |layer: usize| {
-        let reduced = rank * config.projection_sizes(layer).len();
-        (config.kept_per_token(layer) + reduced) as u64
+        let of_adapter: usize = match &settings.method {
+            Method::Full => 0,
+            Method::Lora(lora) => {
+                let sizes = config.projection_sizes(layer);
+                sizes
+                    .into_iter()
+                    .map(|size| kept_by_update(lora, size))
+                    .sum()
+            }
+        };
+        (config.kept_per_token(layer) + of_adapter) as u64
     };
     let layers = 0..config.num_hidden_layers;
     let largest = layers.clone().map(layer).max().unwrap_or_default();
@@ -250,7 +291,19 @@ fn activations(config: &DecoderConfig, settings: &TrainSettings, batch: LargestB
         layers.map(layer).sum()
     };
     let embedded = config.hidden_size as u64;
-    4 * batch.tokens as u64 * (embedded + kept + largest)
+    4 * batch.tokens as u64 * (embedded + kept + largest + of_teacher(&settings.objective))
+}
+
+/// Numbers for each token while a teacher at hand answers: of one layer, since nothing is kept for a
+/// backward pass.
+fn of_teacher(objective: &Objective) -> u64 {
+    let Objective::OnPolicy(objective) = objective else {
+        return 0;
+    };
+    let config = objective.teacher.decoder().config();
+    let layers = 0..config.num_hidden_layers;
+    let largest = layers.map(|layer| config.kept_per_token(layer)).max();
+    (config.hidden_size + largest.unwrap_or_default()) as u64
 }
 
 fn loss(config: &DecoderConfig, settings: &TrainSettings, batch: LargestBatch) -> u64 {
@@ -267,7 +320,7 @@ fn loss(config: &DecoderConfig, settings: &TrainSettings, batch: LargestBatch) -
 
 #[cfg(test)]
 mod tests {
-    use distill_student::lora::LoraConfig;
+    use distill_student::lora::LoraVariant;
 
     use candle_core::Tensor;
 
@@ -305,6 +358,30 @@ mod tests {
         let more = estimate(&config(), Precision::Bf16, &settings, twice).unwrap();
         assert_eq!(more.activations, 2 * kept);
         assert!(of(|settings| settings.gradient_checkpointing = true).activations * 3 < kept);
+    }
+
+    #[test]
+    fn an_update_that_sees_a_part_of_its_input_keeps_more() {
+        let with = |variant: LoraVariant, dropout: f64| {
+            of(|settings| {
+                settings.method = Method::Lora(LoraConfig {
+                    variant,
+                    dropout,
+                    ..LoraConfig::default()
+                });
+            })
+            .activations
+        };
+        let plain = with(LoraVariant::Lora, 0.0);
+        let dropped = with(LoraVariant::Lora, 0.1);
+        let lengths = with(LoraVariant::Dora, 0.1);
+        assert!(plain < with(LoraVariant::Dora, 0.0));
+        assert!(plain < dropped && dropped < lengths);
+        // A mask and its product for each input, and three results for each output, of eight layers
+        // and of the largest again.
+        let sizes = config().projection_sizes(0);
+        let more: usize = sizes.iter().map(|(i, o)| 2 * i + 3 * o).sum();
+        assert_eq!(dropped - plain, (4 * BATCH.tokens * more * 9) as u64);
     }
 
     #[test]

@@ -147,7 +147,17 @@ fn fits(
         "training takes about {} of memory",
         gigabytes(parts.total())
     );
-    let Some(free) = available() else {
+    fits_in(parts, available(), &told, hint)
+}
+
+/// [`fits`] where so much is free.
+fn fits_in(
+    parts: &Estimate,
+    free: Option<u64>,
+    told: &str,
+    hint: impl Fn(u64) -> Result<String, StepFailure>,
+) -> Result<Option<String>, StepFailure> {
+    let Some(free) = free else {
         return Ok(None);
     };
     // The weights are loaded already.
@@ -203,7 +213,8 @@ pub(super) fn resident() -> Option<u64> {
 }
 
 /// Memory that this process may still take, in bytes: what the machine has free, or less where a
-/// control group sets a limit. None where the system does not tell.
+/// control group or the process' own bound on its addresses (`ulimit -v`) sets a limit. None where
+/// the system does not tell.
 fn available() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();
     let machine = machine_free(&read(Path::new("/proc/meminfo"))?)?;
@@ -216,7 +227,24 @@ fn available() -> Option<u64> {
         let files = read(&folder.join("memory.stat")).map_or(0, |text| file_pages(&text));
         Some(limit.saturating_sub(used.saturating_sub(files)))
     });
-    Some(limits.fold(machine, u64::min))
+    let own = read(Path::new("/proc/self/limits"))
+        .zip(read(Path::new("/proc/self/status")))
+        .and_then(|(limits, status)| addresses_left(&limits, &status));
+    Some(limits.chain(own).fold(machine, u64::min))
+}
+
+/// Bytes of addresses that this process may still take, from the texts of `/proc/self/limits` and
+/// `/proc/self/status`. None where there is no bound.
+fn addresses_left(limits: &str, status: &str) -> Option<u64> {
+    let bound = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    let bound: u64 = bound.split_whitespace().next()?.parse().ok()?;
+    let taken = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmSize:"))?;
+    let kilobytes: u64 = taken.split_whitespace().next()?.parse().ok()?;
+    Some(bound.saturating_sub(kilobytes * 1024))
 }
 
 /// From the text of `/proc/meminfo`.
@@ -275,6 +303,44 @@ mod tests {
         assert_eq!(
             file_pages("anon 5\ninactive_file 4096\nactive_file 9\n"),
             4096
+        );
+    }
+
+    #[test]
+    fn a_bound_on_addresses_counts_too() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
+                      Max address space         4294967296           unlimited            bytes\n";
+        let status = "Name:\tdistill\nVmSize:\t 1048576 kB\nVmRSS:\t 5 kB\n";
+        assert_eq!(addresses_left(limits, status), Some(3 << 30));
+        let unbounded = limits.replace("4294967296", "unlimited");
+        assert_eq!(addresses_left(&unbounded, status), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_would() {
+        let parts = Estimate {
+            weights: 2_000_000_000,
+            copies: 0,
+            trained: 100_000_000,
+            activations: 6_000_000_000,
+            loss: 0,
+            program: 0,
+        };
+        let hints = |_| Ok("set `batch_tokens: 512`".to_owned());
+        let refused = fits_in(&parts, Some(3_000_000_000), "training takes 8.1 GB", hints);
+        let failure = refused.unwrap_err().record();
+        assert!(
+            failure
+                .message
+                .contains("3.0 GB are free and 6.1 GB more are needed"),
+            "{}",
+            failure.message
+        );
+        assert_eq!(failure.hint.as_deref(), Some("set `batch_tokens: 512`"));
+        let fits = fits_in(&parts, Some(7_000_000_000), "training takes 8.1 GB", hints);
+        assert!(
+            fits.unwrap()
+                .is_some_and(|told| told.contains("7.0 GB are free"))
         );
     }
 

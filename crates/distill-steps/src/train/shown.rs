@@ -12,7 +12,7 @@ pub(super) fn tell(context: &StepContext, event: &TrainEvent, encoder: &ChatEnco
     match event {
         TrainEvent::Proved(proof) => {
             let spell = |tokens: &[u32]| encoder.tokenizer().decode(tokens).unwrap_or_default();
-            context.note(Level::Info, proved(proof, &spell));
+            context.note(level(proof), proved(proof, &spell));
         }
         event => tell_progress(context, event),
     }
@@ -33,7 +33,7 @@ pub(super) fn tell_encoder(context: &StepContext, event: &TrainEvent, labels: &[
             );
         }
         TrainEvent::Proved(proof) => {
-            context.note(Level::Info, proved(proof, &|_| String::new()));
+            context.note(level(proof), proved(proof, &|_| String::new()));
         }
         event => tell_progress(context, event),
     }
@@ -139,10 +139,37 @@ fn proved(proof: &Proof, spell: &dyn Fn(&[u32]) -> String) -> String {
             steps,
             first_loss,
             last_loss,
-        } => format!(
-            "proof: {rows} rows can be learnt by heart: loss {first_loss:.3} to {last_loss:.3} in \
-             {steps} steps, then put back"
-        ),
+            asked_loss,
+        } => learnt_by_heart((*rows, *steps), (*first_loss, *last_loss), *asked_loss),
+    }
+}
+
+/// What was measured, and whether it was enough.
+fn learnt_by_heart((rows, steps): (usize, usize), (first, last): (f64, f64), asked: f64) -> String {
+    let measured = format!(
+        "trained on alone, the loss of {rows} rows went from {first:.3} to {last:.3} in {steps} steps"
+    );
+    if last <= asked {
+        format!("proof: {measured} ({asked:.3} was asked for), so they are learnt; then put back")
+    } else {
+        format!(
+            "NOT PROVED that rows can be learnt by heart: {measured}, and {asked:.3} was asked for; \
+             a higher learning rate may be needed. The weights were put back, and training goes on"
+        )
+    }
+}
+
+/// Whether a proof fell short of what it was to show.
+fn falls_short(proof: &Proof) -> bool {
+    matches!(proof, Proof::Overfit { last_loss, asked_loss, .. } if last_loss > asked_loss)
+}
+
+/// The level at which a proof is told.
+fn level(proof: &Proof) -> Level {
+    if falls_short(proof) {
+        Level::Warning
+    } else {
+        Level::Info
     }
 }
 
@@ -171,6 +198,29 @@ fn tail(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn learning_by_heart_tells_what_was_measured_and_no_more() {
+        let proof = |last_loss| Proof::Overfit {
+            rows: 8,
+            steps: 30,
+            first_loss: 2.0,
+            last_loss,
+            asked_loss: 1.0,
+        };
+        let spell = |_: &[u32]| String::new();
+        let learnt = proved(&proof(0.9), &spell);
+        assert_eq!(
+            learnt,
+            "proof: trained on alone, the loss of 8 rows went from 2.000 to 0.900 in 30 steps \
+             (1.000 was asked for), so they are learnt; then put back"
+        );
+        let short = proved(&proof(1.5), &spell);
+        assert!(short.starts_with("NOT PROVED"), "{short}");
+        assert!(short.contains("2.000 to 1.500 in 30 steps"), "{short}");
+        assert_eq!(level(&proof(0.9)), Level::Info);
+        assert_eq!(level(&proof(1.5)), Level::Warning);
+    }
 
     #[test]
     fn a_row_gives_the_terminal_no_orders() {

@@ -52,15 +52,25 @@ pub enum TrainError {
     )]
     NotAtBase { difference: f32 },
     #[error(
-        "{rows} rows cannot be learnt by heart: the loss went from {first:.4} to {last:.4} in \
-         {steps} steps; is the learning rate ({learning_rate}) far off, or do equal prompts have \
-         different replies?"
+        "{rows} rows cannot be learnt by heart: trained on alone, their loss went from {first:.4} to \
+         {last:.4} in {steps} steps, less than a tenth; is the learning rate ({learning_rate:.2e}) \
+         far off, or do equal prompts have different replies?"
     )]
     NotLearnt {
         rows: usize,
         steps: usize,
         first: f64,
         last: f64,
+        learning_rate: f64,
+    },
+    #[error(
+        "{rows} rows cannot be learnt by heart: trained on alone, their loss is not finite after \
+         {step} steps; lower the learning rate ({learning_rate:.2e}), or take weights of higher \
+         precision"
+    )]
+    RehearsalDiverged {
+        rows: usize,
+        step: usize,
         learning_rate: f64,
     },
     #[error(

@@ -54,11 +54,13 @@ pub enum Proof {
     StartsAtBase { tokens: usize, difference: f32 },
     /// So many tensors train and got a gradient, so many are frozen and got none.
     Census { trained: usize, frozen: usize },
-    /// Some rows were learnt by heart, and the weights put back.
+    /// Some rows were trained on alone, and the weights put back: they count as learnt by heart where
+    /// the last loss is at most the asked one.
     Overfit {
         rows: usize,
         steps: usize,
         first_loss: f64,
         last_loss: f64,
+        asked_loss: f64,
     },
 }

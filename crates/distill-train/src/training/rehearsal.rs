@@ -12,7 +12,8 @@ use crate::{Proof, TrainError, TrainSettings};
 const LEARNT: f64 = 0.5;
 /// Rows that a loss below this was found on need no learning.
 const KNOWN: f64 = 0.05;
-/// A loss that stays above this share of what it was shows that nothing is learnt.
+/// A loss that stays above this share of what it was shows that nothing is learnt. In between, the
+/// proof says how far it came.
 const NOTHING_LEARNT: f64 = 0.9;
 
 /// Learns `rows` rows, whose mean loss `loss` gives, at the peak rate, then puts the values back.
@@ -28,10 +29,18 @@ pub(crate) fn rehearse(
     let (mut first, mut last, mut steps) = (None, f64::INFINITY, 0);
     loop {
         let loss = loss()?;
-        last = (f64::from(loss.to_scalar::<f32>()?) - floor).min(last);
+        let now = f64::from(loss.to_scalar::<f32>()?) - floor;
+        if !now.is_finite() && first.is_some() {
+            variables.set(&start)?;
+            return Err(TrainError::RehearsalDiverged {
+                rows,
+                step: steps,
+                learning_rate: settings.learning_rate,
+            });
+        }
+        last = now.min(last);
         let begun = *first.get_or_insert(last);
-        let learnt = last <= KNOWN || last <= begun * LEARNT;
-        if learnt || steps >= settings.proofs.overfit_steps || cancelled() {
+        if last <= asked(begun) || steps >= settings.proofs.overfit_steps || cancelled() {
             break;
         }
         let gradients = loss.backward()?;
@@ -58,5 +67,11 @@ pub(crate) fn rehearse(
         steps,
         first_loss: first,
         last_loss: last,
+        asked_loss: asked(first),
     })
+}
+
+/// The loss at or below which rows count as learnt by heart.
+fn asked(first: f64) -> f64 {
+    (first * LEARNT).max(KNOWN)
 }

@@ -83,6 +83,17 @@ fn a_table_of_tickets_becomes_a_classification() {
     student:
       target: [linear, nano]   # n-grams and a softmax; the embedded decoder
 
+    # How students are trained, with the defaults. Every key there is: `distill reference train`.
+    #train:
+    #  decoder:
+    #    variant: lora                 # or rslora, dora, rsdora
+    #    rank: 16
+    #    base: auto                    # nf4: the base in four bits, for less memory
+    #    learning_rate: width          # by the model's width; or a number, or `auto` (a short test)
+    #    batch_tokens: 4096            # smaller: less memory
+    #    gradient_checkpointing: false # true: far less memory, a third more time
+    #  objective: {kind: cross_entropy} # or what a local teacher knows: soft_labels, top_k, on_policy
+
     accept:
       margin: 0.03            # how much worse than the teacher is still good enough, absolute
       confidence: 0.95
@@ -93,6 +104,16 @@ fn a_table_of_tickets_becomes_a_classification() {
 
     seed: 17
     "#);
+    // What the comments say of training is taken, and is the default.
+    let pipeline = scaffold.pipeline();
+    let (before, commented) = pipeline.split_once("\n#train:").unwrap();
+    let (commented, after) = commented.split_once("\n\n").unwrap();
+    let shown = format!(
+        "{before}\ntrain:{}\n\n{after}",
+        commented.replace("\n#", "\n")
+    );
+    let taken = crate::parse_spec("pipeline.yaml", &shown).unwrap();
+    assert_eq!(taken.train.decoder, spec.train.decoder);
     assert_eq!(spec.task.labels, ["billing", "delivery", "other things"]);
     assert_eq!((scaffold.train_rows, scaffold.test_rows), (48, 12));
 }
