@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::Value;
 
-use crate::fixture::{Job, PIPELINE};
+use crate::fixture::{Job, PIPELINE, artifact};
 
 fn files(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -37,7 +37,7 @@ fn refused(job: &Job, arguments: &[&str], words: &[&str]) {
 #[test]
 fn a_student_goes_out_as_an_adapter_and_as_a_model() {
     let job = Job::new(PIPELINE);
-    job.run();
+    let events = job.run();
     // The only student with weights of a transformer need not be named.
     let told = exported(&job, &["--out", "adapter"]);
     assert!(told.contains("adapter for PEFT"), "{told}");
@@ -80,7 +80,8 @@ fn a_student_goes_out_as_an_adapter_and_as_a_model() {
     );
     job.check(&["check", "pipeline.yaml"]).success();
 
-    let bundle = folder_of_student(&job);
+    let bundle = artifact(&job.home(), &events.artifacts()["train:nano.student"]);
+    let bundle = bundle.display().to_string();
     let told = exported(
         &job,
         &[
@@ -102,14 +103,6 @@ fn a_student_goes_out_as_an_adapter_and_as_a_model() {
     assert_eq!(bytes("again") / 10_000, bytes("whole") * 2 / 10_000);
     refusals(&job);
     routes(&job);
-}
-
-fn folder_of_student(job: &Job) -> String {
-    let artifacts = fs::read_dir(job.home().join("artifacts")).unwrap();
-    let adapter = artifacts
-        .map(|entry| entry.unwrap().path())
-        .find(|path| path.join("adapter_config.json").is_file());
-    adapter.unwrap().display().to_string()
 }
 
 fn refusals(job: &Job) {
