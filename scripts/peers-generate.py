@@ -1,12 +1,14 @@
-"""Sets our generation beside transformers' on this machine, alternating, one thread.
+"""Sets our generation beside transformers' on this machine, alternating.
 
     cargo build --release -p distill-student --example generation
     python3 scripts/peers-generate.py [--shape 101m] [--types float32,bfloat16] [--rounds 2]
+                                      [--threads 1]
 
 Needs torch and transformers. A random model of the shape is written once per type to a temporary
 folder, in the form of transformers; both sides read that folder. Every measured run is a process
 of its own. Prompts are the same, greedy, no stop token. Figures are the best of the rounds, in
-milliseconds of processor time (of wall clock in brackets).
+milliseconds of processor time (of wall clock in brackets). On a machine that does other work too,
+read the processor's time at one thread.
 """
 
 import argparse
@@ -79,9 +81,9 @@ def write_model(folder, shape, kind):
     Qwen3ForCausalLM(config).to(getattr(torch, kind)).save_pretrained(folder)
 
 
-def run(command):
-    threads = {"OMP_NUM_THREADS": "1", "RAYON_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env={**os.environ, **threads}, capture_output=True, text=True)
+def run(command, threads):
+    sizes = {"OMP_NUM_THREADS": str(threads), "RAYON_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env={**os.environ, **sizes}, capture_output=True, text=True)
     if done.returncode != 0:
         sys.exit(done.stderr)
     return json.loads(done.stdout.splitlines()[-1])
@@ -98,6 +100,7 @@ def main():
     parser.add_argument("--shape", default="101m", choices=SHAPES)
     parser.add_argument("--types", default="float32,bfloat16")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--ours", default=str(ROOT / "target/release/examples/generation"))
     parser.add_argument("--peer", nargs=5, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -113,7 +116,7 @@ def main():
                 for _ in range(options.rounds):
                     sizes = [model, str(prompt), str(new), str(rows), "2"]
                     commands = [[options.ours, *sizes], [sys.executable, __file__, "--peer", *sizes]]
-                    best = [better(one, run(command)) for one, command in zip(best, commands)]
+                    best = [better(one, run(command, options.threads)) for one, command in zip(best, commands)]
                 part = "step" if new else "prefill"
                 what = f"step of {rows} row{'s' * (rows > 1)}" if new else f"prompt of {prompt}"
                 ours, theirs = ([side[f"{part}_cpu"] * 1e3, side[f"{part}_wall"] * 1e3] for side in best)

@@ -83,6 +83,39 @@ fn batched_and_cached_answers_equal_the_plain_ones() {
 }
 
 #[test]
+fn answers_and_scores_have_the_same_bits_on_any_number_of_threads() {
+    let decoder = decoder();
+    // A long row, whose attention is shared out by heads, among short ones.
+    let mut rows = prompts();
+    rows.push((0..100).map(|i| i * 7 % 50).collect());
+    let settings = GenerateSettings {
+        max_new_tokens: 10,
+        sampling: Sampling::Sampled(Draws {
+            top_p: 0.9,
+            ..Draws::default()
+        }),
+        ..GenerateSettings::default()
+    };
+    let labels: [&[u32]; 4] = [&[1, 2, 3], &[1, 2, 4, 5], &[1, 9], &[6]];
+    let labels = LabelTrie::new(labels);
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        pool.install(|| {
+            let answers = generate(&decoder, &rows, &settings).unwrap();
+            (answers, score_labels(&decoder, &rows, &labels).unwrap())
+        })
+    };
+    let alone = run(1);
+    assert!(alone.0.iter().any(|answer| answer.tokens.len() == 10));
+    for threads in [2, 3, 5] {
+        assert_eq!(run(threads), alone, "{threads} threads");
+    }
+}
+
+#[test]
 fn stop_tokens_end_a_row_and_are_scored_but_not_given() {
     let open = GenerateSettings {
         max_new_tokens: 6,

@@ -230,14 +230,37 @@ fn attend_blocks(
         out_rest = rest;
         let (sums, rest) = sums_rest.split_at_mut(rows * heads.query);
         sums_rest = rest;
-        tasks.push((block, out_rows, sums));
+        if rows > 1 {
+            tasks.push(Task {
+                block,
+                bundles: 0..Bundle::count(heads, rows),
+                out: out_rows,
+                log_sums: sums,
+            });
+            continue;
+        }
+        // The bundles of a single token lie apart: a long row alone keeps all threads busy.
+        let outs = out_rows.chunks_exact_mut(heads.group() * heads.width);
+        let parts = outs.zip(sums.chunks_exact_mut(heads.group()));
+        tasks.extend(parts.enumerate().map(|(index, (out, log_sums))| Task {
+            block,
+            bundles: index..index + 1,
+            out,
+            log_sums,
+        }));
     }
     tasks
         .into_par_iter()
-        .for_each_init(Vec::new, |scores, (block, out, sums)| {
-            attend_block(rule, block, scores, out, sums);
-        });
+        .for_each_init(Vec::new, |scores, task| task.run(rule, scores));
     (out, log_sums)
+}
+
+/// Bundles of a block that one thread attends, and where the first of them puts its results.
+struct Task<'a> {
+    block: &'a Block<'a>,
+    bundles: Range<usize>,
+    out: &'a mut [f32],
+    log_sums: &'a mut [f32],
 }
 
 /// Queries of a block that look at the same keys and values, as rows of one product: the queries
@@ -291,50 +314,54 @@ impl Bundle {
     }
 }
 
-fn attend_block(
-    rule: &AttentionRule,
-    block: &Block<'_>,
-    scores: &mut Vec<f32>,
-    out: &mut [f32],
-    log_sums: &mut [f32],
-) {
-    let heads = rule.heads;
-    let (key_row, e) = (heads.key_row(), heads.width);
-    let tokens = block.rows.len() / heads.query_row();
-    let keys = rule.seen_by_any(block.first..block.first + tokens, block.keys);
-    let n = keys.len();
-    for index in 0..Bundle::count(heads, tokens) {
-        let bundle = Bundle::of(heads, tokens, index);
-        let (m, stride) = (bundle.rows, bundle.row_stride);
-        scores.resize(m * n, 0.0);
-        let group = bundle.head / heads.group() * e;
-        let q = View::strided(&block.rows[bundle.start..], m, e, stride);
-        for span in spans(&block.pieces, &keys) {
-            let from = span.from * key_row + group;
-            let part = View::strided(&span.piece.keys[from..], span.length, e, key_row);
-            let to = ViewMut {
-                data: &mut scores[span.at..],
-                row_stride: n,
-            };
-            product_into(to, false, q, part.transposed(), rule.scale, Threads::One);
-        }
-        for (r, row) in scores.chunks_exact_mut(n).enumerate() {
-            let (token, head) = bundle.place(r);
-            let seen = rule.seen(block.first + token, block.keys);
-            let seen = seen.start - keys.start..seen.end - keys.start;
-            row[..seen.start].fill(0.0);
-            row[seen.end..].fill(0.0);
-            log_sums[token * heads.query + head] = weigh(&mut row[seen], rule.soft_cap);
-        }
-        for span in spans(&block.pieces, &keys) {
-            let from = span.from * key_row + group;
-            let weights = View::strided(&scores[span.at..], m, span.length, n);
-            let values = View::strided(&span.piece.values[from..], span.length, e, key_row);
-            let to = ViewMut {
-                data: &mut out[bundle.start..],
-                row_stride: stride,
-            };
-            product_into(to, span.at > 0, weights, values, 1.0, Threads::One);
+impl Task<'_> {
+    fn run(self, rule: &AttentionRule, scores: &mut Vec<f32>) {
+        let Self {
+            block,
+            bundles,
+            out,
+            log_sums,
+        } = self;
+        let heads = rule.heads;
+        let (key_row, e) = (heads.key_row(), heads.width);
+        let tokens = block.rows.len() / heads.query_row();
+        let keys = rule.seen_by_any(block.first..block.first + tokens, block.keys);
+        let n = keys.len();
+        let first = Bundle::of(heads, tokens, bundles.start);
+        for index in bundles {
+            let bundle = Bundle::of(heads, tokens, index);
+            let (m, stride) = (bundle.rows, bundle.row_stride);
+            scores.resize(m * n, 0.0);
+            let group = bundle.head / heads.group() * e;
+            let q = View::strided(&block.rows[bundle.start..], m, e, stride);
+            for span in spans(&block.pieces, &keys) {
+                let from = span.from * key_row + group;
+                let part = View::strided(&span.piece.keys[from..], span.length, e, key_row);
+                let to = ViewMut {
+                    data: &mut scores[span.at..],
+                    row_stride: n,
+                };
+                product_into(to, false, q, part.transposed(), rule.scale, Threads::One);
+            }
+            for (r, row) in scores.chunks_exact_mut(n).enumerate() {
+                let (token, head) = bundle.place(r);
+                let seen = rule.seen(block.first + token, block.keys);
+                let seen = seen.start - keys.start..seen.end - keys.start;
+                row[..seen.start].fill(0.0);
+                row[seen.end..].fill(0.0);
+                log_sums[token * heads.query + head - first.head] =
+                    weigh(&mut row[seen], rule.soft_cap);
+            }
+            for span in spans(&block.pieces, &keys) {
+                let from = span.from * key_row + group;
+                let weights = View::strided(&scores[span.at..], m, span.length, n);
+                let values = View::strided(&span.piece.values[from..], span.length, e, key_row);
+                let to = ViewMut {
+                    data: &mut out[bundle.start - first.start..],
+                    row_stride: stride,
+                };
+                product_into(to, span.at > 0, weights, values, 1.0, Threads::One);
+            }
         }
     }
 }
