@@ -48,7 +48,7 @@ EXPORTED = ["llama", "qwen3", "gemma3_text", "granite", "qwen3_5_text"]
 PIPELINE = """name: exports
 task: {kind: classify, system: "Name the queue.", prompt: "{{ text }}"}
 data: {train: train.csv, gold: label, labels: gold}
-teacher: {models: [simulated/teacher], budget_usd: 1.0, simulate: {accuracy: 0.95, seed: 7}}
+teacher: {models: [simulated/frontier], budget_usd: 1.0, simulate: {accuracy: 0.95, seed: 7}}
 evals: {test: test.csv, gold: label, controls: []}
 student: {target: [TARGETS]}
 train:
@@ -125,14 +125,9 @@ def exported(distill, report):
     """Students of a run, written by `distill export`, against what other programs make of them."""
 
     def call(*arguments):
-        subprocess.run(
-            [distill, *map(str, arguments)],
-            check=True,
-            cwd=folder,
-            env=environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        command = [distill, *map(str, arguments)]
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}:\n{done.stderr}"
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
