@@ -53,7 +53,7 @@ evals: {test: test.csv, gold: label, controls: []}
 student: {target: [TARGETS]}
 train:
   decoder: {variant: VARIANT, rank: 4, alpha: 8, epochs: 30, max_steps: 3, batch_tokens: 256, learning_rate: 0.01, base: f32}
-  encoder: {epochs: 4, learning_rate: 0.003}
+  encoder: {epochs: 4, learning_rate: 0.003ADAPTER}
 """
 
 
@@ -117,6 +117,8 @@ def job(folder, variant):
         shutil.copytree(ENCODER, folder / "bert")
     targets = [f"./{family}" for family in [*EXPORTED, "bert"]] + ["nano"]
     text = PIPELINE.replace("TARGETS", ", ".join(targets)).replace("VARIANT", variant)
+    # In one run the encoder is trained whole, in the other by an adapter.
+    text = text.replace("ADAPTER", "" if variant == "lora" else ", adapter: lora")
     (folder / "pipeline.yaml").write_text(text)
     return {**os.environ, "DISTILL_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "1"}
 
@@ -145,8 +147,12 @@ def exported(distill, report):
                 report(family, variant, "merged, in transformers", theirs(whole), here, start)
                 for written in [adapter, whole]:
                     same_prompts(written)
-        call("export", "--student", "bert", "--out", folder / "encoder")
-        same_labels(folder / "encoder")
+            encoder = folder / f"encoder-{variant}"
+            call("export", "--student", "bert", "--out", encoder)
+            same_labels(encoder, None if variant == "lora" else folder / "bert")
+            if variant == "dora":
+                call("export", "--student", "bert", "--merge", "--out", folder / "encoder-whole")
+                same_labels(folder / "encoder-whole", None)
 
 
 def rows_of(written):
@@ -168,18 +174,25 @@ def same_prompts(written):
         assert made["input_ids"] == row["tokens"], f"{written}: other tokens"
 
 
-def same_labels(written):
+def same_labels(written, base):
     """An encoder's export gives the student's labels, from the student's tokens."""
     tokenizer = AutoTokenizer.from_pretrained(written)
-    model = AutoModelForSequenceClassification.from_pretrained(written).eval()
-    _, golden = rows_of(written)
+    task, golden = rows_of(written)
+    labels = task["labels"]
+    classifier = AutoModelForSequenceClassification.from_pretrained
+    if base is None:
+        model = classifier(written)
+        assert model.config.id2label == dict(enumerate(labels)), f"{written}: other labels"
+    else:
+        model = PeftModel.from_pretrained(classifier(base, num_labels=len(labels), ignore_mismatched_sizes=True), written)
+    model.eval()
     for row in golden:
         made = tokenizer(row["fields"]["text"], return_tensors="pt")
         assert made["input_ids"][0].tolist() == row["tokens"], f"{written}: other tokens"
         with torch.no_grad():
             best = int(model(**made).logits[0].argmax())
-        assert model.config.id2label[best] == row["answer"], f"{written}: another label"
-    print(f"encoder: {len(golden)} rows have the student's tokens and labels", flush=True)
+        assert labels[best] == row["answer"], f"{written}: another label"
+    print(f"{written.name}: {len(golden)} rows have the student's tokens and labels", flush=True)
 
 
 def main():
