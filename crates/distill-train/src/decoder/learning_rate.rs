@@ -87,7 +87,7 @@ pub fn learning_rate_range_test(request: &TrainRequest<'_>) -> Result<RangeTest,
     if let Some(found) = kept.as_ref().and_then(Kept::read) {
         return Ok(found);
     }
-    let found = tried(&request, usual)?;
+    let found = raise_rate(&request, usual)?;
     if let Some(kept) = kept {
         kept.write(&found)?;
     }
@@ -153,7 +153,7 @@ impl Kept {
 }
 
 /// The test itself.
-fn tried(request: &TrainRequest<'_>, usual: f64) -> Result<RangeTest, TrainError> {
+fn raise_rate(request: &TrainRequest<'_>, usual: f64) -> Result<RangeTest, TrainError> {
     let settings = request.settings;
     let mut trainer = trainer(request)?;
     let steps = trainer.learner.steps().max(1);
