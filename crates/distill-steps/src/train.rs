@@ -465,7 +465,14 @@ impl DecoderRun<'_> {
             Initial::Pretrained => "",
             Initial::Random => " from random weights",
         };
-        format!("{}{start}", settings::method(self.settings, self.full))
+        let learnt = match self.objective {
+            None => String::new(),
+            Some(objective) => format!(", objective `{}`", objective.spec.kind().name()),
+        };
+        format!(
+            "{}{start}{learnt}",
+            settings::method(self.settings, self.full)
+        )
     }
 
     fn write(

@@ -178,16 +178,29 @@ pub(super) fn known_targets(
 
 /// What is trained, in words.
 pub(super) fn method(spec: &DecoderSpec, full: bool) -> String {
-    if full {
-        return "all weights".to_owned();
-    }
     let tuning = &spec.tuning;
     let base = match tuning.base {
+        _ if full => "",
         BasePrecision::Nf4 => " on a base in NF4",
-        BasePrecision::Auto | BasePrecision::F32 | BasePrecision::Bf16 => "",
+        BasePrecision::F32 => " on a base in f32",
+        BasePrecision::Bf16 => " on a base in bf16",
+        BasePrecision::Auto => "",
     };
-    let adapter = adapter_words(tuning.variant, spec.rank, spec.alpha);
-    format!("{adapter}{base}")
+    let trained = if full {
+        "all weights".to_owned()
+    } else {
+        adapter_words(tuning.variant, spec.rank, spec.alpha)
+    };
+    let again = if tuning.gradient_checkpointing {
+        ", with gradient checkpointing"
+    } else {
+        ""
+    };
+    let device = match choice(tuning.device) {
+        DeviceChoice::Cpu => String::new(),
+        device => format!(", on {device}"),
+    };
+    format!("{trained}{base}{again}{device}")
 }
 
 /// An adapter in words.
@@ -306,7 +319,13 @@ mod tests {
         assert!((full.learning_rate - 0.001).abs() < 1e-12);
         assert_eq!(
             method(&spec, false),
-            "rank-stabilised DoRA rank 16, alpha 32 on a base in NF4"
+            "rank-stabilised DoRA rank 16, alpha 32 on a base in NF4, with gradient checkpointing, on \
+             metal"
+        );
+        assert_eq!(method(&DecoderSpec::default(), true), "all weights");
+        assert_eq!(
+            method(&DecoderSpec::default(), false),
+            "LoRA rank 16, alpha 32"
         );
     }
 }

@@ -94,6 +94,15 @@ pub enum ObjectiveSpec {
 }
 
 impl ObjectiveSpec {
+    pub fn kind(&self) -> ObjectiveKind {
+        match self {
+            Self::SoftLabels { .. } => ObjectiveKind::SoftLabels,
+            Self::TopK { .. } => ObjectiveKind::TopK,
+            Self::OnPolicy { .. } => ObjectiveKind::OnPolicy,
+            Self::Rationale { .. } => ObjectiveKind::Rationale,
+        }
+    }
+
     /// The local teacher, where there is one.
     pub fn teacher(&self) -> Option<&StudentTarget> {
         match self {
