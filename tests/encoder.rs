@@ -106,7 +106,7 @@ fn tuned() -> String {
 
 /// The bytes of the adapter that a run ended with.
 fn adapter(job: &Job, events: &Events) -> Vec<u8> {
-    let student = &events.artifacts()["train:./encoder.student"];
+    let student = &events.artifacts()["train:encoder.student"];
     let folder = artifact(&job.home(), student);
     fs::read(folder.join("adapter_model.safetensors")).unwrap()
 }
@@ -124,10 +124,10 @@ fn an_adapter_of_an_encoder_is_trained_through_a_kill_and_served() {
     while steps < 25 {
         let event = run.next_event().expect("the training goes on");
         let is_step = event["type"] == "step_metric" && event["name"] == "loss";
-        steps += u64::from(is_step && event["step"] == "train:./encoder");
+        steps += u64::from(is_step && event["step"] == "train:encoder");
     }
     let killed = run.kill();
-    assert!(killed.is_inside("train:./encoder"), "it was over too soon");
+    assert!(killed.is_inside("train:encoder"), "it was over too soon");
     let events = job.run();
     let notes: Vec<&str> = events
         .of_type("step_note")

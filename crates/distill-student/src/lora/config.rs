@@ -190,12 +190,12 @@ pub(super) fn ends_in(module: &str, name: &str) -> bool {
 
 /// Whether a module or tensor is one of this name, or lies within one.
 pub(crate) fn in_module(path: &str, name: &str) -> bool {
-    let starts = path.match_indices(name).map(|(at, _)| at);
+    let mut starts = path.match_indices(name).map(|(at, _)| at);
     let whole = |at: usize| {
         let (before, after) = (&path[..at], &path[at + name.len()..]);
         (before.is_empty() || before.ends_with('.')) && (after.is_empty() || after.starts_with('.'))
     };
-    starts.into_iter().any(whole)
+    starts.any(whole)
 }
 
 fn first_match<V: Copy>(patterns: &[(Regex, V)], module: &str) -> Option<V> {

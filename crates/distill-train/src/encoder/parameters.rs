@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Tensor, Var};
-use distill_student::encoder::{Encoder, EncoderDropout, EncoderPlan, EncoderWeights};
+use distill_student::encoder::{
+    DropoutRates, Encoder, EncoderDropout, EncoderPlan, EncoderWeights,
+};
 use distill_student::lora::{LoraAdapter, LoraConfig};
 
 use super::{EncoderSettings, TrainedEncoder};
@@ -53,7 +55,7 @@ impl Parameters {
         let rates = if settings.dropout {
             base.config().dropout
         } else {
-            Default::default()
+            DropoutRates::default()
         };
         let adapter_rate = lora.as_ref().map_or(0.0, |lora| lora.dropout);
         Ok(Self {
