@@ -96,7 +96,7 @@ def peak_bytes():
     return None
 
 
-def train(folder, held, steps, warm, compiled):
+def train(folder, held, steps, warm, compiled, device, repeat):
     """The peer, in a process of its own; prints one JSON line."""
     import torch
     import transformers
@@ -106,8 +106,8 @@ def train(folder, held, steps, warm, compiled):
     dtype = torch.bfloat16 if held == "bf16" else torch.float32
     base = transformers.AutoModelForCausalLM.from_pretrained(folder / held, dtype=dtype)
     model = PeftModel.from_pretrained(base, folder / "adapter", is_trainable=True)
-    model.train()
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+    model.to(device).train()
+    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()] * repeat
     longest = max(len(row["tokens"]) for row in rows)
     shape = (len(rows), longest)
     tokens = torch.zeros(shape, dtype=torch.long)
@@ -118,6 +118,7 @@ def train(folder, held, steps, warm, compiled):
         tokens[index, :length] = torch.tensor(row["tokens"])
         mask[index, :length] = 1
         labels[index, start:length] = tokens[index, start:length]
+    tokens, mask, labels = (tensor.to(device) for tensor in (tokens, mask, labels))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
     forward = torch.compile(model) if compiled else model
@@ -128,6 +129,8 @@ def train(folder, held, steps, warm, compiled):
         loss = forward(input_ids=tokens, attention_mask=mask, labels=labels, use_cache=False).loss
         loss.backward()
         optimizer.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
         figures.append({
             "loss": loss.item(),
             "cpu_seconds": time.process_time() - cpu,
@@ -177,9 +180,11 @@ def trainers(arguments, folder, held):
         arguments.distill, "bench", "train", "--model", str(folder / held),
         "--examples", str(folder / "rows.jsonl"), "--adapter", str(folder / "adapter"),
         "--held", held, "--steps", steps, "--learning-rate", str(RATE), "--format", "json",
+        "--device", arguments.device, "--repeat", str(arguments.repeat),
     ]
     theirs = [
         sys.executable, __file__, "--child", str(folder), "--held", held, "--steps", steps,
+        "--device", arguments.device, "--repeat", str(arguments.repeat),
     ]
     found = [Trainer("distill", ours, 1), Trainer("torch + peft", [*theirs, "--warm", "1"], 1)]
     if arguments.compile:
@@ -188,7 +193,7 @@ def trainers(arguments, folder, held):
 
 
 def compare(arguments, folder, case, held, threads, first_losses):
-    tokens = sum(CASES[case][1]["lengths"])
+    tokens = sum(CASES[case][1]["lengths"]) * arguments.repeat
     found = trainers(arguments, folder, held)
     for _ in range(arguments.rounds):
         for trainer in found:
@@ -250,13 +255,18 @@ def main():
     parser.add_argument("--compile", action="store_true", help="also under torch.compile")
     parser.add_argument("--folder", type=Path, help="keeps the models for another time")
     parser.add_argument("--json", help="also writes every figure to this file")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--repeat", type=int, default=1, help="how often the rows are taken in a step")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--warm", type=int, default=1, help=argparse.SUPPRESS)
     parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        train(arguments.child, arguments.held[0], arguments.steps, arguments.warm, arguments.compiled)
+        train(
+            arguments.child, arguments.held[0], arguments.steps, arguments.warm, arguments.compiled,
+            arguments.device, arguments.repeat,
+        )
     elif arguments.prepare:
         prepare(Path(arguments.prepare[0]), arguments.prepare[1], arguments.held[0])
     elif not arguments.distill:

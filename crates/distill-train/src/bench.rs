@@ -1,7 +1,8 @@
 //! Steps of `LoRA` training on a model of a given shape, each with its loss and what it took. What
 //! another trainer does on the same weights, rows and adapter can be laid beside it.
 
-use distill_student::decoder::DecoderConfig;
+use distill_student::decoder::{DecoderConfig, MixerConfig};
+use distill_student::device::DeviceChoice;
 use distill_student::lora::{LoraAdapter, LoraConfig};
 use distill_student::ops::Storage;
 use distill_student::weights::DecoderWeights;
@@ -26,6 +27,7 @@ pub struct StepsBench<'a> {
     pub gradient_checkpointing: bool,
     pub learning_rate: f64,
     pub steps: usize,
+    pub device: DeviceChoice,
 }
 
 /// One step.
@@ -55,6 +57,7 @@ impl StepsBench<'_> {
             method,
             base: self.base,
             gradient_checkpointing: self.gradient_checkpointing,
+            device: self.device,
             epochs: self.steps,
             learning_rate: self.learning_rate,
             schedule: ScheduleShape::Constant,
@@ -108,6 +111,33 @@ impl StepsBench<'_> {
     }
 }
 
+/// The operations that a step's mathematics asks for, whatever runs them: the model FLOPs of Chowdhery
+/// et al. 2022 (`PaLM`, arXiv:2204.02311, appendix B) for an adapter on a frozen base. A multiplied
+/// weight costs a token 2 forward and 2 for the gradient of the token, and 2 more where the weight
+/// itself is trained: 4 for each of the base, 6 for each of the adapter. The head counts at the
+/// tokens that carry loss. A pair of tokens that see one another costs 4 E of each head forward and 8
+/// backward; a causal row of n tokens has n (n + 1) / 2 such pairs. What is computed again counts
+/// nothing, and neither do delta nets' memories.
+pub fn model_flops(config: &DecoderConfig, adapter: usize, rows: &[TrainExample]) -> f64 {
+    let weights: usize = (0..config.num_hidden_layers)
+        .flat_map(|layer| config.projection_sizes(layer))
+        .map(|(input, output)| input * output)
+        .sum();
+    let attending = config.layers.iter();
+    let attending = attending.filter(|layer| matches!(layer.mixer, MixerConfig::Attention(_)));
+    let heads = attending.count() * config.num_attention_heads * config.head_dim;
+    let head = config.vocab_size * config.hidden_size;
+    let of_row = |row: &TrainExample| {
+        // The last token of a row is only ever predicted.
+        let tokens = row.tokens.len().saturating_sub(1) as f64;
+        let pairs = tokens * (tokens + 1.0) / 2.0;
+        tokens * (4 * weights + 6 * adapter) as f64
+            + 4.0 * (row.targets() * head) as f64
+            + 12.0 * heads as f64 * pairs
+    };
+    rows.iter().map(of_row).sum()
+}
+
 /// Threads that training uses.
 pub fn threads() -> usize {
     rayon::current_num_threads()
@@ -144,6 +174,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_operations_of_a_step_are_those_of_its_products() {
+        let config = DecoderConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 10, "hidden_size": 4,
+                "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 2,
+                "num_key_value_heads": 1, "max_position_embeddings": 64, "hidden_act": "silu",
+                "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": true}"#,
+        )
+        .unwrap();
+        // Three tokens run, of which the last two carry loss.
+        let row = TrainExample::new(vec![1, 2, 3, 4], 2);
+        // q and o 4 x 4, k and v 2 x 4, three of 6 x 4; two layers.
+        let weights = 2 * (2 * 16 + 2 * 8 + 3 * 24);
+        let expected = 3 * (4 * weights + 6 * 5) + 4 * 2 * 40 + 12 * 2 * 4 * 6;
+        let found = model_flops(&config, 5, &[row]);
+        assert!((found - f64::from(expected)).abs() < 0.5, "{found}");
+    }
+
+    #[test]
     fn every_step_takes_all_rows_and_reports_what_it_took() {
         let config = DecoderConfig::from_json(
             r#"{"model_type": "llama", "vocab_size": 64, "hidden_size": 16,
@@ -161,6 +209,7 @@ mod tests {
             rank: 4,
             base: None,
             gradient_checkpointing: false,
+            device: DeviceChoice::Cpu,
             learning_rate: 1e-2,
             steps: 3,
         };

@@ -11,7 +11,7 @@ use std::{
 };
 
 use clap::{Args, Subcommand};
-use distill_student::weights::DecoderWeights;
+use distill_student::{device::DeviceChoice, weights::DecoderWeights};
 use serde_json::json;
 
 use self::{
@@ -82,6 +82,16 @@ struct TrainArguments {
     /// The PEFT adapter to begin with; drawn otherwise
     #[arg(long, value_name = "DIR")]
     adapter: Option<PathBuf>,
+    /// Where the model runs: `cpu`, `cuda`, `cuda:N`, `metal` or `auto`
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
+    /// The most that the device computes, in TFLOP/s of products as it is asked for them; the share of
+    /// it that training uses is then shown. An H200 says 989 of bf16
+    #[arg(long, value_name = "TFLOPS")]
+    peak: Option<f64>,
+    /// How often the rows are taken in a step: four rows leave a card idle
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), value_name = "N")]
+    repeat: u16,
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +107,7 @@ pub(crate) fn execute(arguments: &BenchArguments) -> Result<ExitCode, Failure> {
             let measurement = measure(train)?;
             match arguments.format {
                 Format::Json => println!("{}", json!(measurement)),
-                Format::Text => print_one(&measurement),
+                Format::Text => print_one(&measurement, train.peak),
             }
         }
         BenchSubject::Train(train) => print_table(train, arguments.format)?,
@@ -144,19 +154,72 @@ fn print_load(arguments: &LoadArguments, format: Format) -> Result<(), Failure> 
     Ok(())
 }
 
-fn print_one(measurement: &Measurement) {
+fn print_one(measurement: &Measurement, peak: Option<f64>) {
     for (index, step) in measurement.steps.iter().enumerate() {
         println!(
             "step {index}  loss {:.5}  {:.3} CPU-s  {:.3} s",
             step.loss, step.cpu_seconds, step.wall_seconds
         );
     }
-    let (cpu, _) = measurement.medians();
+    let (cpu, wall) = measurement.medians();
     println!(
         "{:.0} tokens a CPU-second, peak memory {}",
         measurement.tokens() / cpu,
         megabytes(measurement.peak_bytes)
     );
+    println!("{}", of_the_device(measurement, wall, peak));
+}
+
+/// Tokens a second, what of the model's own operations that is, and their share of the device's.
+fn of_the_device(measurement: &Measurement, wall: f64, peak: Option<f64>) -> String {
+    let teraflops = measurement.flops_per_step / wall / 1e12;
+    let share = peak.map(|peak| format!(", {:.1}% of {peak} TFLOP/s", 100.0 * teraflops / peak));
+    format!(
+        "{:.0} tokens/s on {}, {teraflops:.2} TFLOP/s of the model's operations{}",
+        measurement.tokens() / wall,
+        measurement.device,
+        share.unwrap_or_default(),
+    )
+}
+
+/// Measures every case on a card, each in a process of its own.
+fn print_table_of_device(
+    arguments: &TrainArguments,
+    cases: &[Case],
+    format: Format,
+) -> Result<(), Failure> {
+    let held = match arguments.held.as_slice() {
+        [] => &[Held::Bf16],
+        held => held,
+    };
+    let mut rows = Vec::new();
+    for case in cases {
+        for held in held {
+            let one = measure_apart(arguments, *case, *held, None)?;
+            let (_, wall) = one.medians();
+            match format {
+                Format::Text => println!(
+                    "{case:<12} {held:<5} {wall:>8.4} s a step, {}",
+                    of_the_device(&one, wall, arguments.peak)
+                ),
+                Format::Json => rows.push(json!({
+                    "case": case.to_string(),
+                    "held": held.to_string(),
+                    "device": one.device,
+                    "wall_seconds_per_step": wall,
+                    "tokens_per_second": one.tokens() / wall,
+                    "model_flops_per_step": one.flops_per_step,
+                    "model_flop_utilisation":
+                        arguments.peak.map(|peak| one.flops_per_step / wall / peak / 1e12),
+                    "losses": one.steps.iter().map(|step| step.loss).collect::<Vec<_>>(),
+                })),
+            }
+        }
+    }
+    if format == Format::Json {
+        println!("{}", json!(rows));
+    }
+    Ok(())
 }
 
 /// Measures every case at one thread and at two, each in a process of its own.
@@ -165,6 +228,9 @@ fn print_table(arguments: &TrainArguments, format: Format) -> Result<(), Failure
         [] => &[Case::Dense101M, Case::Real101M, Case::Qwen3],
         cases => cases,
     };
+    if arguments.device.resolved() != DeviceChoice::Cpu {
+        return print_table_of_device(arguments, cases, format);
+    }
     let held = match arguments.held.as_slice() {
         [] => &[Held::F32, Held::Bf16],
         held => held,
@@ -189,8 +255,8 @@ fn print_table(arguments: &TrainArguments, format: Format) -> Result<(), Failure
     let mut rows = Vec::new();
     for case in cases {
         for held in held {
-            let one = measure_apart(arguments, *case, *held, 1)?;
-            let two = measure_apart(arguments, *case, *held, 2)?;
+            let one = measure_apart(arguments, *case, *held, Some(1))?;
+            let two = measure_apart(arguments, *case, *held, Some(2))?;
             let ((cpu, _), (_, wall)) = (one.medians(), two.medians());
             match format {
                 Format::Text => println!(
@@ -225,18 +291,23 @@ fn measure_apart(
     arguments: &TrainArguments,
     case: Case,
     held: Held,
-    threads: usize,
+    threads: Option<usize>,
 ) -> Result<Measurement, Failure> {
     let failed = || Failure::failed(format!("the measurement of {case} in {held} failed"));
     let program = std::env::current_exe()
         .map_err(|error| Failure::bug("this program does not find itself").caused_by(error))?;
     let mut command = Command::new(program);
     command
-        .env("RAYON_NUM_THREADS", threads.to_string())
         .args(["bench", "train", "--here", "--format", "json"])
         .args(["--case", &case.to_string(), "--held", &held.to_string()])
         .args(["--steps", &arguments.steps.to_string()])
         .args(["--learning-rate", &arguments.learning_rate.to_string()]);
+    command
+        .args(["--device", &arguments.device.to_string()])
+        .args(["--repeat", &arguments.repeat.to_string()]);
+    if let Some(threads) = threads {
+        command.env("RAYON_NUM_THREADS", threads.to_string());
+    }
     if arguments.gradient_checkpointing {
         command.arg("--gradient-checkpointing");
     }

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use distill_student::{lora::LoraAdapter, ops::keep_freed_memory, weights::DecoderWeights};
+use distill_student::{
+    lora::{LoraAdapter, LoraConfig},
+    ops::keep_freed_memory,
+    weights::DecoderWeights,
+};
 use distill_train::{
-    TrainExample,
-    bench::{StepFigures, StepsBench},
+    Method, TrainError, TrainExample,
+    bench::{StepFigures, StepsBench, model_flops},
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +27,10 @@ pub(super) struct Measurement {
     /// The most memory until the weights were there, and until the end.
     pub(super) peak_bytes_loaded: Option<u64>,
     pub(super) peak_bytes: Option<u64>,
+    /// Where the model ran.
+    pub(super) device: String,
+    /// What the model's mathematics asks for.
+    pub(super) flops_per_step: f64,
     /// What was foreseen.
     pub(super) estimated_bytes: u64,
 }
@@ -73,7 +81,10 @@ impl Measurement {
 pub(super) fn measure(arguments: &TrainArguments) -> Result<Measurement, Failure> {
     keep_freed_memory();
     let held = arguments.held.first().copied();
-    let (weights, rows) = subject(arguments, held)?;
+    let (weights, once) = subject(arguments, held)?;
+    let rows: Vec<TrainExample> = std::iter::repeat_n(once, arguments.repeat.into())
+        .flatten()
+        .collect();
     let initial = arguments.adapter.as_deref().map(read_adapter).transpose()?;
     let loaded = process::memory();
     let bench = StepsBench {
@@ -83,14 +94,22 @@ pub(super) fn measure(arguments: &TrainArguments) -> Result<Measurement, Failure
         rank: 16,
         base: held.map(Held::storage),
         gradient_checkpointing: arguments.gradient_checkpointing,
+        device: arguments.device,
         learning_rate: arguments.learning_rate,
         // The first step prepares what the others find.
         steps: usize::from(arguments.steps) + 1,
     };
-    let stopped = |error| Failure::failed("the bench stopped").caused_by(error);
+    let stopped = |error: TrainError| Failure::failed("the bench stopped").caused_by(error);
     let estimate = bench.estimate().map_err(stopped)?;
     let figures = bench.run(&process::cpu_seconds).map_err(stopped)?;
+    let rank = |config: &LoraConfig| LoraAdapter::parameter_count(weights.config(), config);
+    let adapter = match bench.settings().method {
+        Method::Lora(config) => rank(&config).map_err(|error| stopped(error.into()))?,
+        Method::Full => 0,
+    };
     Ok(Measurement {
+        device: arguments.device.resolved().to_string(),
+        flops_per_step: model_flops(weights.config(), adapter, &rows),
         parameters: weights.config().parameter_count(),
         threads: distill_train::bench::threads(),
         steps: figures.into_iter().map(Step::from).collect(),

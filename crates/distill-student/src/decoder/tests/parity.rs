@@ -104,7 +104,13 @@ fn rows_give_the_same_logits_whatever_they_are_packed_with() {
             let alone = packed_logits(&decoder, std::slice::from_ref(row));
             let within = together.narrow(0, start, row.len()).unwrap();
             let off = distance(&within, &alone);
-            assert!(off <= 5e-5, "{name}, {}: {off}", row.len());
+            // Composed, other rows beside a row are another order of its sums.
+            let most = if cfg!(feature = "composed") {
+                1e-4
+            } else {
+                5e-5
+            };
+            assert!(off <= most, "{name}, {}: {off}", row.len());
             start += row.len();
         }
     }
