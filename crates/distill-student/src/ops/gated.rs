@@ -43,12 +43,12 @@ trait Inner: Copy + Sync {
 struct Plain;
 
 impl Inner for Plain {
-    #[inline(always)]
+    #[inline]
     fn of(self, x: f32) -> f32 {
         x
     }
 
-    #[inline(always)]
+    #[inline]
     fn slope(self, _x: f32) -> f32 {
         1.0
     }
@@ -62,12 +62,12 @@ const SLOPE: f32 = 1.595_769_2;
 const CUBE: f32 = 0.044_715;
 
 impl Inner for Cubic {
-    #[inline(always)]
+    #[inline]
     fn of(self, x: f32) -> f32 {
         SLOPE * (x + CUBE * x * x * x)
     }
 
-    #[inline(always)]
+    #[inline]
     fn slope(self, x: f32) -> f32 {
         SLOPE * (1.0 + 3.0 * CUBE * x * x)
     }
