@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod encoder;
 mod evals;
 mod findings;
 mod hostile;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::*;
-use crate::ScheduleShape;
+use crate::{Method, ScheduleShape};
 
 pub(super) fn folder(family: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -218,4 +218,77 @@ fn what_cannot_be_trained_is_refused() {
         rows[0].text.types = vec![0; 25];
     });
     assert!(long.contains("25 tokens"), "{long}");
+}
+
+#[test]
+fn proofs_say_which_labels_have_rows_and_that_the_update_begins_at_zero() {
+    let mut recorded = recorded("bert");
+    // Nobody asks for a transfer.
+    recorded.examples.retain(|row| row.target[2] < 0.5);
+    let settings = EncoderSettings {
+        method: Method::lora(4, 8.0),
+        learning_rate: 1e-2,
+        overfit_rows: 3,
+        overfit_steps: 60,
+        ..plain(&recorded.training)
+    };
+    let (outcome, events) = train(&recorded, &settings, &[]);
+    let proofs: Vec<&Proof> = events
+        .iter()
+        .filter_map(|event| match event {
+            TrainEvent::Proved(proof) => Some(proof),
+            _ => None,
+        })
+        .collect();
+    let rows = recorded.examples.len();
+    let covered = Proof::LabelCoverage {
+        rows,
+        labels: 3,
+        missing: vec![2],
+    };
+    assert_eq!(*proofs[0], covered);
+    assert!(matches!(proofs[1], Proof::StartsAtBase { difference, .. } if *difference < 1e-4));
+    let Proof::Overfit {
+        first_loss,
+        last_loss,
+        ..
+    } = proofs[2]
+    else {
+        panic!("{:?}", proofs[2]);
+    };
+    assert!(last_loss < first_loss);
+    // Nineteen projections of three layers and a pooler, and the classifier's two tensors.
+    let TrainedEncoder::Lora(adapter) = &outcome.trained else {
+        panic!("an adapter was to be trained");
+    };
+    assert_eq!(adapter.tensors().len(), 2 * 19 + 2);
+    let frozen = recorded.weights.tensors().len();
+    let counted = Proof::Census {
+        trained: 40,
+        frozen,
+    };
+    assert_eq!(*proofs[3], counted);
+    let base = recorded.weights.sha256().unwrap();
+    assert_eq!(outcome.summary.base_sha256, base);
+}
+
+#[test]
+fn an_estimate_of_memory_follows_rows_and_method() {
+    let recorded = recorded("bert");
+    let parts = |settings: &EncoderSettings| {
+        memory::estimate_for(&recorded.weights, settings, &recorded.examples).unwrap()
+    };
+    let full = parts(&EncoderSettings::default());
+    let all = recorded.weights.config().parameter_count() as u64;
+    assert_eq!(full.weights, 4 * all);
+    let adapter = parts(&EncoderSettings {
+        method: Method::lora(4, 8.0),
+        ..EncoderSettings::default()
+    });
+    assert!(adapter.trained < full.trained);
+    let one = parts(&EncoderSettings {
+        batch_rows: 1,
+        ..EncoderSettings::default()
+    });
+    assert!(one.activations < full.activations);
 }
