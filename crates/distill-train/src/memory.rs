@@ -149,11 +149,12 @@ pub fn estimate_for(
 ) -> Result<Estimate, TrainError> {
     let batch = LargestBatch::of_run(rows, settings);
     let mut parts = estimate(weights.config(), weights.precision(), settings, batch)?;
-    let loaded = weights.bytes() as u64;
-    if loaded > parts.weights && settings.base == Some(Storage::Nf4) {
-        // Loaded as they are stored, and held in four bits beside that.
-        parts.weights = loaded;
-        parts.copies = in_four_bits_bytes(projections(weights.config()));
+    if matches!(settings.method, Method::Lora(_)) && settings.base == Some(Storage::Nf4) {
+        parts.weights = weights.bytes() as u64;
+        if !weights.in_four_bits() {
+            // Loaded as they are stored, and held in four bits beside that.
+            parts.copies = in_four_bits_bytes(projections(weights.config()));
+        }
         parts.program = 0;
         parts = parts.with_program();
     }
