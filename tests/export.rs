@@ -95,12 +95,9 @@ fn a_student_goes_out_as_an_adapter_and_as_a_model() {
         ],
     );
     assert!(told.contains("model for transformers"), "{told}");
-    // The base's numbers have two bytes each.
-    let bytes = |folder: &str| {
-        let path = job.path().join(folder).join("model.safetensors");
-        fs::metadata(path).unwrap().len()
-    };
-    assert_eq!(bytes("again") / 10_000, bytes("whole") * 2 / 10_000);
+    let weights = |folder: &str| fs::read(job.path().join(folder).join("model.safetensors"));
+    // The embedded model's numbers are held in four bytes, and so they are written.
+    assert!(weights("again").unwrap() == weights("whole").unwrap());
     refusals(&job);
     routes(&job);
 }
