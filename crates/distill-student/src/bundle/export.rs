@@ -5,7 +5,10 @@
 //! proved again as it was written: read back, it must answer the bundle's golden rows as recorded. The
 //! folder appears when it is finished, or not at all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
 
 use distill_chat::Task;
 use serde_json::{Value, json};
@@ -90,6 +93,10 @@ pub enum ExportError {
     NoAdapter(String),
     #[error("`{}` exists and is not empty", .0.display())]
     NotEmpty(PathBuf),
+    #[error("`{}` exists and is no folder", .0.display())]
+    NoFolder(PathBuf),
+    #[error("`{}` holds `{}`, of which the export is made", folder.display(), needed.display())]
+    Needed { folder: PathBuf, needed: PathBuf },
     #[error("`{}` holds files that no export wrote, such as `{file}`", folder.display())]
     Foreign { folder: PathBuf, file: String },
     #[error("the model as it was written answers otherwise than the student")]
@@ -134,7 +141,18 @@ impl ExportError {
             Self::Answers(_) => {
                 "write it with `--precision f32`, which rounds nothing, or export the adapter with `--format peft`"
             }
-            Self::Io { .. } => "free some space, or name a folder that can be written",
+            Self::NoFolder(_) | Self::Needed { .. } => "name another folder",
+            Self::Io { source, .. } | Self::Decoder(DecoderError::Io { source, .. }) => {
+                match source.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                        "free some space, or name a folder on another disk"
+                    }
+                    ErrorKind::ResourceBusy | ErrorKind::CrossesDevices => {
+                        "name a folder within it: what is mounted there cannot be moved"
+                    }
+                    _ => "name a folder that can be written",
+                }
+            }
             Self::Base(_) => {
                 "the base model must be on this machine: `distill models fetch NAME` gets one of the hub"
             }
@@ -149,6 +167,7 @@ impl ExportError {
 /// An [`ExportError`]; the folder is then as it was.
 pub fn export(request: &Export<'_>, bases: &dyn BaseResolver) -> Result<Exported, ExportError> {
     let folder = Folder::begin(request.to, request.replace)?;
+    spare(&folder, request, request.bundle)?;
     // Opened as serving does, which proves it; dropped before the base is loaded again.
     let manifest = Bundle::open(request.bundle, bases)?.manifest().clone();
     let part = Part {
@@ -159,11 +178,16 @@ pub fn export(request: &Export<'_>, bases: &dyn BaseResolver) -> Result<Exported
     let done = match &manifest.student {
         StudentManifest::Linear(_) => return Err(ExportError::Linear(manifest.name.clone())),
         StudentManifest::Encoder(encoder) => {
+            let base = bases.folder(&encoder.base).ok();
+            base.map_or(Ok(()), |base| spare(&folder, request, &base))?;
             let student = read_encoder(request.bundle, &manifest, encoder, bases)?;
             part.encoder(&student, &encoder.base)?
         }
         StudentManifest::Decoder(decoder) => {
             let base = bases.resolve(&decoder.base)?;
+            if let Some(files) = base.files.folder() {
+                spare(&folder, request, files)?;
+            }
             part.decoder(decoder, &base)?
         }
     };
@@ -174,13 +198,24 @@ pub fn export(request: &Export<'_>, bases: &dyn BaseResolver) -> Result<Exported
         done: &done,
     };
     folder.write("README.md", card.text().as_bytes())?;
-    let files = folder.finish(&provenance(request, &manifest, done.form))?;
+    let files = folder.finish(provenance(request, &manifest, done.form))?;
     Ok(Exported {
         form: done.form,
         files,
         notes: done.notes,
         proved_rows: done.proved_rows,
     })
+}
+
+/// Refuses to replace what the student itself, or its base, is read from.
+fn spare(folder: &Folder, request: &Export<'_>, needed: &Path) -> Result<(), ExportError> {
+    if folder.replaces(needed) {
+        return Err(ExportError::Needed {
+            folder: request.to.to_owned(),
+            needed: needed.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// What was written beside the card.

@@ -269,11 +269,16 @@ fn files_of_the_user_s_are_never_touched() {
     export_with(&bundle, &to, |_| ()).unwrap();
     let error = export_with(&bundle, &to, |_| ()).unwrap_err();
     assert!(matches!(error, ExportError::NotEmpty(_)), "{error}");
-    fs::write(to.join("stray.safetensors"), "old").unwrap();
     export_with(&bundle, &to, |request| request.replace = true).unwrap();
-    assert!(!to.join("stray.safetensors").exists());
+    // One more beside what the earlier export wrote, or one that no list names.
+    fs::write(to.join("notes.txt"), "mine").unwrap();
+    let again = || export_with(&bundle, &to, |request| request.replace = true).unwrap_err();
+    let error = again();
+    assert!(matches!(error, ExportError::Foreign { .. }), "{error}");
+    assert!(error.to_string().contains("notes.txt"), "{error}");
+    fs::remove_file(to.join("notes.txt")).unwrap();
     fs::remove_file(to.join("distill.json")).unwrap();
-    let error = export_with(&bundle, &to, |request| request.replace = true).unwrap_err();
+    let error = again();
     assert!(matches!(error, ExportError::Foreign { .. }), "{error}");
     assert!(to.join("model.safetensors").exists());
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
@@ -288,4 +293,92 @@ fn a_base_of_the_hub_is_named_with_its_commit() {
         Some("c1899de289a04d12100db370d81485cdf75e47ca")
     );
     assert_eq!(revision("./model"), ("./model".to_owned(), None));
+}
+
+#[test]
+fn files_that_come_while_a_model_is_written_stay() {
+    let place = tempfile::tempdir().unwrap();
+    for there in [false, true] {
+        let to = place.path().join(format!("out-{there}"));
+        if there {
+            fs::create_dir(&to).unwrap();
+        }
+        let folder = Folder::begin(&to, true).unwrap();
+        folder.write("model.safetensors", b"numbers").unwrap();
+        fs::create_dir_all(&to).unwrap();
+        fs::write(to.join("notes.txt"), "mine").unwrap();
+        let error = folder.finish(json!({})).unwrap_err();
+        assert!(matches!(error, ExportError::NotEmpty(_)), "{error}");
+        assert_eq!(fs::read_to_string(to.join("notes.txt")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 1);
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_a_killed_export_left_is_removed_and_never_taken_over() {
+    let place = tempfile::tempdir().unwrap();
+    let to = place.path().join("out");
+    for within in [place.path(), &to] {
+        // As a killed process of any number leaves it, of the same one too.
+        let own = within.join(format!(".out.{}-0.partial", std::process::id()));
+        for left in [within.join(".out.1-0.partial"), own] {
+            fs::create_dir_all(&left).unwrap();
+            fs::write(left.join("stray.safetensors"), "old").unwrap();
+        }
+        fs::create_dir_all(&to).unwrap();
+        let folder = Folder::begin(&to, false).unwrap();
+        // Another of the same place at the same time has files of its own.
+        let error = Folder::begin(&to, false).err().unwrap();
+        assert!(matches!(error, ExportError::NotEmpty(_)), "{error}");
+        folder.write("model.safetensors", b"numbers").unwrap();
+        let files = folder.finish(json!({})).unwrap();
+        assert_eq!(files.len(), 2, "{files:?}");
+        assert_eq!(fs::read_dir(&to).unwrap().count(), 2);
+        fs::remove_dir_all(&to).unwrap();
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    let (one, other) = (Folder::begin(&to, false), Folder::begin(&to, false));
+    one.unwrap().finish(json!({})).unwrap();
+    let error = other.unwrap().finish(json!({})).unwrap_err();
+    assert!(matches!(error, ExportError::NotEmpty(_)), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_to_a_folder_is_followed_and_what_is_no_folder_is_refused_first() {
+    use std::os::unix::fs::symlink;
+    let place = tempfile::tempdir().unwrap();
+    let (large, link) = (place.path().join("large"), place.path().join("link"));
+    fs::create_dir(&large).unwrap();
+    symlink(&large, &link).unwrap();
+    for replace in [false, true] {
+        Folder::begin(&link, replace)
+            .unwrap()
+            .finish(json!({}))
+            .unwrap();
+        assert!(link.is_symlink() && large.join("distill.json").is_file());
+    }
+    let (file, nowhere) = (place.path().join("file"), place.path().join("nowhere"));
+    fs::write(&file, "mine").unwrap();
+    symlink(place.path().join("none"), &nowhere).unwrap();
+    for taken in [&file, &nowhere] {
+        let error = Folder::begin(taken, true).err().unwrap();
+        assert!(matches!(error, ExportError::NoFolder(_)), "{error}");
+        assert!(error.hint().is_some());
+    }
+}
+
+#[test]
+fn an_export_does_not_replace_what_it_is_made_of() {
+    let base = tiny_base(1);
+    let adapter = adapter(&base);
+    let (bundle, _) = tuned(Tuned::Adapter(&adapter));
+    // As if an earlier export had brought the student's own folder along.
+    let place = tempfile::tempdir().unwrap();
+    let to = place.path().join("out");
+    export_with(&bundle, &to, |_| ()).unwrap();
+    let folder = Folder::begin(&to, true).unwrap();
+    assert!(folder.replaces(&to.join("base")) && folder.replaces(&to));
+    assert!(!folder.replaces(bundle.path()) && !folder.replaces(place.path()));
 }
