@@ -78,8 +78,11 @@ impl Magnitude {
         trained: &Tensor,
         live: bool,
     ) -> Result<Self, DecoderError> {
+        // Summed where the trained lengths began: in another order they would differ by a bit, and
+        // a factor beside 1 moves what products of bf16 round.
+        let here = weight.dequantised()?.to_device(&Device::Cpu)?;
         let magnitude = Self::Live {
-            squared: squared_rows(&weight.dequantised()?)?,
+            squared: squared_rows(&here)?.to_device(weight.device())?,
             trained: trained.clone(),
         };
         if live {

@@ -173,9 +173,15 @@ fn four_bits_cannot_hold_what_is_not_finite() {
 
 #[test]
 fn codes_on_other_devices_stand_for_the_same_values() {
-    for (rows, columns) in [(1, 1), (3, 5), (7, 64), (5, 96), (33, 40)] {
-        let weight = matrix(rows, columns);
-        let here = FrozenWeight::new(&weight, Storage::Nf4).unwrap();
+    // Every pair of levels: two of the largest are a byte that candle takes for no index.
+    let pairs = (0..=u8::MAX).flat_map(|byte| [byte & 15, byte >> 4]);
+    let levels: Vec<f32> = pairs.map(|code| 3.0 * LEVELS[usize::from(code)]).collect();
+    let levels = Tensor::from_vec(levels, (8, 64), &Device::Cpu).unwrap();
+    let shapes = [(1, 1), (3, 5), (7, 64), (5, 96), (33, 40)];
+    let weights = shapes.map(|(rows, columns)| matrix(rows, columns));
+    for weight in weights.iter().chain([&levels]) {
+        let (rows, columns) = weight.dims2().unwrap();
+        let here = FrozenWeight::new(weight, Storage::Nf4).unwrap();
         let Values::Nf4(quantised) = &here.values else {
             panic!("four bits are held as they are");
         };
