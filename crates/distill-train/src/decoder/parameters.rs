@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor, Var};
 use distill_student::decoder::{Decoder, DecoderPlan, FrozenMatrices};
-use distill_student::lora::{Dropout, LoraAdapter, LoraConfig};
+use distill_student::lora::{AdaptableWeights, Dropout, LoraAdapter, LoraConfig};
 use distill_student::ops::Storage;
 use distill_student::weights::DecoderWeights;
 
@@ -87,6 +87,20 @@ impl Parameters {
         self.lora.is_some()
     }
 
+    /// Whether the head is trained, in f32 as all that is trained, and the base holds it in bf16.
+    pub(super) fn trains_a_finer_head(&self) -> Result<bool, TrainError> {
+        if !self.lora.as_ref().is_some_and(|lora| lora.train_head) {
+            return Ok(false);
+        }
+        Ok(match self.storage {
+            Some(Storage::F32) => false,
+            Some(Storage::Bf16) => true,
+            None | Some(Storage::Nf4) => {
+                self.base.beginning("lm_head.weight")?.dtype() == DType::BF16
+            }
+        })
+    }
+
     /// What the updates do not see in a training step.
     pub(super) fn dropout(&self) -> Option<&Dropout> {
         self.dropout.as_ref()
@@ -138,7 +152,6 @@ impl Parameters {
             recompute: self.recompute,
             shared: Some(&self.frozen),
             device: Some(self.variables.device()),
-            ..DecoderPlan::default()
         };
         Ok(Decoder::with_plan(&weights, plan)?)
     }

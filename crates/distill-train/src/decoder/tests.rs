@@ -439,6 +439,25 @@ fn an_adapter_learns_on_a_base_of_fewer_bits() {
     }
 }
 
+/// The trained head is in f32, that of the base in bf16: what it rounds is no other beginning.
+#[test]
+fn a_head_is_trained_on_a_base_of_fewer_bits() {
+    let settings = TrainSettings {
+        base: Some(Storage::Bf16),
+        ..proving(Method::Lora(LoraConfig {
+            rank: 4,
+            train_head: true,
+            ..LoraConfig::default()
+        }))
+    };
+    let (_, events) = train(&settings, &rows(12), &[]);
+    let difference = events.iter().find_map(|event| match event {
+        TrainEvent::Proved(Proof::StartsAtBase { difference, .. }) => Some(*difference),
+        _ => None,
+    });
+    assert!(difference.unwrap() > 1e-3, "{difference:?}");
+}
+
 /// Weights that know no number for a token's embedding.
 fn without_a_number_for(token: usize) -> DecoderWeights {
     let text = config().to_json();
