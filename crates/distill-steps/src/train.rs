@@ -1,51 +1,35 @@
 //! `train`: examples to a student's directory.
 
-mod objective;
-
 use std::{path::Path, time::Instant};
 
-use distill_chat::{Task, TaskDefinition};
-use distill_pipeline::{
-    record::Level,
-    spec::{DecoderSpec, EncoderSpec, LearningRate, LinearSpec},
-};
+use distill_chat::{Message, Task, TaskDefinition};
+use distill_pipeline::spec::{DecoderSpec, EncoderSpec, LinearSpec};
 use distill_runner::{StepContext, StepFailure};
-use distill_student::{
-    base::BaseModel,
-    bundle::{BundleStudent, Tuned},
-    device::DeviceChoice,
-    ops::Storage,
-    template::ChatEncoder,
-    weights::DecoderWeights,
-};
+use distill_student::{bundle::BundleStudent, device::DeviceChoice};
 use distill_train::{
-    Checkpointing, RangeTest, TrainError, TrainEvent, TrainExample, TrainOutcome, TrainRequest,
-    TrainSettings, Trained, learning_rate_range_test,
+    TrainError,
     linear::{LinearConfig, train_linear},
-    train_decoder,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use objective::Lesson;
-pub(crate) use objective::ObjectiveRecipe;
+use crate::{base::BaseReference, rows::Example, student};
 
-use crate::{
-    base::{BaseReference, decoder_failure, encoder, limits},
-    rows::Example,
-    student,
-};
-
+mod decoder;
 mod encoder;
 pub(crate) mod memory;
+mod objective;
 mod settings;
 mod shown;
 
+use decoder::DecoderRun;
 use encoder::EncoderRun;
+pub(crate) use objective::ObjectiveRecipe;
 pub(crate) use settings::{choice as device, found_device, rate_by_width};
 
 /// Steps between two checkpoints.
 const CHECKPOINT_STEPS: usize = 10;
+
 /// One training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Train {
@@ -60,10 +44,6 @@ pub struct Train {
 /// Which class is trained, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one for each training, and never many at once"
-)]
 pub enum Recipe {
     Linear(LinearSpec),
     Encoder {
@@ -333,203 +313,6 @@ pub struct Folders<'a> {
     pub work: &'a Path,
 }
 
-struct DecoderRun<'a> {
-    train: &'a Train,
-    task: &'a Task,
-    base: &'a BaseReference,
-    initial: Initial,
-    full: bool,
-    settings: &'a DecoderSpec,
-    objective: Option<&'a ObjectiveRecipe>,
-}
-
-impl DecoderRun<'_> {
-    /// How the base is held; none: as it is stored.
-    fn storage(&self) -> Option<Storage> {
-        let pretrained = self.initial == Initial::Pretrained && !self.full;
-        pretrained
-            .then(|| settings::storage(&self.settings.tuning))
-            .flatten()
-    }
-
-    fn run(
-        &self,
-        examples: &[Example],
-        validation: &[Example],
-        folders: &Folders<'_>,
-        context: &StepContext,
-    ) -> Result<Training, StepFailure> {
-        let base = self.base.load_held(self.storage())?;
-        let start = match self.initial {
-            Initial::Pretrained => base.weights.clone(),
-            Initial::Random => {
-                DecoderWeights::random(base.weights.config().clone(), self.train.seed)
-                    .map_err(decoder_failure)?
-            }
-        };
-        let encoder = encoder(&base, self.train.task.kind)?;
-        let (train_rows, dropped) = encode(self.task, &encoder, examples)?;
-        let (validation_rows, _) = encode(self.task, &encoder, validation)?;
-        let mut settings = settings::settings(
-            self.settings,
-            self.full,
-            self.train.seed,
-            start.config(),
-            encoder.stop_ids(),
-        );
-        let mut notes = Vec::new();
-        let train_rows = match self.objective {
-            None => train_rows,
-            Some(objective) => {
-                let lesson = Lesson {
-                    task: self.task,
-                    encoder: &encoder,
-                    base: &base,
-                    examples,
-                    rows: train_rows,
-                    batch_tokens: self.settings.batch_tokens,
-                    device: settings.device,
-                };
-                let prepared = objective.prepare(lesson, context)?;
-                settings.objective = prepared.objective;
-                notes.extend(prepared.notes);
-                prepared.rows
-            }
-        };
-        if let Some(told) = memory::check(&start, &settings, &train_rows)? {
-            context.note(Level::Info, told);
-        }
-        let checkpointing = Checkpointing {
-            directory: folders.work.join("checkpoint"),
-            every_steps: CHECKPOINT_STEPS,
-        };
-        match self.settings.learning_rate {
-            LearningRate::Given(_) => {}
-            LearningRate::Width => notes.push(shown::rate_by_width(settings.learning_rate)),
-            LearningRate::Auto => {
-                let kept = checkpointing.clone();
-                let found = find_rate(&start, &settings, &train_rows, kept, context)?;
-                settings.learning_rate = found.chosen;
-                notes.push(shown::rate_found(&found));
-            }
-        }
-        let request = TrainRequest {
-            weights: &start,
-            settings: &settings,
-            train: &train_rows,
-            validation: &validation_rows,
-            initial: None,
-            checkpointing: Some(checkpointing),
-            cancelled: &|| context.is_cancelled(),
-        };
-        let mut trainable = None;
-        let outcome = train_decoder(&request, &mut |event| {
-            if let TrainEvent::Started {
-                trainable_parameters,
-                ..
-            } = &event
-            {
-                trainable = Some(*trainable_parameters as u64);
-            }
-            shown::tell(context, &event, &encoder);
-        })
-        .map_err(train_failure)?;
-        self.write(&base, &start, &outcome, examples, folders)?;
-        if dropped > 0 {
-            notes.push(format!(
-                "{dropped} examples did not fit the context and were left out"
-            ));
-        }
-        Ok(Training {
-            method: self.method(),
-            examples: train_rows.len(),
-            validation: validation_rows.len(),
-            steps: Some(outcome.summary.steps),
-            best_validation_loss: outcome.summary.best_validation_loss,
-            trainable_parameters: trainable,
-            total_parameters: Some(start.config().parameter_count() as u64),
-            census: Some("every trainable tensor got a gradient and no frozen one did".to_owned()),
-            stop_token_trained: Some(stops(&train_rows, &encoder)),
-            base: (self.initial == Initial::Pretrained).then(|| self.base.name()),
-            base_identity: match self.initial {
-                Initial::Pretrained => Some(base.weights.sha256().map_err(decoder_failure)?),
-                Initial::Random => None,
-            },
-            notes,
-            ..Training::default()
-        })
-    }
-
-    fn method(&self) -> String {
-        let start = match self.initial {
-            Initial::Pretrained => "",
-            Initial::Random => " from random weights",
-        };
-        let learnt = match self.objective {
-            None => String::new(),
-            Some(objective) => format!(", objective `{}`", objective.spec.kind().name()),
-        };
-        format!(
-            "{}{start}{learnt}",
-            settings::method(self.settings, self.full)
-        )
-    }
-
-    fn write(
-        &self,
-        base: &BaseModel,
-        start: &DecoderWeights,
-        outcome: &TrainOutcome,
-        examples: &[Example],
-        folders: &Folders<'_>,
-    ) -> Result<(), StepFailure> {
-        let merged;
-        let tuned = match (&outcome.trained, self.initial) {
-            (Trained::Lora(adapter), Initial::Pretrained) => Tuned::Adapter(adapter),
-            // An adapter of random weights has no base that anybody could load.
-            (Trained::Lora(adapter), Initial::Random) => {
-                merged = start.merge(adapter).map_err(decoder_failure)?;
-                Tuned::Full(&merged)
-            }
-            (Trained::Full(weights), _) => Tuned::Full(weights),
-        };
-        let decoder = BundleStudent::Decoder {
-            base,
-            tuned,
-            limits: limits(base, self.train.task.kind),
-        };
-        student::write(
-            folders.student,
-            &self.base.name(),
-            &self.train.task,
-            decoder,
-            &shown_rows(examples),
-        )
-    }
-}
-
-/// Looks for a learning rate, or takes the one that was found before an interruption, and tells it.
-fn find_rate(
-    weights: &DecoderWeights,
-    settings: &TrainSettings,
-    train: &[TrainExample],
-    kept: Checkpointing,
-    context: &StepContext,
-) -> Result<RangeTest, StepFailure> {
-    let request = TrainRequest {
-        weights,
-        settings,
-        train,
-        validation: &[],
-        initial: None,
-        checkpointing: Some(kept),
-        cancelled: &|| context.is_cancelled(),
-    };
-    let found = learning_rate_range_test(&request).map_err(train_failure)?;
-    context.note(Level::Info, shown::rate_found(&found));
-    Ok(found)
-}
-
 /// A pool that keeps a training to the core it was given.
 fn one_thread() -> Result<rayon::ThreadPool, StepFailure> {
     rayon::ThreadPoolBuilder::new()
@@ -564,52 +347,20 @@ fn linear_config(settings: &LinearSpec, seed: u64) -> LinearConfig {
     config
 }
 
-/// The text that the linear student reads: the rendered user message.
-pub(crate) fn user_text(task: &Task, example: &Example) -> Result<String, StepFailure> {
-    let mut messages = task.messages(&example.fields).map_err(|error| {
+/// What is asked of a row.
+fn messages(task: &Task, example: &Example) -> Result<Vec<Message>, StepFailure> {
+    task.messages(&example.fields).map_err(|error| {
         StepFailure::bad_input(format!("example `{}` cannot be rendered", example.id))
             .caused_by(error)
-    })?;
-    Ok(messages
+    })
+}
+
+/// The text that the linear student reads: the rendered user message.
+pub(crate) fn user_text(task: &Task, example: &Example) -> Result<String, StepFailure> {
+    Ok(messages(task, example)?
         .pop()
         .map(|message| message.content)
         .unwrap_or_default())
-}
-
-/// Examples as tokens; those that do not fit the context are counted and left out.
-fn encode(
-    task: &Task,
-    encoder: &ChatEncoder,
-    examples: &[Example],
-) -> Result<(Vec<TrainExample>, usize), StepFailure> {
-    let mut encoded = Vec::with_capacity(examples.len());
-    let mut dropped = 0;
-    for example in examples {
-        let messages = task.messages(&example.fields).map_err(|error| {
-            StepFailure::bad_input(format!("example `{}` cannot be rendered", example.id))
-                .caused_by(error)
-        })?;
-        match encoder.encode_example(&messages, &example.answer) {
-            Ok(row) => encoded.push(TrainExample::new(row.tokens, row.loss_from)),
-            Err(_) => dropped += 1,
-        }
-    }
-    if encoded.is_empty() && !examples.is_empty() {
-        return Err(
-            StepFailure::bad_input("no training example fits the base model's context")
-                .hint("shorten `task.system`, or take a base with a longer context"),
-        );
-    }
-    Ok((encoded, dropped))
-}
-
-/// Whether the last trained token of each row ends a reply.
-fn stops(rows: &[TrainExample], encoder: &ChatEncoder) -> bool {
-    rows.iter().all(|row| {
-        row.tokens
-            .last()
-            .is_some_and(|token| encoder.stop_ids().contains(token))
-    })
 }
 
 fn train_failure(error: TrainError) -> StepFailure {

@@ -55,6 +55,10 @@ pub struct TrainOutcome {
 }
 
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each training, and never many at once"
+)]
 pub enum Trained {
     Lora(LoraAdapter),
     Full(DecoderWeights),

@@ -169,7 +169,7 @@ fn run_hash(request: &EncoderRequest<'_>, base: &str) -> Result<String, TrainErr
     hash.update(b"encoder");
     hash.update([u8::from(request.settings.dropout)]);
     let initial = request.initial.into_iter();
-    add_tensors(&mut hash, initial.flat_map(|adapter| adapter.tensors()))?;
+    add_tensors(&mut hash, initial.flat_map(LoraAdapter::tensors))?;
     for rows in [request.train, request.validation] {
         hash.update((rows.len() as u64).to_le_bytes());
         for row in rows {

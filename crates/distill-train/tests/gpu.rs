@@ -1,6 +1,7 @@
 //! A card against the processor: the same model, rows and adapter, trained and asked on both.
 //! Without a card that opens each test says so and ends.
 #![allow(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 use distill_student::decoder::{Decoder, DecoderConfig, DecoderPlan, PackedTokens};
 use distill_student::device::DeviceChoice;

@@ -30,6 +30,7 @@ use distill_train::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::messages;
 use crate::{
     base::{BaseReference, decoder_failure},
     rows::Example,
@@ -446,13 +447,6 @@ fn rationales(lesson: Lesson<'_>, column: &str, weight: f64) -> Result<Prepared,
         objective: Objective::CrossEntropy,
         rows,
         notes,
-    })
-}
-
-fn messages(task: &Task, example: &Example) -> Result<Vec<Message>, StepFailure> {
-    task.messages(&example.fields).map_err(|error| {
-        StepFailure::bad_input(format!("example `{}` cannot be rendered", example.id))
-            .caused_by(error)
     })
 }
 

@@ -38,6 +38,7 @@ struct Attention {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for each layer")]
 enum Input {
     Apart([Projection; 3]),
     /// q, k and v after one another in one projection.

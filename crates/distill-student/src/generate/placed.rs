@@ -249,9 +249,9 @@ impl Mix for OverPlaced<'_> {
                     start: rows.len(),
                     length,
                 });
-                for row in starts[*index]..starts[*index] + length {
-                    back[row] = (done + rows.len()) as u32;
-                    rows.push(row as u32);
+                for (place, back) in back[starts[*index]..][..length].iter_mut().enumerate() {
+                    *back = (done + rows.len()) as u32;
+                    rows.push((starts[*index] + place) as u32);
                 }
                 held.push(self.begun(layer, branch, &inputs)?);
             }

@@ -29,13 +29,14 @@ pub(super) fn composed(values: &Tensor, cap: f64) -> Result<Tensor> {
     (values / cap)?.tanh()? * cap
 }
 
+/// Below it 1 - 2 / (e^2x + 1) would lose digits.
+const SMALL: f32 = 0.625;
+
 /// The hyperbolic tangent, with a relative error below 4e-7.
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "must vectorise in its caller's loop")]
 fn tanh(x: f32) -> f32 {
-    // Below it 1 - 2 / (e^2x + 1) would lose digits. The polynomial is a least-squares fit of
-    // (tanh(x) / x - 1) / x² on |x| < 0.65.
-    const SMALL: f32 = 0.625;
+    // A least-squares fit of (tanh(x) / x - 1) / x² on |x| < 0.65.
     let square = x * x;
     let mut p = -5.529_047e-3;
     p = p * square + 2.048_185_7e-2;

@@ -1,5 +1,6 @@
 //! What decides what a decoder's training does, as one hash.
 
+use distill_student::lora::LoraAdapter;
 use sha2::{Digest, Sha256};
 
 use super::{TrainError, TrainExample, TrainRequest};
@@ -9,7 +10,7 @@ pub(super) fn run_hash(request: &TrainRequest<'_>, base: &str) -> Result<String,
     let mut hash = begin_run_hash(base, request.settings);
     // What training goes on from.
     let initial = request.initial.into_iter();
-    add_tensors(&mut hash, initial.flat_map(|adapter| adapter.tensors()))?;
+    add_tensors(&mut hash, initial.flat_map(LoraAdapter::tensors))?;
     for rows in [request.train, request.validation] {
         hash.update((rows.len() as u64).to_le_bytes());
         for row in rows {

@@ -80,13 +80,12 @@ impl Parameters {
 
     fn build(&self, of: impl Fn(&Var) -> Tensor) -> Result<TrainedEncoder, TrainError> {
         let tensors: BTreeMap<String, Tensor> = self.variables.tensors(of);
-        Ok(match self.lora.clone() {
-            Some(config) => TrainedEncoder::Lora(LoraAdapter::from_tensors(config, tensors)?),
-            None => {
-                let config = self.base.config().clone();
-                TrainedEncoder::Full(EncoderWeights::from_tensors(config, tensors)?)
-            }
-        })
+        if let Some(config) = self.lora.clone() {
+            let adapter = LoraAdapter::from_tensors(config, tensors)?;
+            return Ok(TrainedEncoder::Lora(adapter));
+        }
+        let weights = EncoderWeights::from_tensors(self.base.config().clone(), tensors)?;
+        Ok(TrainedEncoder::Full(weights))
     }
 
     fn encoder_of(

@@ -72,7 +72,7 @@ impl PlacedMoments {
     /// Both moments, tensor by tensor.
     pub(crate) fn read(&self, variables: &Variables) -> Result<[Vec<Vec<f32>>; 2], TrainError> {
         let split = |row: &Tensor| -> Result<Vec<Vec<f32>>, TrainError> {
-            split(row.to_vec1::<f32>()?, &variables.sizes())
+            Ok(split(&row.to_vec1()?, &variables.sizes()))
         };
         Ok([split(&self.first)?, split(&self.second)?])
     }
@@ -105,12 +105,13 @@ fn set(variable: &Var, values: &Tensor, start: &mut usize) -> Result<(), TrainEr
     Ok(variable.set(&part.reshape(variable.shape())?)?)
 }
 
-pub(super) fn split(values: Vec<f32>, sizes: &[usize]) -> Result<Vec<Vec<f32>>, TrainError> {
-    let mut rest = values.as_slice();
+/// Values that lie one after another, in parts of the sizes given: together as many as there are
+/// values.
+pub(super) fn split(mut values: &[f32], sizes: &[usize]) -> Vec<Vec<f32>> {
     let parts = sizes.iter().map(|size| {
-        let (part, after) = rest.split_at(*size);
-        rest = after;
+        let (part, after) = values.split_at(*size);
+        values = after;
         part.to_vec()
     });
-    Ok(parts.collect())
+    parts.collect()
 }

@@ -82,7 +82,7 @@ impl Sums {
         match self {
             Self::Empty => Ok(Vec::new()),
             Self::Host(sums) => Ok(sums.clone()),
-            Self::Placed(row) => placed::split(row.to_vec1()?, &variables.sizes()),
+            Self::Placed(row) => Ok(placed::split(&row.to_vec1()?, &variables.sizes())),
         }
     }
 }

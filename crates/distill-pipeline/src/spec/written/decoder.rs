@@ -29,7 +29,7 @@ section! {
         optional device: DeviceKind,
         /// Passes over the examples. Default 4.
         optional epochs: u64,
-        /// Highest learning rate: a number, `width` (by the model's family and width and by the method, a fit by Schulman et al. 2025, thinkingmachines.ai/blog/lora: 0.0036 for LoRA on nano, 0.0005 on a Qwen of any size, 0.0004 on a Llama of 2,560) or `auto` (found by a short test before the training). Default `width`.
+        /// Highest learning rate: a number, `width` (by the model's family and width and by the method, a fit by Schulman et al. 2025, thinkingmachines.ai/blog/lora: 0.0036 for `LoRA` on nano, 0.0005 on a Qwen of any size, 0.0004 on a Llama of 2,560) or `auto` (found by a short test before the training). Default `width`.
         optional learning_rate: WrittenRate,
         /// How the learning rate goes on after its rise: `cosine`, `linear`, `constant` or `wsd` (stable, then a linear decay). Default `cosine`.
         optional schedule: ScheduleKind,

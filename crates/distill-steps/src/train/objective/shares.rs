@@ -73,12 +73,13 @@ impl ObjectiveRecipe {
 }
 
 /// Who gives labels their odds.
+#[expect(clippy::large_enum_variant, reason = "one for each training")]
 enum LabelTeacher {
     Decoder {
         decoder: Decoder,
         encoder: ChatEncoder,
     },
-    Encoder(Box<EncoderStudent>),
+    Encoder(EncoderStudent),
 }
 
 impl LabelTeacher {
@@ -88,7 +89,7 @@ impl LabelTeacher {
             let (weights, tokenizer): (_, EncoderTokenizer) =
                 at.load_classifier(&definition.labels)?;
             let student = EncoderStudent::new(weights, tokenizer).map_err(decoder_failure)?;
-            return Ok(Self::Encoder(Box::new(student)));
+            return Ok(Self::Encoder(student));
         }
         let model = at.load()?;
         Ok(Self::Decoder {
@@ -103,19 +104,14 @@ impl LabelTeacher {
         example: &Example,
         temperature: f64,
     ) -> Result<Vec<f64>, StepFailure> {
-        let failure = |error| {
+        let unread = || {
             let id = &example.id;
             StepFailure::bad_input(format!("the local teacher cannot read example `{id}`"))
-                .caused_by(error)
         };
         match self {
             Self::Encoder(student) => {
                 let text = student.encode(&user_text(task, example)?);
-                let text = text.map_err(|error| {
-                    let id = &example.id;
-                    StepFailure::bad_input(format!("the local teacher cannot read example `{id}`"))
-                        .caused_by(error)
-                })?;
+                let text = text.map_err(|error| unread().caused_by(error))?;
                 let scores = student.scores(&[text]).map_err(decoder_failure)?;
                 Ok(softened(&scores[0], temperature))
             }
@@ -124,7 +120,9 @@ impl LabelTeacher {
                 let mut prompt = Vec::new();
                 let mut sequences = Vec::new();
                 for label in &task.definition().labels {
-                    let row = encoder.encode_example(&messages, label).map_err(failure)?;
+                    let row = encoder
+                        .encode_example(&messages, label)
+                        .map_err(|error| unread().caused_by(error))?;
                     let (before, reply) = row.tokens.split_at(row.loss_from);
                     prompt = before.to_vec();
                     sequences.push(reply.to_vec());

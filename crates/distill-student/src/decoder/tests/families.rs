@@ -82,7 +82,7 @@ fn packed_rows_give_the_gradients_of_rows_taken_after_one_another() {
         let packed = gradients(&decoder, &variables, &rows, total);
         let mut summed: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for row in &rows {
-            for (name, own) in gradients(&decoder, &variables, &[row.clone()], total) {
+            for (name, own) in gradients(&decoder, &variables, std::slice::from_ref(row), total) {
                 match summed.get_mut(&name) {
                     None => drop(summed.insert(name, own)),
                     Some(sum) => sum.iter_mut().zip(own).for_each(|(sum, own)| *sum += own),

@@ -369,6 +369,10 @@ impl Group {
         let hidden = (hidden * HIDDEN)?.unsqueeze(1)?; // (G or 1, 1, block, keys)
         let by_head = (self.rows, rule.heads.query, block.len(), self.keys);
         let scores = scores.reshape(by_head)?.broadcast_add(&hidden)?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no gradient is recorded here: `backward` works it out"
+        )]
         let probabilities = candle_nn::ops::softmax_last_dim(&scores)?;
         Ok((probabilities.reshape(shape)?, slope))
     }

@@ -250,7 +250,7 @@ fn check_bent(
     settings: &Distillation,
     whole: Option<&[Vec<f64>]>,
     soft_cap: Option<f32>,
-    operation: &dyn Fn(&Tensor, OutputHead<'_>, &[Target<'_>]) -> Result<Tensor>,
+    operation: impl Fn(&Tensor, OutputHead<'_>, &[Target<'_>]) -> Result<Tensor>,
 ) {
     let what = format!(
         "{settings:?}, whole teacher: {}, {soft_cap:?}",

@@ -51,26 +51,22 @@ impl Left {
     fn new(product: &Product<'_>) -> Self {
         let view = &product.left;
         let row = |row: usize| &view.data[row * view.row_stride..][..view.columns];
-        match product.matrix.values() {
-            Rows::Single(_) => {
-                let mut singles = Vec::with_capacity(view.rows * view.columns);
-                for i in 0..view.rows {
-                    singles.extend_from_slice(row(i));
-                }
-                Self::Single(singles)
+        if let Rows::Single(_) = product.matrix.values() {
+            let mut singles = Vec::with_capacity(view.rows * view.columns);
+            for i in 0..view.rows {
+                singles.extend_from_slice(row(i));
             }
-            _ => {
-                let mut halves = vec![bf16::ZERO; view.rows * view.columns];
-                vectorised(|| {
-                    for (i, halves) in halves.chunks_exact_mut(view.columns.max(1)).enumerate() {
-                        for (half, single) in halves.iter_mut().zip(row(i)) {
-                            *half = bf16::from_f32(*single);
-                        }
-                    }
-                });
-                Self::Half(halves)
-            }
+            return Self::Single(singles);
         }
+        let mut halves = vec![bf16::ZERO; view.rows * view.columns];
+        vectorised(|| {
+            for (i, halves) in halves.chunks_exact_mut(view.columns.max(1)).enumerate() {
+                for (half, single) in halves.iter_mut().zip(row(i)) {
+                    *half = bf16::from_f32(*single);
+                }
+            }
+        });
+        Self::Half(halves)
     }
 }
 

@@ -257,7 +257,7 @@ unsafe fn rows_by_columns(
             let mut sums = [[_mm256_setzero_ps(); ABREAST]; TOGETHER];
             let whole = inner / LANES * LANES;
             for at in (0..whole).step_by(LANES) {
-                if dots.streamed && i == 0 && at * element % LINE == 0 {
+                if dots.streamed && i == 0 && (at * element).is_multiple_of(LINE) {
                     for column in columns {
                         let wanted = column.wrapping_add(ROWS_AHEAD * row + at * element);
                         // Into the second cache: requests of the first are few at a time.
