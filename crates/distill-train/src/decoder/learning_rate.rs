@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use distill_student::decoder::DecoderConfig;
+use distill_student::regular_file;
 use serde::{Deserialize, Serialize};
 
 use super::identity::run_hash;
@@ -120,7 +121,7 @@ impl Kept {
 
     /// None too where it cannot be read or is of another training: it is made anew then.
     fn read(&self) -> Option<RangeTest> {
-        let text = std::fs::read_to_string(&self.path).ok()?;
+        let text = regular_file::read_text(&self.path, regular_file::LONGEST_TEXT).ok()?;
         let kept: KeptTest = serde_json::from_str(&text).ok()?;
         let number = f64::from_bits;
         (kept.run == self.run).then(|| RangeTest {

@@ -153,3 +153,35 @@ fn a_checkpoint_of_another_run_is_refused() {
     let error = error.to_string();
     assert!(error.contains("other weights, data or settings"), "{error}");
 }
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("checkpoint.safetensors");
+    let method = &every_method()[1];
+    run(method, Some(directory.path()), &mut |_| {}).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let refused = || {
+        let error = run(method, Some(directory.path()), &mut |_| {}).unwrap_err();
+        let told = error.to_string();
+        assert!(told.contains("move it away to start afresh"), "{told}");
+        told
+    };
+    for cut in [0, 4, 100, whole.len() - 1] {
+        std::fs::write(&path, &whole[..cut]).unwrap();
+        refused();
+    }
+    #[cfg(unix)]
+    {
+        // A pipe without a writer would be waited for without end.
+        std::fs::remove_file(&path).unwrap();
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(refused().contains("named pipe"));
+    }
+}

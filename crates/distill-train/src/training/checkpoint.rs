@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
+use distill_student::regular_file;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,8 @@ struct Header {
 
 const FORMAT: u32 = 2;
 const KEY: &str = "distill";
+/// Most bytes of a checkpoint that is read: a large model's values with two moments and the best.
+const LARGEST: u64 = 1 << 40;
 
 pub(crate) struct Store {
     path: PathBuf,
@@ -132,36 +135,35 @@ impl Store {
         optimizer: &mut AdamW,
         progress: &mut Progress,
     ) -> Result<(), TrainError> {
-        let bytes = match std::fs::read(&self.path) {
+        let bytes = match regular_file::read(&self.path, LARGEST) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(self.refused(&error)),
+            Err(error) => return Err(self.unusable(&error)),
         };
         let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| self.refused(&error))?;
+            SafeTensors::read_metadata(&bytes).map_err(|error| self.unusable(&error))?;
         let header = metadata
             .metadata()
             .as_ref()
             .and_then(|map| map.get(KEY))
-            .ok_or_else(|| self.refused(&"it is not a checkpoint"))?;
-        let header: Header = serde_json::from_str(header).map_err(|error| self.refused(&error))?;
+            .ok_or_else(|| self.unusable(&"it is not a checkpoint"))?;
+        let header: Header = serde_json::from_str(header).map_err(|error| self.unusable(&error))?;
         if header.format != FORMAT || header.run != self.run {
-            return Err(self.refused(
-                &"it belongs to a run with other weights, data or settings, or on another device; \
-                  move it away to start afresh",
+            return Err(self.unusable(
+                &"it belongs to a run with other weights, data or settings, or on another device",
             ));
         }
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| self.refused(&error))?;
+        let file = SafeTensors::deserialize(&bytes).map_err(|error| self.unusable(&error))?;
         let group = |group: &str| -> Result<Vec<Vec<f32>>, TrainError> {
             variables
                 .iter()
                 .map(|(name, tensor)| {
                     let view = file
                         .tensor(&format!("{group}/{name}"))
-                        .map_err(|error| self.refused(&error))?;
+                        .map_err(|error| self.unusable(&error))?;
                     let (chunks, _) = view.data().as_chunks();
                     if view.dtype() != Dtype::F32 || chunks.len() != tensor.elem_count() {
-                        return Err(self.refused(&format!("`{group}/{name}` has another size")));
+                        return Err(self.unusable(&format!("`{group}/{name}` has another size")));
                     }
                     Ok(chunks.iter().map(|b| f32::from_le_bytes(*b)).collect())
                 })
@@ -186,6 +188,11 @@ impl Store {
             stopped_early: header.stopped_early,
         };
         Ok(())
+    }
+
+    /// For a file that is there: what to do about it is said with it.
+    fn unusable(&self, reason: &dyn std::fmt::Display) -> TrainError {
+        self.refused(&format!("{reason}; move it away to start afresh"))
     }
 
     fn refused(&self, reason: &dyn std::fmt::Display) -> TrainError {
