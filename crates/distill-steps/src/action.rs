@@ -86,6 +86,10 @@ pub struct Compare {
     pub accept: AcceptSpec,
     pub cost: CostSpec,
     pub arms: Vec<crate::Arm>,
+    /// The student on whose base the controls are made, where others have bases of their own: those
+    /// are not compared with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controls_of: Option<String>,
     pub seed: u64,
     /// What the verdict rests on; `None`: the usual metric of the task's kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,8 +8,8 @@ use super::{Contest, Contestant, cascade::Cascade};
 use crate::{Arm, arm::ControlKind};
 
 impl Contest<'_> {
-    /// Each student against the teacher, the floor, the constant, the untuned base and every
-    /// control; the cheaper models and the cascades against the teacher; then the gold-label
+    /// Each student against the teacher, the floor, the constant, and what was made of the same base:
+    /// the base untuned and every control; the cheaper models and the cascades against the teacher; then the gold-label
     /// control.
     pub(super) fn differences(
         &self,
@@ -18,7 +18,8 @@ impl Contest<'_> {
         let mut differences = Vec::new();
         for candidate in self.contestants.iter().filter(|arm| arm.is_candidate()) {
             for baseline in &self.contestants {
-                if !related(candidate, baseline) {
+                let controls_of = self.study.settings.controls_of.as_deref();
+                if !related(candidate, baseline, controls_of) {
                     continue;
                 }
                 let simulated = candidate.study.simulated || baseline.study.simulated;
@@ -77,7 +78,12 @@ impl Contest<'_> {
     }
 }
 
-fn related(candidate: &Contestant<'_>, baseline: &Contestant<'_>) -> bool {
+/// `controls_of` names the student on whose base the controls are made; none: there is one base.
+fn related(
+    candidate: &Contestant<'_>,
+    baseline: &Contestant<'_>,
+    controls_of: Option<&str>,
+) -> bool {
     if !matches!(candidate.arm(), Arm::Student(_)) {
         return *baseline.arm() == Arm::Teacher;
     }
@@ -86,7 +92,9 @@ fn related(candidate: &Contestant<'_>, baseline: &Contestant<'_>) -> bool {
         Arm::Teacher | Arm::Constant => true,
         Arm::Control(ControlKind::LinearGold) => linear,
         Arm::Cheaper(_) => false,
-        Arm::Untuned | Arm::FewShot | Arm::Control(_) => !linear,
+        Arm::Untuned | Arm::FewShot | Arm::Control(_) => {
+            !linear && controls_of.is_none_or(|name| name == candidate.name)
+        }
         Arm::Student(name) => name == "linear" && !linear,
     }
 }

@@ -25,7 +25,9 @@ impl Contest<'_> {
         ArmFigures {
             name: contestant.name.to_owned(),
             role: contestant.study.role(),
-            description: contestant.study.description(task.kind),
+            description: contestant
+                .study
+                .description(task.kind, self.study.settings.controls_of.as_deref()),
             simulated: contestant.study.simulated,
             scores: self
                 .scorers

@@ -178,7 +178,13 @@ impl ArmStudy {
         }
     }
 
-    pub(crate) fn description(&self, kind: TaskKind) -> String {
+    /// What it is, in words; `controls_of` names the student on whose base the controls are made,
+    /// where there are several.
+    pub(crate) fn description(&self, kind: TaskKind, controls_of: Option<&str>) -> String {
+        let base = controls_of.map_or_else(
+            || "the base model".to_owned(),
+            |student| format!("the base model of {student}"),
+        );
         match &self.arm {
             Arm::Constant if kind == TaskKind::Extract => {
                 "always {}: the answer that costs nothing".to_owned()
@@ -187,19 +193,19 @@ impl ArmStudy {
                 "always the most frequent training answer".to_owned()
             }
             Arm::Constant => "always the most frequent training label".to_owned(),
-            Arm::Untuned => "the base model as it came".to_owned(),
+            Arm::Untuned => format!("{base} as it came"),
             Arm::FewShot => format!(
-                "the base model with {} examples in its prompt",
+                "{base} with {} examples in its prompt",
                 crate::evaluate::SHOTS
             ),
             Arm::Control(ControlKind::Full) => {
-                "all weights of the base trained, same steps".to_owned()
+                format!("{base}, all weights trained, same steps")
             }
             Arm::Control(ControlKind::RandomLora) => {
-                "LoRA on random weights, same steps".to_owned()
+                format!("an adapter on random weights in the shape of {base}, same steps")
             }
             Arm::Control(ControlKind::RandomFull) => {
-                "all weights trained from random ones, same steps".to_owned()
+                format!("{base}, all weights trained from random ones, same steps")
             }
             Arm::Control(ControlKind::LinearGold) => {
                 "the linear student, trained on the human labels of the same rows".to_owned()
@@ -207,7 +213,7 @@ impl ArmStudy {
             Arm::Student(name) if name == "linear" => {
                 "hashed n-grams and a softmax: the floor".to_owned()
             }
-            Arm::Student(name) => format!("LoRA on {name}"),
+            Arm::Student(name) => format!("{name}, trained for this task"),
             Arm::Cheaper(_) => "a cheaper hosted model, asked the same".to_owned(),
             Arm::Teacher => "the chain of models that labelled".to_owned(),
         }

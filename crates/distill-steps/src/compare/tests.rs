@@ -45,6 +45,7 @@ pub(crate) fn settings(arms: &[Arm]) -> Compare {
             watts: None,
         },
         arms: arms.to_vec(),
+        controls_of: None,
         seed: 17,
         metric: None,
         scorers: Vec::new(),
@@ -208,6 +209,31 @@ fn a_student_as_right_as_the_teacher_replaces_it() {
     assert_eq!(teacher.speed.as_ref().unwrap().per_answer_ms.n, 600);
     assert!((teacher.usd_per_1000.unwrap() - 1.0).abs() < 1e-9);
     assert_eq!(findings.differences.len(), 2);
+}
+
+/// What a control shows is shown of its own base: another student's gain over it says nothing.
+#[test]
+fn a_student_on_another_base_is_not_compared_with_the_controls() {
+    let mut evidence = evidence(40, |index| (mostly(index), -0.1), mostly);
+    for name in ["untuned", "other"] {
+        let said = said(40, |index| (index.is_multiple_of(2), -0.1));
+        evidence.predictions.insert(name.to_owned(), said);
+    }
+    let other = Arm::Student("other".to_owned());
+    let settings = Compare {
+        controls_of: Some("nano".to_owned()),
+        ..settings(&[Arm::Untuned, student(), other, Arm::Teacher])
+    };
+    let findings = found(&settings, &evidence);
+    let against_untuned: Vec<&str> = findings
+        .differences
+        .iter()
+        .filter(|difference| difference.baseline == "untuned")
+        .map(|difference| difference.candidate.as_str())
+        .collect();
+    assert_eq!(against_untuned, ["nano"]);
+    let untuned = arm(&findings, "untuned");
+    assert_eq!(untuned.description, "the base model of nano as it came");
 }
 
 #[test]

@@ -127,6 +127,17 @@ impl Layout<'_> {
         self.base_of(target.unwrap_or(&StudentTarget::Nano))
     }
 
+    /// The name of that decoder, where other students have bases too.
+    fn controls_of(&self) -> Option<String> {
+        let targets = self.targets();
+        let on_bases = targets.iter().filter(|at| **at != StudentTarget::Linear);
+        let several = on_bases.count() > 1;
+        let target = targets.iter().find(|target| self.is_decoder(target));
+        target
+            .filter(|_| several)
+            .map(|target| target.name().to_owned())
+    }
+
     /// Whether a target is a decoder: what is neither linear nor, by its configuration, an encoder.
     fn is_decoder(&self, target: &StudentTarget) -> bool {
         let is_encoder = |base: BaseReference| base.class(self.spec.class) == ModelClass::Encoder;

@@ -21,6 +21,7 @@ impl Layout<'_> {
             accept: self.spec.accept.clone(),
             cost: self.spec.cost.clone(),
             arms: arms.to_vec(),
+            controls_of: self.controls_of(),
             seed: self.spec.seed,
             metric: evals.metric.clone(),
             scorers: evals.scorers.clone(),
