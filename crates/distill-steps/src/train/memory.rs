@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use distill_pipeline::spec::{DecoderSpec, EncoderSpec};
 use distill_runner::StepFailure;
 use distill_student::{
+    device::DeviceChoice,
     encoder::EncoderWeights,
     weights::{DecoderWeights, Precision},
 };
@@ -23,11 +24,12 @@ const WORTH_TELLING: f64 = 0.25;
 
 /// What a training will take at most, where its base is on this machine and not the embedded one.
 pub(crate) fn foreseen(train: &Train) -> Option<String> {
-    let (base, bytes, section) = match &train.recipe {
+    let (base, bytes, device, section) = match &train.recipe {
         Recipe::Linear(_) => return None,
         Recipe::Encoder { base, settings, .. } => (
             base,
             encoder_bytes(base, settings, train)?,
+            DeviceChoice::Cpu,
             "`adapter: lora` or a smaller `batch_rows` under `train.encoder`",
         ),
         Recipe::Decoder {
@@ -38,6 +40,7 @@ pub(crate) fn foreseen(train: &Train) -> Option<String> {
         } => (
             base,
             decoder_bytes(base, *full, settings, train)?,
+            settings::choice(settings.tuning.device),
             "`gradient_checkpointing: true` or a smaller `batch_tokens` under `train.decoder`",
         ),
     };
@@ -46,6 +49,9 @@ pub(crate) fn foreseen(train: &Train) -> Option<String> {
         base.name(),
         gigabytes(bytes)
     );
+    if let Some(card) = card(device) {
+        return Some(format!("{told} of {card}, {UNKNOWN_THERE}"));
+    }
     Some(match available() {
         Some(free) if bytes > free => format!(
             "{told}, more than the {} that are free: set {section}",
@@ -106,8 +112,17 @@ fn stored(folder: &Path, parameters: usize) -> Option<Precision> {
     })
 }
 
+/// What this machine's memory says nothing about.
+const UNKNOWN_THERE: &str =
+    "beside what its operations take in passing; how much is free there is not known";
+
+/// The card that a device stands for, if it does for one.
+fn card(device: DeviceChoice) -> Option<DeviceChoice> {
+    Some(device.resolved()).filter(|device| *device != DeviceChoice::Cpu)
+}
+
 /// Refuses a training that will not fit, with what would make it fit; else tells what it takes,
-/// where that is worth a line.
+/// where that is worth a line. On a card it tells: what is free there is not known.
 pub(super) fn check(
     weights: &DecoderWeights,
     settings: &TrainSettings,
@@ -116,6 +131,12 @@ pub(super) fn check(
     let unknown =
         |error| StepFailure::bad_input("the adapter does not fit the model").caused_by(error);
     let parts = estimate_for(weights, settings, rows).map_err(unknown)?;
+    if let Some(card) = card(settings.device) {
+        let bytes = gigabytes(parts.total());
+        return Ok(Some(format!(
+            "training takes about {bytes} of memory of {card}, {UNKNOWN_THERE}"
+        )));
+    }
     fits(&parts, |free| {
         let found = savings(weights, settings, rows, free).map_err(unknown)?;
         Ok(hint(&found))
@@ -342,6 +363,28 @@ mod tests {
             fits.unwrap()
                 .is_some_and(|told| told.contains("7.0 GB are free"))
         );
+    }
+
+    #[test]
+    fn a_card_is_not_measured_by_the_memory_of_its_machine() {
+        let config = distill_student::decoder::DecoderConfig::from_json(
+            r#"{"model_type": "llama", "vocab_size": 40, "hidden_size": 32,
+                "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+                "num_key_value_heads": 2, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+                "rope_theta": 10000.0, "hidden_act": "silu", "tie_word_embeddings": true}"#,
+        )
+        .unwrap();
+        let weights = DecoderWeights::random(config, 1).unwrap();
+        // One batch of four million tokens, for which this machine need not have room.
+        let row = TrainExample::new(vec![1; 1 << 12], 1);
+        let rows = vec![row; 1 << 10];
+        let settings = TrainSettings {
+            device: DeviceChoice::Cuda(1),
+            batch_tokens: usize::MAX >> 20,
+            ..TrainSettings::default()
+        };
+        let told = check(&weights, &settings, &rows).unwrap().unwrap();
+        assert!(told.contains("GB of memory of cuda:1, "), "{told}");
     }
 
     #[test]
