@@ -5,11 +5,12 @@
     python scripts/check_formats.py
     python scripts/check_formats.py --distill target/release/distill --example target/debug/examples/adapter_logits
 
-For each family under crates/distill-train/tests/fixtures/peft, and for the encoders of peft-encoders: an adapter made here gives the same
-logits in PEFT, beside the model and merged into a model that transformers loads; an adapter made
-by PEFT gives the same logits here. With --distill, students of a run of several families are written
-by `distill export` as well: PEFT and transformers open the folders, give our logits, and make the
-tokens of our prompts. Ends with 1 where a logit differs by more than 1e-4.
+For each family under crates/distill-train/tests/fixtures/peft, and for the encoders of peft-encoders:
+an adapter made here gives the same logits in PEFT, beside the model and merged into a model that
+transformers loads; an adapter made by PEFT gives the same logits here. With --distill, students of a
+run of several families are written by `distill export` as well: PEFT and transformers open the
+folders, give our logits, and make the tokens of our prompts. Ends with 1 where a logit differs by
+more than 1e-4.
 """
 
 import argparse

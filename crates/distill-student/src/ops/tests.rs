@@ -19,6 +19,12 @@ pub(super) fn variable(shape: &[usize], seed: u64) -> Var {
     Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu).unwrap()).unwrap()
 }
 
+/// What comes out on a pool of so many threads.
+pub(super) fn on_threads<T: Send>(threads: usize, run: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    pool.build().unwrap().install(run)
+}
+
 pub(super) fn assert_close(got: &Tensor, expected: &Tensor, what: &str) {
     assert_within(TOLERANCE, got, expected, what);
 }
@@ -287,11 +293,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         width: 16,
     };
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let x = variable(&[700, 64], 20);
             let (wq, wk) = (variable(&[64, 64], 21), variable(&[32, 64], 22));
             let head = variable(&[500, 64], 23);

@@ -3,7 +3,7 @@
 
 use candle_core::{D, Device, Var};
 
-use super::super::tests::{assert_close, check, segments, variable};
+use super::super::tests::{assert_close, check, on_threads, segments, variable};
 use super::*;
 
 const HEADS: DeltaHeads = DeltaHeads {
@@ -230,11 +230,7 @@ fn tokens_that_come_in_pieces_give_the_same_as_all_at_once() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let given = inputs(200, HEADS);
             let out = gated_delta(
                 &given.mixed,

@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::ops::cross_entropy;
+use crate::ops::{cross_entropy, tests::on_threads};
 
 mod exact;
 
@@ -569,11 +569,7 @@ fn what_cannot_be_compared_is_refused() {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let run = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap();
-        pool.install(|| {
+        on_threads(threads, || {
             let hidden = Var::from_tensor(&matrix(64, 16, 1)).unwrap();
             let head = Var::from_tensor(&matrix(300, 16, 2)).unwrap();
             let tops = top_tokens(&matrix(64, 16, 3), &head, 5, 1.0, 290).unwrap();
@@ -592,13 +588,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
             let loss = distillation(&hidden, &head, &targets, &settings, 1.0).unwrap();
             let gradients = loss.backward().unwrap();
             [&hidden, &head].map(|variable| {
-                let values: Vec<f32> = gradients
-                    .get(variable)
-                    .unwrap()
-                    .flatten_all()
-                    .unwrap()
-                    .to_vec1()
-                    .unwrap();
+                let values = doubles(gradients.get(variable).unwrap());
                 values.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
             })
         })

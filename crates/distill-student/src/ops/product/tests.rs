@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::ops::frozen::nf4::Nf4;
+use crate::ops::{frozen::nf4::Nf4, tests::on_threads};
 
 const TOLERANCE: f64 = 3e-6;
 
@@ -279,10 +279,6 @@ fn a_product_has_the_same_bits_on_any_number_of_threads() {
             (700, 300, Direction::Backward),
         ] {
             let run = |threads: usize, tokens: usize| {
-                let pool = rayon::ThreadPoolBuilder::new()
-                    .num_threads(threads)
-                    .build()
-                    .unwrap();
                 let product = Product {
                     left: View::new(&left[..tokens * 700], tokens, 700),
                     matrix: Matrix::new(Rows::Half(&held.half), rows, columns),
@@ -290,7 +286,7 @@ fn a_product_has_the_same_bits_on_any_number_of_threads() {
                     term: None,
                     instructions: path,
                 };
-                let out = pool.install(|| product.run());
+                let out = on_threads(threads, || product.run());
                 out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
             };
             assert!(run(1, 530) == run(3, 530));
