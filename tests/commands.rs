@@ -401,3 +401,19 @@ fn nothing_but_the_result_goes_to_standard_output() {
         assert!(event["type"].is_string(), "{line}");
     }
 }
+
+/// A training that cannot be is refused before any label is paid for.
+#[cfg(not(target_os = "macos"))]
+#[test]
+fn a_run_that_cannot_train_asks_nobody() {
+    for (written, said) in [("device: metal", "Metal"), ("targets: [qproj]", "`qproj`")] {
+        let pipeline = PIPELINE.replace("decoder: {", &format!("decoder: {{{written}, "));
+        let job = Job::new(&pipeline);
+        for command in ["check", "plan", "run"] {
+            let told = job.check(&[command, "pipeline.yaml"]).failure().code(2);
+            let told = String::from_utf8(told.get_output().stderr.clone()).unwrap();
+            assert!(told.contains(said), "{command}: {told}");
+        }
+        assert!(!job.home().join("runs").exists(), "nothing was begun");
+    }
+}

@@ -190,13 +190,27 @@ impl Compiled {
             }
         }
         bases.dedup();
+        self.check_trainings()?;
+        for base in bases.into_iter().filter(|base| base.missing().is_none()) {
+            base.check(self.task.kind)?;
+        }
+        Ok(())
+    }
+
+    /// Looks whether this build and machine have the devices that students are to be trained on, and
+    /// their models what adapters are to go on: nothing is paid for before a training that cannot be.
+    ///
+    /// # Errors
+    /// A [`StepFailure`] for the first one that cannot.
+    pub fn check_trainings(&self) -> Result<(), StepFailure> {
         for step in self.graph.steps() {
             if let Action::Train(train) = &step.action {
                 train.check_targets()?;
+                train.device().open().map_err(|error| {
+                    StepFailure::bad_input("`train.decoder.device` cannot be used here")
+                        .caused_by(error)
+                })?;
             }
-        }
-        for base in bases.into_iter().filter(|base| base.missing().is_none()) {
-            base.check(self.task.kind)?;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ pub(crate) async fn execute(arguments: &PipelineArguments) -> Result<ExitCode, F
     let home = environment::home()?;
     let job = Job::load(&arguments.pipeline)?;
     job.compiled.check_people()?;
+    job.compiled.check_trainings()?;
     let plan = distill_runner::plan(&home, &job.compiled.graph)
         .map_err(|error| Failure::failed("the cache cannot be read").caused_by(error))?;
     let facts = job.compiled.inspect().map_err(Failure::from)?;

@@ -24,6 +24,7 @@ pub(crate) async fn execute(arguments: &RunArguments) -> Result<ExitCode, Failur
         return Ok(ExitCode::from(exit::INTERRUPTED));
     };
     job.compiled.check_people()?;
+    job.compiled.check_trainings()?;
     let executor = LocalExecutor::new(Steps::new(
         home.path(),
         environment::with_prices(arguments.prices.as_deref()),
