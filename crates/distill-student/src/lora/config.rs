@@ -113,6 +113,9 @@ pub(crate) struct Rules<'a> {
     alphas: Vec<(Regex, f64)>,
 }
 
+/// No matrix of a model is wider; a configuration may claim any number.
+const LARGEST_RANK: usize = 1 << 20;
+
 impl LoraConfig {
     /// Refuses what cannot be trained.
     ///
@@ -121,8 +124,9 @@ impl LoraConfig {
     pub fn check(&self) -> Result<(), DecoderError> {
         let refused = |reason: String| Err(DecoderError::Adapter { reason });
         let ranks = self.rank_pattern.iter().map(|(_, rank)| *rank);
-        if ranks.chain([self.rank]).any(|rank| rank == 0) {
-            return refused("its rank is 0".to_owned());
+        let mut ranks = ranks.chain([self.rank]);
+        if let Some(rank) = ranks.find(|rank| !(1..=LARGEST_RANK).contains(rank)) {
+            return refused(format!("its rank is {rank}, not in 1..={LARGEST_RANK}"));
         }
         let alphas = self.alpha_pattern.iter().map(|(_, alpha)| *alpha);
         for alpha in alphas.chain([self.alpha]) {

@@ -496,3 +496,19 @@ fn a_pickled_adapter_is_refused_with_the_next_step() {
         .to_string();
     assert!(error.contains("safe_serialization"), "{error}");
 }
+
+#[test]
+fn a_rank_that_no_matrix_has_is_refused_before_anything_is_counted() {
+    for rank in [0, 1 << 21, usize::MAX / 2] {
+        for patterned in [false, true] {
+            let mut config = LoraConfig::default();
+            if patterned {
+                config.rank_pattern = vec![("q_proj".to_owned(), rank)];
+            } else {
+                config.rank = rank;
+            }
+            let told = config.check().unwrap_err().to_string();
+            assert!(told.contains(&format!("its rank is {rank},")), "{told}");
+        }
+    }
+}
