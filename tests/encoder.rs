@@ -95,6 +95,26 @@ fn an_encoder_cannot_write() {
     );
 }
 
+#[test]
+fn a_vocabulary_larger_than_the_model_is_refused_before_the_training() {
+    let job = Job::new(&pipeline());
+    let folder = job.path().join("encoder");
+    encoder(&folder);
+    fs::remove_file(folder.join("tokenizer.json")).unwrap();
+    fs::remove_file(folder.join("tokenizer_config.json")).unwrap();
+    // A line that stands twice gives those behind it numbers that the model has no rows for.
+    let words: String = (0..120)
+        .map(|word| format!("word{}\n", word % 40))
+        .collect();
+    let vocabulary = format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n{words}");
+    fs::write(folder.join("vocab.txt"), vocabulary).unwrap();
+    for command in [["check", "pipeline.yaml"], ["run", "pipeline.yaml"]] {
+        let told = job.check(&command).code(2);
+        let told = String::from_utf8(told.get_output().stderr.clone()).unwrap();
+        assert!(told.contains("it has 124 tokens, the model 105"), "{told}");
+    }
+}
+
 /// With an adapter, dropout, and soft labels of the embedded decoder; some hundred steps.
 fn tuned() -> String {
     pipeline().replace(

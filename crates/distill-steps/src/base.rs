@@ -245,6 +245,9 @@ impl BaseReference {
         let limit = weights.config().max_position_embeddings;
         let tokenizer = EncoderTokenizer::from_directory(folder, limit)
             .map_err(|error| failure().caused_by(error))?;
+        tokenizer
+            .check(weights.config())
+            .map_err(|error| failure().caused_by(error))?;
         Ok((weights, tokenizer))
     }
 

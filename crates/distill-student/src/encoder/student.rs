@@ -33,13 +33,7 @@ impl EncoderStudent {
     /// # Errors
     /// The tokenizer knows more tokens than the model, or a tensor is missing.
     pub fn new(weights: EncoderWeights, tokenizer: EncoderTokenizer) -> Result<Self, DecoderError> {
-        let (known, taken) = (tokenizer.vocabulary_size(), weights.config().vocab_size);
-        if known > taken {
-            return Err(DecoderError::Format {
-                what: "the tokenizer".to_owned(),
-                reason: format!("it has {known} tokens, the model {taken}"),
-            });
-        }
+        tokenizer.check(weights.config())?;
         Ok(Self {
             encoder: Encoder::new(&weights)?,
             weights,

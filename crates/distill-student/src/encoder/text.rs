@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::EncoderConfig;
+use crate::decoder::DecoderError;
 use crate::tokenizer::{
     Tokenizer, TokenizerError, TokenizerFiles, optional, parse_json, token_name, tokenizer_json_in,
 };
@@ -84,6 +86,21 @@ impl EncoderTokenizer {
             source: tokenizer_json.into(),
             limit,
         })
+    }
+
+    /// Holds it against a model.
+    ///
+    /// # Errors
+    /// It knows more tokens than the model.
+    pub fn check(&self, model: &EncoderConfig) -> Result<(), DecoderError> {
+        let (known, taken) = (self.vocabulary_size(), model.vocab_size);
+        if known > taken {
+            return Err(DecoderError::Format {
+                what: "the tokenizer".to_owned(),
+                reason: format!("it has {known} tokens, the model {taken}"),
+            });
+        }
+        Ok(())
     }
 
     /// One text: opened, closed, cut at its end where it is too long.
