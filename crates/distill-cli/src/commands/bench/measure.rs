@@ -5,6 +5,7 @@ use std::path::Path;
 use distill_student::{
     lora::{LoraAdapter, LoraConfig},
     ops::keep_freed_memory,
+    regular_file,
     weights::DecoderWeights,
 };
 use distill_train::{
@@ -162,7 +163,7 @@ struct Row {
 
 fn read_examples(path: &Path) -> Result<Vec<TrainExample>, Failure> {
     let refused = |reason: &str| Failure::bad_input(format!("`{}`: {reason}", path.display()));
-    let text = std::fs::read_to_string(path)
+    let text = regular_file::read_text(path, regular_file::LONGEST_TEXT)
         .map_err(|error| refused("it cannot be read").caused_by(error))?;
     text.lines()
         .map(|line| {
