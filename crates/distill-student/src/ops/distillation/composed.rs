@@ -1,5 +1,5 @@
 //! The same losses in candle's differentiable operations, for other devices. All logits are held
-//! at once, and sums over what lies outside a teacher's top tokens are taken from 1.
+//! at once.
 
 use candle_core::{D, DType, Result, Tensor};
 
@@ -8,8 +8,11 @@ use super::{Distillation, Divergence, OutputHead, WholeTeacher};
 use crate::ops::linear::linear;
 use crate::ops::soft_cap;
 
-/// The least probability whose logarithm is taken.
+/// The least probability inside a teacher's top tokens, or of its rest, whose logarithm is taken.
 const LEAST: f64 = 1e-6;
+
+/// Added to a logarithm, it leaves nothing of its number.
+const LOWERED: f64 = -1e30;
 
 /// The loss of some rows; their logits are held at once.
 pub(super) fn distillation(
@@ -117,6 +120,18 @@ fn padded(rows: &[Prepared], device: &candle_core::Device) -> Result<Padded> {
     })
 }
 
+/// The logarithm of what the student gives to all but some tokens, as a sum of its own: one less what
+/// it gives to those has no digits where it is sure of them.
+///
+/// # Shapes
+/// - `log_p`: (N, n), `tokens` and `real`: (N, k); returns (N, 1)
+fn log_outside(log_p: &Tensor, tokens: &Tensor, real: &Tensor) -> Result<Tensor> {
+    let none = log_p.detach().zeros_like()?;
+    let lowered = none.scatter_add(tokens, &(real * LOWERED)?, 1)?;
+    let sum = (log_p + lowered)?.exp()?.sum_keepdim(1)?;
+    sum.maximum(f64::from(f32::MIN_POSITIVE))?.log()
+}
+
 /// (N, n) → (N, 1)
 fn top(student: &Tensor, rows: &[Prepared], divergence: Divergence) -> Result<Tensor> {
     let Padded {
@@ -126,11 +141,9 @@ fn top(student: &Tensor, rows: &[Prepared], divergence: Divergence) -> Result<Te
         rest,
         bucket,
     } = padded(rows, student.device())?;
-    let log_p = log_softmax(student)?
-        .gather(&tokens, 1)?
-        .to_dtype(DType::F32)?;
-    let inside = (log_p.exp()? * &real)?.sum_keepdim(1)?;
-    let log_outside = inside.affine(-1.0, 1.0)?.maximum(LEAST)?.log()?;
+    let log_all = log_softmax(student)?;
+    let log_outside = log_outside(&log_all, &tokens, &real)?;
+    let log_p = log_all.gather(&tokens, 1)?.to_dtype(DType::F32)?;
     match divergence {
         Divergence::Forward => {
             let own = ((log_q.exp()? * (&log_q - &log_p)?)? * &real)?.sum_keepdim(1)?;
@@ -138,6 +151,7 @@ fn top(student: &Tensor, rows: &[Prepared], divergence: Divergence) -> Result<Te
             own + (&rest * (log_rest - log_outside)?)?
         }
         Divergence::Reverse => {
+            let inside = (log_p.exp()? * &real)?.sum_keepdim(1)?;
             // Given a top token where the rest is no event of its own.
             let given = (inside.maximum(LEAST)?.log()? * bucket.affine(-1.0, 1.0)?)?;
             let log_p = log_p.broadcast_sub(&given)?;

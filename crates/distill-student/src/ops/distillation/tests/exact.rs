@@ -100,3 +100,60 @@ fn a_large_vocabulary_and_a_sure_row_cost_no_digits() {
         }
     }
 }
+
+/// A student that gives 1e-7 to all that the teacher gives a tenth: on any device its loss and the
+/// pull back are those of the definition.
+#[test]
+fn a_student_sure_of_the_top_tokens_is_pulled_back_to_the_rest() {
+    let top = TopTokens {
+        tokens: vec![3],
+        log_probabilities: vec![0.9f32.ln()],
+    };
+    let target = Target {
+        token: 3,
+        weight: 1.0,
+        teacher: Some(&top),
+    };
+    let logits: Vec<f32> = (0..SHARED)
+        .map(|at| if at == 3 { 20.0 } else { 0.0 })
+        .collect();
+    let hidden = Var::new(&[[1.0f32]], &Device::Cpu).unwrap();
+    let head = Tensor::from_vec(logits, (SHARED, 1), &Device::Cpu).unwrap();
+    for divergence in [Divergence::Forward, Divergence::Reverse] {
+        let settings = Distillation {
+            divergence,
+            ..plain(SHARED)
+        };
+        let rows = [Prepared::new(&target, &settings, false).unwrap()];
+        let hidden_t = hidden.as_tensor();
+        let loss = composed::distillation(hidden_t, (&head).into(), &rows, None, &settings, 1.0);
+        let loss = loss.unwrap();
+        let others = (SHARED as f64 - 1.0) * (-20.0f64).exp();
+        let (inside, outside) = (1.0 / (1.0 + others), others / (1.0 + others));
+        let (own, rest) = ((inside / 0.9).ln(), (outside / 0.1).ln());
+        // The two probabilities move by ± inside * outside * 20 with the hidden state.
+        let moved = 20.0 * inside * outside;
+        let (expected, slope) = match divergence {
+            Divergence::Forward => (
+                -0.9 * own - 0.1 * rest,
+                moved * (0.1 / outside - 0.9 / inside),
+            ),
+            Divergence::Reverse => (inside * own + outside * rest, moved * (own - rest)),
+        };
+        let got = f64::from(loss.to_scalar::<f32>().unwrap());
+        assert!(
+            (got - expected).abs() < 1e-5 * expected.abs(),
+            "{got}, {expected}"
+        );
+        let gradients = loss.backward().unwrap();
+        let got = doubles(gradients.get(&hidden).unwrap())[0];
+        // Reverse, it is the difference of two numbers that single precision holds alike.
+        let least = if divergence == Divergence::Reverse {
+            1e-5
+        } else {
+            0.0
+        };
+        let allowed = 1e-4 * slope.abs() + least;
+        assert!((got - slope).abs() <= allowed, "{got}, {slope}");
+    }
+}
