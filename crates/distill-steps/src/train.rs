@@ -299,7 +299,7 @@ impl Train {
             validation: report.validation_rows,
             trainable_parameters: Some((features * self.task.labels.len()) as u64),
             notes: vec![format!(
-                "settings chosen on {} held-out training rows",
+                "settings chosen by cross-validation over {} training rows",
                 report.validation_rows
             )],
             ..Training::default()

@@ -100,8 +100,14 @@ impl DecoderRun<'_> {
             directory: folders.work.join("checkpoint"),
             every_steps: CHECKPOINT_STEPS,
         };
-        let rate = self.choose_rate(&start, &mut settings, &train_rows, &checkpointing, context)?;
-        notes.extend(rate);
+        notes.push(self.choose_rate(
+            &start,
+            &mut settings,
+            &train_rows,
+            &checkpointing,
+            context,
+        )?);
+        notes.push(shown::rounds(&settings));
         let request = TrainRequest {
             weights: &start,
             settings: &settings,
@@ -124,6 +130,7 @@ impl DecoderRun<'_> {
         })
         .map_err(train_failure)?;
         self.write(&base, &start, &outcome, examples, folders)?;
+        notes.extend(shown::kept(&outcome.summary));
         if dropped > 0 {
             notes.push(format!(
                 "{dropped} examples did not fit the context and were left out"
@@ -150,7 +157,7 @@ impl DecoderRun<'_> {
     }
 
     /// Sets the learning rate where it is to be found: by a range test, or as the one before an
-    /// interruption found it. Returns how the rate was chosen; none where it is written.
+    /// interruption found it. Returns how the rate was chosen.
     fn choose_rate(
         &self,
         start: &DecoderWeights,
@@ -158,10 +165,10 @@ impl DecoderRun<'_> {
         train: &[TrainExample],
         checkpointing: &Checkpointing,
         context: &StepContext,
-    ) -> Result<Option<String>, StepFailure> {
+    ) -> Result<String, StepFailure> {
         match self.settings.learning_rate {
-            LearningRate::Given(_) => Ok(None),
-            LearningRate::Width => Ok(Some(shown::rate_by_width(settings.learning_rate))),
+            LearningRate::Given(rate) => Ok(shown::rate_as_set(rate)),
+            LearningRate::Width => Ok(shown::rate_by_width(settings.learning_rate)),
             LearningRate::Auto => {
                 let request = TrainRequest {
                     weights: start,
@@ -176,7 +183,7 @@ impl DecoderRun<'_> {
                 settings.learning_rate = found.chosen;
                 let told = shown::rate_found(&found);
                 context.note(Level::Info, told.clone());
-                Ok(Some(told))
+                Ok(told)
             }
         }
     }

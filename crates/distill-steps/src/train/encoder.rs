@@ -139,6 +139,8 @@ impl EncoderRun<'_> {
         })
         .map_err(train_failure)?;
         let summary = outcome.summary.clone();
+        notes.push(shown::rate_as_set(settings.learning_rate));
+        notes.extend(shown::kept(&summary));
         let base_sha256 = self.write(&weights, tokenizer, outcome, examples, folders)?;
         if cut > 0 {
             notes.push(format!(

@@ -3,7 +3,7 @@
 use distill_pipeline::record::Level;
 use distill_runner::StepContext;
 use distill_student::template::ChatEncoder;
-use distill_train::{Proof, RangeTest, TrainEvent};
+use distill_train::{Proof, RangeTest, TrainEvent, TrainSettings, TrainSummary};
 
 use super::memory;
 
@@ -81,9 +81,43 @@ fn tell_progress(context: &StepContext, event: &TrainEvent) {
     }
 }
 
-/// The rate that the model's width gave.
+/// A rate that is a setting.
+pub(super) fn rate_as_set(rate: f64) -> String {
+    format!("learning rate {rate:.2e}")
+}
+
+/// The rate that the rule gave: see [`distill_train::default_learning_rate`].
 pub(super) fn rate_by_width(rate: f64) -> String {
-    format!("learning rate {rate:.2e}, by the model's width")
+    format!("learning rate {rate:.2e}, by the model's family and width and by the method")
+}
+
+/// How far a training goes at most, and how much it takes at once.
+pub(super) fn rounds(settings: &TrainSettings) -> String {
+    let steps = settings
+        .max_steps
+        .map_or_else(String::new, |steps| format!(" or {steps} steps"));
+    let batches = match settings.accumulation {
+        1 => String::new(),
+        more => format!(", {more} of them a step"),
+    };
+    format!(
+        "{} epochs at most{steps}, batches of up to {} tokens{batches}",
+        settings.epochs, settings.batch_tokens
+    )
+}
+
+/// Which step's weights were kept; none where no validation rows chose.
+pub(super) fn kept(summary: &TrainSummary) -> Option<String> {
+    let best = summary.best_step?;
+    let stopped = if summary.stopped_early {
+        ", the training stopped early"
+    } else {
+        ""
+    };
+    Some(format!(
+        "kept as after step {best} of {}, by the loss on validation rows{stopped}",
+        summary.steps
+    ))
 }
 
 /// What a range test chose, with the losses at both ends of the rates tried.

@@ -54,7 +54,8 @@ pub enum TrainError {
     #[error(
         "{rows} rows cannot be learnt by heart: trained on alone, their loss went from {first:.4} to \
          {last:.4} in {steps} steps, less than a tenth; is the learning rate ({learning_rate:.2e}) \
-         far off, or do equal prompts have different replies?"
+         far off (`learning_rate: auto` looks for one), are the base's weights random, or do equal \
+         prompts have different replies?"
     )]
     NotLearnt {
         rows: usize,

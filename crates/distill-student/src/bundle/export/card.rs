@@ -49,7 +49,10 @@ impl Card<'_> {
             _ => "text-generation",
         };
         let mut text = format!("---\nlibrary_name: {library}\npipeline_tag: {pipeline}\n");
-        if let Some((base, _)) = &self.done.base {
+        // A hub takes the name of a model here and refuses a path.
+        if let Some((base, _)) = &self.done.base
+            && is_hub_name(base)
+        {
             let _ = writeln!(text, "base_model: {}", quoted(base));
         }
         if let Some(licence) = self.licence {
@@ -239,4 +242,11 @@ fn one_line(text: &str) -> String {
 /// Text within code within a table.
 fn cell(text: &str) -> String {
     one_line(text).replace('`', "'").replace('|', "\\|")
+}
+
+/// Whether a base's name has the form `org/name`.
+fn is_hub_name(base: &str) -> bool {
+    base.split_once('/').is_some_and(|(owner, name)| {
+        !owner.starts_with('.') && !owner.is_empty() && !name.contains('/')
+    })
 }
