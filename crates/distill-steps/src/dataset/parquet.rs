@@ -1,11 +1,9 @@
 //! Parquet files as tables. Nested columns become JSON values, so that a row looks the same as it
 //! would from a JSON-lines file.
 
-use std::{
-    fs::File,
-    panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
-};
+mod footer;
+
+use std::{fs::File, io, path::Path, thread};
 
 use distill_chat::Fields;
 use distill_student::regular_file;
@@ -17,6 +15,7 @@ use parquet::{
         reader::{FileReader as _, SerializedFileReader},
     },
     record::{Field, Row},
+    schema::types::Type,
 };
 use serde_json::{Number, Value};
 
@@ -24,6 +23,12 @@ use super::{DatasetError, Record, Table};
 
 /// Rows of one file. A page of some bytes can claim billions of empty rows.
 const MOST_ROWS: i64 = 10_000_000;
+/// Columns and groups of one schema, its root among them. The decoder recurses over a schema.
+const MOST_ELEMENTS: u64 = 10_000;
+/// Groups in one another. The rows become JSON, which other readers take at most 128 deep.
+const MOST_LEVELS: usize = 100;
+/// Holds the decoder's recursion over [`MOST_ELEMENTS`] groups in one another: 26 KiB for each.
+const STACK_BYTES: usize = 256 << 20;
 /// Bytes of text in one file: a dictionary page can repeat one long text without end.
 const MOST_TEXT_BYTES: usize = 4 << 30;
 
@@ -43,12 +48,29 @@ pub(super) fn read(path: &Path) -> Result<Table, DatasetError> {
         source,
     })?;
     // The decoder asserts some of what a file promises; a file must not end the program.
-    catch_unwind(AssertUnwindSafe(|| read_file(file)))
-        .unwrap_or_else(|_| Err("the file is damaged: its pages contradict its schema".to_owned()))
-        .map_err(malformed)
+    thread::scope(|scope| {
+        thread::Builder::new()
+            .name("parquet".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, || read_file(file))
+            .map(|reading| {
+                reading.join().unwrap_or_else(|_| {
+                    Err("the file is damaged: its pages contradict its schema".to_owned())
+                })
+            })
+    })
+    .unwrap_or_else(|error: io::Error| Err(format!("no thread can be had to read it: {error}")))
+    .map_err(malformed)
 }
 
-fn read_file(file: File) -> Result<Table, String> {
+fn read_file(mut file: File) -> Result<Table, String> {
+    if let Some(elements) = footer::schema_elements(&mut file)?
+        && elements > MOST_ELEMENTS
+    {
+        return Err(format!(
+            "its schema has {elements} columns and groups, and at most {MOST_ELEMENTS} are read: leave some out"
+        ));
+    }
     let reader = SerializedFileReader::new(file).map_err(|error| {
         format!(
             "the file is not Parquet, or it is cut off: {}",
@@ -88,6 +110,12 @@ fn check(metadata: &ParquetMetaData) -> Result<Vec<String>, String> {
         ));
     }
     let schema = metadata.file_metadata().schema_descr();
+    let levels = levels(schema.root_schema());
+    if levels > MOST_LEVELS {
+        return Err(format!(
+            "its columns are nested {levels} levels deep, and at most {MOST_LEVELS} are read: write the inner ones as text"
+        ));
+    }
     for column in schema.columns() {
         let name = column.path().string();
         let nanoseconds_of_a_day = column.converted_type() == ConvertedType::NONE
@@ -121,6 +149,19 @@ fn check(metadata: &ParquetMetaData) -> Result<Vec<String>, String> {
         names.push(field.name().to_owned());
     }
     Ok(names)
+}
+
+/// The columns and groups from the root to the deepest one, without the root.
+fn levels(root: &Type) -> usize {
+    let mut open = vec![(root, 0)];
+    let mut deepest = 0;
+    while let Some((field, level)) = open.pop() {
+        deepest = deepest.max(level);
+        if field.is_group() {
+            open.extend(field.get_fields().iter().map(|field| (&**field, level + 1)));
+        }
+    }
+    deepest
 }
 
 /// `ZSTD(ZstdLevel(1))` as `ZSTD`.

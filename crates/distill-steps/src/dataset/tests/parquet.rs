@@ -152,3 +152,76 @@ fn torn_and_altered_files_are_no_panic() {
     std::panic::set_hook(hook);
     assert!(read > 0 && refused > 0, "{read} read, {refused} refused");
 }
+
+/// A file without rows, whose one column lies in as many groups in one another, or that has as many
+/// columns beside one another.
+fn file_of_groups(groups: u32, columns: u32) -> Vec<u8> {
+    let varint = |mut value: u32, out: &mut Vec<u8>| {
+        while value >= 0x80 {
+            out.push(value.to_le_bytes()[0] | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    };
+    let mut metadata = vec![0x15, 2, 0x19, 0xFC]; // version 1, then a list of structures
+    varint(1 + groups + columns, &mut metadata);
+    for group in 0..=groups {
+        if group == 0 {
+            metadata.extend([0x48, 1, b'r', 0x15]); // the root: a name, then its children
+        } else {
+            metadata.extend([0x35, 0, 0x18, 1, b'g', 0x15]); // required, the same
+        }
+        varint(2 * if group == groups { columns } else { 1 }, &mut metadata);
+        metadata.push(0);
+    }
+    for column in 0..columns {
+        let name = format!("c{column}");
+        metadata.extend([0x15, 2, 0x25, 0, 0x18]); // a required i32 with a name
+        varint(u32::try_from(name.len()).unwrap(), &mut metadata);
+        metadata.extend(name.bytes());
+        metadata.push(0);
+    }
+    metadata.extend([0x16, 0, 0x19, 0x0C, 0]); // no rows, no row groups
+    let length = u32::try_from(metadata.len()).unwrap();
+    [b"PAR1", &metadata[..], &length.to_le_bytes(), b"PAR1"].concat()
+}
+
+#[test]
+fn a_schema_without_bounds_is_refused_before_the_decoder_recurses_over_it() {
+    let folder = Folder::new();
+    let told = |groups, columns| {
+        let path = folder.write("deep.parquet", file_of_groups(groups, columns));
+        read_table(&path, Format::Parquet).map_err(|error| folder.told(&error))
+    };
+    let deep = told(200_000, 1).unwrap_err();
+    assert!(
+        deep.contains("its schema has 200002 columns and groups, and at most 10000 are read"),
+        "{deep}"
+    );
+    assert!(told(0, 10_000).unwrap_err().contains("10001 columns"));
+    let nested = told(9_998, 1).unwrap_err();
+    assert!(
+        nested.contains("nested 9999 levels deep, and at most 100 are read"),
+        "{nested}"
+    );
+    assert!(told(100, 1).unwrap_err().contains("101 levels"));
+    for (groups, columns) in [(99, 1), (0, 9_999)] {
+        let read = told(groups, columns).unwrap_err();
+        assert!(read.contains("has no rows"), "{read}");
+    }
+}
+
+#[test]
+fn metadata_that_begin_with_something_else_are_refused() {
+    let folder = Folder::new();
+    for at in [4, 6, 7] {
+        let mut bytes = file_of_groups(1, 1);
+        bytes[at] ^= 1;
+        let path = folder.write("odd.parquet", bytes);
+        let error = folder.told(&read_table(&path, Format::Parquet).unwrap_err());
+        assert!(
+            error.contains("do not begin with a version and a schema"),
+            "{at}: {error}"
+        );
+    }
+}
